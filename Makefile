@@ -1,0 +1,53 @@
+# make help lists the verbs. Everything happens in .venv, which is made when requirements.lock is newer.
+# The order of the notebooks, and what is up to date, is in dodo.py.
+SHELL := bash
+.DEFAULT_GOAL := help
+
+PROFILE ?= demo
+SET ?=
+UP ?=
+PYTHON ?= $(or $(firstword $(foreach name,python3.11 python3 python,$(shell command -v $(name) 2>/dev/null))),python3.11)
+
+BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
+READY := .venv/.ready
+export SET
+export PYTHONUTF8 := 1
+
+# Checked here too: `make clean` removes a folder of this name.
+PROFILES := $(notdir $(basename $(wildcard notebooks/profiles/*.yaml)))
+ifeq ($(filter $(PROFILE),$(PROFILES)),)
+$(error unknown profile '$(PROFILE)'; there are: $(PROFILES))
+endif
+
+.PHONY: help book test lab lock clean
+
+help: ## List the verbs
+	@echo "make VERB [PROFILE=$(subst $() ,|,$(strip $(PROFILES)))] [SET=\"notebook.parameter=value ...\"]"
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-6s %s\n", $$1, $$2 }' Makefile
+
+book: $(READY) ## Run what is out of date and render book/_build/html/index.html
+	@$(BIN)/python -m doit profile=$(PROFILE) set="$$SET"
+	@echo "The book: $(CURDIR)/book/_build/html/index.html"
+
+test: $(READY) ## Run the tests, the smoke profile of the book among them
+	@$(BIN)/python -m pytest
+
+lab: $(READY) ## Open JupyterLab, every notebook paired with its .py
+	@$(BIN)/jupytext --quiet --sync notebooks/*.py
+	@$(BIN)/jupyter lab notebooks
+
+lock: $(READY) ## Write requirements.lock again for pyproject.toml; UP=--upgrade moves the pins
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev pyproject.toml \
+		--no-header --no-annotate $(UP) -o requirements.lock
+
+clean: ## Remove what PROFILE and the rendering have made (.venv stays)
+	rm -rf "artifacts/$(PROFILE)" book/_build book/executed
+
+$(READY): requirements.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 wanted, found " + sys.version)'
+	@$(PYTHON) -m venv .venv
+	@echo "Installing the packages of requirements.lock into .venv: some minutes the first time"
+	@set -o pipefail; $(BIN)/python -m pip install --no-deps --disable-pip-version-check -r requirements.lock \
+		| awk '/^(Collecting|Requirement already)/ { printf "\r  %d packages", ++n; fflush() } END { print "" }'
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --disable-pip-version-check --editable .
+	@touch $@

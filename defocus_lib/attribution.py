@@ -1,0 +1,110 @@
+"""What saved Shapley values say beside their picture: how much lies in the manipulated region, and do they add up."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from defocus_lib.checks import check_maps, check_same_shape
+
+
+def region_share(attributions: ArrayLike, regions: ArrayLike) -> np.ndarray:
+    """Share of each attribution's absolute weight that lies inside the manipulated region.
+
+    Unlike the score it asks about places. A uniform attribution has the share of the image that the region covers.
+
+    Parameters
+    ----------
+    attributions : (N, H, W) array_like
+    regions : (N, H, W) bool array_like
+
+    Returns
+    -------
+    (N,) float64 array in [0, 1]; NaN for an attribution that is 0 everywhere.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, or a stack is empty or holds NaN.
+    """
+    weights = np.abs(check_maps("attributions", attributions).astype(np.float64))
+    regions = check_maps("regions", regions).astype(bool)
+    check_same_shape(attributions=weights, regions=regions)
+    total, inside = weights.sum(axis=(1, 2)), (weights * regions).sum(axis=(1, 2))
+    return np.divide(inside, total, out=np.full(len(total), np.nan), where=total > 0)
+
+
+def region_table(sets: Mapping[str, tuple[Mapping[str, ArrayLike], ArrayLike]]) -> pd.DataFrame:
+    """Mean :func:`region_share` of each model, and of a uniform attribution.
+
+    Parameters
+    ----------
+    sets : mapping of str to (mapping of str to (N, H, W), (N, H, W))
+        Manipulation -> (model -> attributions, regions).
+
+    Returns
+    -------
+    DataFrame
+        One row a manipulation; one column a model, and ``uniform``, the mean share of the image that the region covers.
+    """
+    rows = {
+        name: {model: np.nanmean(region_share(values, regions)) for model, values in models.items()}
+        | {"uniform": np.mean(regions)}
+        for name, (models, regions) in sets.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("manipulation")
+
+
+def completeness(attributions: ArrayLike, gaps: ArrayLike) -> dict[str, float]:
+    """Do the values of an image sum to what they explain?
+
+    Parameters
+    ----------
+    attributions : (N, H, W) array_like
+        Shapley values in logits.
+    gaps : (N,) array_like
+        ``f(x) - E f(background)`` minus the sum of the values, in logits.
+
+    Returns
+    -------
+    dict
+        Medians over the images, in logits: ``|gap|``, and ``|explained|``, the size of ``f(x) - E f(background)``.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, or an array is empty or holds NaN.
+    """
+    sums = check_maps("attributions", attributions).sum(axis=(1, 2), dtype=np.float64)
+    gaps = check_maps("gaps", gaps, ndim=1)
+    if len(sums) != len(gaps):
+        raise ValueError(f"attributions and gaps have lengths {len(sums)} and {len(gaps)}; one wanted")
+    return {"|gap|": float(np.median(np.abs(gaps))), "|explained|": float(np.median(np.abs(sums + gaps)))}
+
+
+def completeness_table(sets: Mapping[str, Mapping[str, tuple[ArrayLike, ArrayLike]]]) -> pd.DataFrame:
+    """:func:`completeness` of several sets and models.
+
+    Parameters
+    ----------
+    sets : mapping of str to mapping of str to ((N, H, W), (N,))
+        Manipulation -> model -> (attributions, gaps).
+
+    Returns
+    -------
+    DataFrame
+        One row a manipulation; two columns a model, in logits.
+    """
+    rows = {
+        name: {
+            (model, key): value
+            for model, (values, gaps) in models.items()
+            for key, value in completeness(values, gaps).items()
+        }
+        for name, models in sets.items()
+    }
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    return table.set_axis(pd.MultiIndex.from_tuples(table.columns, names=["model", "median, logits"]), axis=1)

@@ -1,0 +1,113 @@
+"""The detector: a ``timm`` backbone with one logit, on the defocus map or on the photograph; 1 means fake."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import timm
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn import functional as F
+
+from defocus_lib.store import write_beside
+
+CHANNELS = {"defocus": 1, "rgb": 3}
+HEADER = "defocus_lib"
+
+
+class Detector(nn.Module):
+    """A ``timm`` backbone that reads one kind of input.
+
+    Parameters
+    ----------
+    backbone : str
+        Name of a ``timm`` model.
+    reads : {"defocus", "rgb"}
+        ``defocus``: maps ``(B, 1, H, W)`` in [0, 1], repeated to three channels (Jeon & Woo 2025). ``rgb``: images
+        ``(B, 3, H, W)`` in [0, 1], scaled to [-1, 1].
+    side : int
+        Side in px that inputs are averaged down (or up) to first; 0 takes them as they are.
+    seed : int
+        Of the random first weights. The caller's generator is left as it was.
+
+    Raises
+    ------
+    ValueError
+        If the backbone or the input is unknown.
+    """
+
+    def __init__(self, backbone: str, reads: str, side: int = 0, seed: int = 0):
+        super().__init__()
+        if reads not in CHANNELS:
+            raise ValueError(f"unknown input {reads!r}; one of {', '.join(CHANNELS)} wanted")
+        if not timm.is_model(backbone):
+            near = ", ".join(timm.list_models(f"*{backbone[:6]}*")[:5]) or "see timm.list_models()"
+            raise ValueError(f"unknown backbone {backbone!r}; a timm model wanted (similar: {near})")
+        self.backbone, self.reads, self.side = backbone, reads, side
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.classifier = timm.create_model(backbone, pretrained=False, num_classes=1)
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Logits ``(B, 1)`` of inputs ``(B, C, H, W)`` in [0, 1]."""
+        return self.classifier(self._prepare(inputs))
+
+    def features(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Pooled backbone features ``(B, D)``, before the last layer."""
+        maps = self.classifier.forward_features(self._prepare(inputs))
+        return self.classifier.forward_head(maps, pre_logits=True)
+
+    def _prepare(self, inputs: torch.Tensor) -> torch.Tensor:
+        if inputs.ndim != 4 or inputs.shape[1] != CHANNELS[self.reads]:
+            wanted = f"(B, {CHANNELS[self.reads]}, H, W)"
+            raise ValueError(f"inputs has shape {tuple(inputs.shape)}; {wanted} wanted by a detector on {self.reads}")
+        if self.side:
+            inputs = F.interpolate(inputs, size=(self.side, self.side), mode="area")
+        return inputs.expand(-1, 3, -1, -1) if self.reads == "defocus" else inputs * 2 - 1
+
+
+def save_detector(path: Path, detector: Detector, about: dict) -> Path:
+    """Write weights as safetensors; what builds the detector again, and ``about``, travel in a JSON header."""
+    header = {**about, "backbone": detector.backbone, "reads": detector.reads, "side": detector.side}
+    # Strided the ordinary way, whatever layout training used: the same weights make the same bytes.
+    weights = {
+        name: value.contiguous(memory_format=torch.contiguous_format) for name, value in detector.state_dict().items()
+    }
+    return write_beside(path, lambda beside: save_file(weights, beside, {HEADER: json.dumps(header, sort_keys=True)}))
+
+
+def load_detector(path: Path, **wanted: str) -> tuple[Detector, dict]:
+    """Read a detector and what its header says.
+
+    Parameters
+    ----------
+    path : Path
+    **wanted : str
+        Header entries that the caller relies on, such as ``reads="rgb"`` or ``preset="physical"``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no file.
+    ValueError
+        If it is no detector of ours, its weights do not fit its backbone, or an entry differs from the one wanted.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no weights at {path}: train with epochs of at least 1, or name a file that is there")
+    try:
+        with safe_open(path, framework="pt") as file:
+            header = json.loads((file.metadata() or {})[HEADER])
+            weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        detector = Detector(header["backbone"], header["reads"], header["side"])
+        detector.load_state_dict(weights)
+    except KeyError as error:
+        raise ValueError(f"{path}: no detector written by defocus_lib (no {error} in its header)") from error
+    except (SafetensorError, RuntimeError, ValueError) as error:
+        raise ValueError(f"{path}: not readable as a detector ({str(error).splitlines()[0]})") from error
+    for name, value in wanted.items():
+        if header.get(name) != value:
+            raise ValueError(f"{path}: weights are for {name} {header.get(name)!r}; {value!r} wanted")
+    return detector.eval(), header

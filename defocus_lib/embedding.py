@@ -1,0 +1,250 @@
+"""Pictures of a feature space in two dimensions, and a score for what they seem to show.
+
+A t-SNE picture keeps neighbourhoods, not distances between clusters or their sizes, and it depends on perplexity and
+seed (van der Maaten & Hinton 2008; Wattenberg et al. 2016, doi 10.23915/distill.00002). So each picture carries two
+numbers, and the same two are computed in the space that the picture was made from.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from defocus_lib.checks import check_maps
+
+PERPLEXITIES = (5, 10, 20, 40)
+"""Perplexities of the reference."""
+
+
+def parse_perplexities(text: str) -> tuple[float, ...]:
+    """``"5, 10, 20, 40"`` -> ``(5.0, 10.0, 20.0, 40.0)``; a notebook parameter is a scalar, so the list comes as text.
+
+    Raises
+    ------
+    ValueError
+        If an item is no positive number, or there is none.
+    """
+    try:
+        values = tuple(float(item) for item in text.replace(",", " ").split())
+    except ValueError as error:
+        raise ValueError(f"perplexities is {text!r}; numbers separated by commas wanted") from error
+    if not values or not all(0 < value < np.inf for value in values):
+        raise ValueError(f"perplexities is {text!r}; positive numbers separated by commas wanted")
+    return values
+
+
+def scenes_of(ids: ArrayLike) -> np.ndarray:
+    """The scene of each id ``<scene>/<manipulation>``: images of one scene share a group."""
+    return np.strings.partition(np.asarray(ids, dtype=str), "/")[0]
+
+
+def real_and(manipulation: str, ids: ArrayLike, manipulations: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Choose the real images and those of one manipulation.
+
+    Parameters
+    ----------
+    manipulation : str
+    ids, manipulations : (N,) str array_like
+        One id ``<scene>/<manipulation>`` and one manipulation (or ``"real"``) an image.
+
+    Returns
+    -------
+    rows : (M,) int array
+        Their rows, in order.
+    fake : (M,) bool array
+    scenes : (M,) str array
+
+    Raises
+    ------
+    ValueError
+        If there are no images of the manipulation, or no real ones.
+    """
+    manipulations = np.asarray(manipulations, dtype=str)
+    found = sorted(set(manipulations.tolist()))
+    for wanted in ("real", manipulation):
+        if wanted not in found:
+            raise ValueError(f"manipulations has no {wanted!r}; found {', '.join(found) or 'nothing'}")
+    rows = np.flatnonzero(np.isin(manipulations, ["real", manipulation]))
+    return rows, manipulations[rows] != "real", scenes_of(ids)[rows]
+
+
+def _check_features(features: ArrayLike) -> np.ndarray:
+    features = check_maps("features", features, ndim=2)
+    if len(features) < 4 or features.shape[1] < 2:
+        raise ValueError(f"features has shape {features.shape}; at least 4 images and 2 values each wanted")
+    if (features == features[0]).all():
+        raise ValueError(f"features of the {len(features)} images are all equal: there is nothing to embed")
+    return features.astype(np.float32)
+
+
+def tsne(features: ArrayLike, perplexity: float = 20, seed: int = 42) -> np.ndarray:
+    """t-SNE with scikit-learn, started from the first two principal components.
+
+    Parameters
+    ----------
+    features : (N, D) array_like
+    perplexity : float
+        About the number of neighbours that count; below ``N``.
+
+    Returns
+    -------
+    (N, 2) float32 array
+
+    Raises
+    ------
+    ValueError
+        If the perplexity is not positive or not below ``N``, or the features are too few, equal, or hold NaN.
+    """
+    from sklearn.manifold import TSNE
+
+    features = _check_features(features)
+    if not 0 < perplexity < len(features):
+        raise ValueError(
+            f"perplexity is {perplexity:g}; above 0 and below the number of images, {len(features)}, wanted"
+        )
+    return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(features)
+
+
+def umap(features: ArrayLike, neighbors: int = 15, seed: int = 42) -> np.ndarray:
+    """UMAP (McInnes et al. 2018, arXiv 1802.03426) on one thread, which is what makes it repeatable.
+
+    Parameters
+    ----------
+    features : (N, D) array_like
+    neighbors : int
+        At least 2 and below ``N``.
+
+    Returns
+    -------
+    (N, 2) float32 array
+
+    Raises
+    ------
+    ValueError
+        If the number of neighbours does not fit, or the features are too few, equal, or hold NaN.
+    """
+    from umap import UMAP
+
+    features = _check_features(features)
+    if not 2 <= neighbors < len(features):
+        raise ValueError(
+            f"neighbors is {neighbors}; at least 2 and below the number of images, {len(features)}, wanted"
+        )
+    # The same start as t-SNE; the spectral one needs an eigen-solver that gives up on few points.
+    return UMAP(n_neighbors=neighbors, random_state=seed, n_jobs=1, init="pca").fit_transform(features)
+
+
+def pca_tsne(edges: ArrayLike, components: int = 100, perplexity: float = 20, seed: int = 42) -> np.ndarray:
+    """Principal components of the flattened edge maps, then t-SNE.
+
+    Parameters
+    ----------
+    edges : (N, H, W) bool array_like
+    components : int
+        At least 2; capped by ``N`` and by ``H * W``.
+
+    Returns
+    -------
+    (N, 2) float32 array
+
+    Raises
+    ------
+    ValueError
+        As :func:`tsne`; and if ``components`` is below 2.
+    """
+    from sklearn.decomposition import PCA
+
+    if components < 2:
+        raise ValueError(f"components is {components}; at least 2 wanted")
+    edges = check_maps("edges", edges)
+    flat = _check_features(edges.reshape(len(edges), -1))
+    reduced = PCA(min(components, *flat.shape), svd_solver="full", random_state=seed).fit_transform(flat)
+    return tsne(reduced, perplexity, seed)
+
+
+def separation(points: ArrayLike, fake: ArrayLike, scenes: ArrayLike, neighbors: int = 5) -> dict[str, float]:
+    """How far real and manipulated images lie apart.
+
+    Parameters
+    ----------
+    points : (N, D) array_like
+        An embedding, or the features themselves.
+    fake : (N,) bool array_like
+    scenes : (N,) str array_like
+        Images of one scene never vote on each other.
+    neighbors : int
+        Neighbours that vote.
+
+    Returns
+    -------
+    dict
+        ``silhouette`` in [-1, 1] (Rousseeuw 1987): 0 where real and manipulated lie in one cloud, 1 for two tight
+        clusters. ``kNN accuracy`` in [0, 1]: five-fold, whole scenes left out; 0.5 is chance when there are as many
+        real as manipulated images.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, one kind is missing, or there are fewer than 2 scenes.
+    """
+    from sklearn.metrics import silhouette_score
+    from sklearn.model_selection import GroupKFold, cross_val_predict
+    from sklearn.neighbors import KNeighborsClassifier
+
+    points, fake, scenes = check_maps("points", points, ndim=2), np.asarray(fake, dtype=bool), np.asarray(scenes)
+    if not len(points) == len(fake) == len(scenes):
+        raise ValueError(
+            f"points, fake and scenes have lengths {len(points)}, {len(fake)} and {len(scenes)}; one wanted"
+        )
+    if fake.all() or not fake.any():
+        raise ValueError(f"fake is {'True' if fake.all() else 'False'} for every image; both kinds wanted")
+    groups = len(np.unique(scenes))
+    if groups < 2:
+        raise ValueError(f"scenes has {groups} scene; at least 2 wanted")
+    folds = GroupKFold(min(5, groups))
+    smallest = min(len(train) for train, _ in folds.split(points, fake, scenes))
+    model = KNeighborsClassifier(min(neighbors, smallest))
+    votes = cross_val_predict(model, points, fake, groups=scenes, cv=folds)
+    return {"silhouette": float(silhouette_score(points, fake)), "kNN accuracy": float((votes == fake).mean())}
+
+
+def separation_table(spaces: Mapping[str, ArrayLike], fake: ArrayLike, scenes: ArrayLike) -> pd.DataFrame:
+    """:func:`separation` of several pictures of the same images: one row a picture."""
+    rows = {name: separation(points, fake, scenes) for name, points in spaces.items()}
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("space")
+
+
+def separation_by_manipulation(
+    features: ArrayLike,
+    ids: ArrayLike,
+    manipulations: ArrayLike,
+    names: Iterable[str],
+    perplexity: float = 20,
+    seed: int = 42,
+) -> pd.DataFrame:
+    """:func:`separation` of the features, and of their t-SNE picture, real images against each manipulation in turn.
+
+    Parameters
+    ----------
+    features : (N, D) array_like
+    ids, manipulations : (N,) str array_like
+        As :func:`real_and`.
+    names : iterable of str
+        Manipulations, in the order of the rows.
+
+    Returns
+    -------
+    DataFrame
+        One row a manipulation; columns ``(space, score)`` with the spaces ``features`` and ``t-SNE``.
+    """
+    features = check_maps("features", features, ndim=2)
+    tables = {}
+    for name in names:
+        rows, fake, scenes = real_and(name, ids, manipulations)
+        spaces = {"features": features[rows], "t-SNE": tsne(features[rows], perplexity, seed)}
+        scores = separation_table(spaces, fake, scenes)
+        tables[name] = {(space, score): scores.loc[space, score] for space in scores.index for score in scores.columns}
+    return pd.DataFrame.from_dict(tables, orient="index").rename_axis("manipulation")

@@ -1,0 +1,599 @@
+"""One function a figure. They take arrays and tables, return a matplotlib ``Figure`` and save nothing.
+
+Each public function is wrapped by :func:`figure`, which sets the style for that figure only and closes it, so that a
+notebook shows what the cell returns once.
+"""
+
+from __future__ import annotations
+
+import functools
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
+from matplotlib.ticker import PercentFormatter
+from sklearn.metrics import roc_curve
+
+WIDTH = 7.6  # inches: the text column of the book
+PALETTE = sns.color_palette("colorblind").as_hex()
+KIND_COLORS = {"real": PALETTE[0], "fake": PALETTE[1]}
+KIND_NAMES = {"real": "real", "fake": "manipulated"}
+KIND_MARKERS = {"real": "o", "fake": "^"}
+MANIPULATION_COLORS = {
+    "resynthesis": PALETTE[0],
+    "splice": PALETTE[1],
+    "reenactment": PALETTE[2],
+    "texture": PALETTE[4],
+}
+MODEL_COLORS = {"defocus": PALETTE[2], "rgb": PALETTE[4], "uniform": PALETTE[7]}
+MODEL_NAMES = {"defocus": "defocus detector", "rgb": "RGB detector", "uniform": "uniform attribution"}
+MAP_COLORS = "viridis"  # normalised defocus maps
+SIGMA_COLORS = "magma"  # blur in px
+
+STYLE = {
+    **sns.axes_style("ticks"),
+    **sns.plotting_context("paper"),
+    "font.sans-serif": ["DejaVu Sans"],  # ships with matplotlib: the same figure on every machine
+    "figure.dpi": 140,
+    "figure.constrained_layout.use": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": False,
+    "axes.titlesize": 9,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
+    "legend.frameon": False,
+    "image.interpolation": "nearest",
+}
+
+
+def figure(draw: Callable[..., Figure]) -> Callable[..., Figure]:
+    """Draw in the style of the book, and leave nothing behind in pyplot."""
+
+    @functools.wraps(draw)
+    def styled(*args, **kwargs) -> Figure:
+        with plt.rc_context(STYLE):
+            drawn = draw(*args, **kwargs)
+        plt.close(drawn)
+        return drawn
+
+    return styled
+
+
+def show_image(ax: Axes, image: np.ndarray, title: str = "", **options) -> AxesImage:
+    """Show an image or a map without ticks."""
+    shown = ax.imshow(image, **options)
+    ax.set(xticks=[], yticks=[], title=title)
+    sns.despine(ax=ax, left=True, bottom=True)
+    return shown
+
+
+def row_label(ax: Axes, text: str) -> None:
+    """Name a row of images at its first one."""
+    ax.set_ylabel(text, rotation=90, labelpad=6)
+
+
+def outline(ax: Axes, region: np.ndarray, color: str = PALETTE[3]) -> None:
+    """Draw the border of a ``(H, W)`` bool region, if it has one."""
+    if region.any() and not region.all():
+        ax.contour(region.astype(float), levels=[0.5], colors=[color], linewidths=1)
+
+
+@figure
+def mask_triptychs(
+    images: np.ndarray, fake: np.ndarray, real: np.ndarray, masks: np.ndarray, regions: np.ndarray, names: Sequence[str]
+) -> Figure:
+    """Manipulated image, its map, the real map, and the mask between them with its count: one row a pair.
+
+    Parameters
+    ----------
+    images : (K, H, W, 3) uint8
+    fake, real : (K, H, W), normalised maps in [0, 1]
+    masks, regions : (K, H, W) bool
+        Active pixels; manipulated pixels, drawn as an outline.
+    names : K str
+        Row labels.
+    """
+    rows, pixels = len(fake), fake[0].size
+    fig, axes = plt.subplots(rows, 4, figsize=(WIDTH, 1.95 * rows + 0.35), squeeze=False)
+    for ax, title in zip(
+        axes[0], ("manipulated image", "its map", "map of the real image", "binary mask"), strict=True
+    ):
+        ax.set_title(title)
+    for row, name in enumerate(names):
+        show_image(axes[row, 0], images[row], axes[row, 0].get_title())
+        for ax, values in zip(axes[row, 1:3], (fake, real), strict=True):
+            shown = show_image(ax, values[row], ax.get_title(), cmap=MAP_COLORS, vmin=0, vmax=1)
+        show_image(axes[row, 3], masks[row], axes[row, 3].get_title(), cmap="gray", vmin=0, vmax=1)
+        for ax in axes[row, [0, 3]]:
+            outline(ax, regions[row])
+        count = int(masks[row].sum())
+        axes[row, 3].set_xlabel(f"{count:,} px ({100 * count / pixels:.1f} %)")
+        row_label(axes[row, 0], name)
+    bar = fig.colorbar(shown, ax=axes[:, 1:3], location="bottom", shrink=0.6, aspect=40, pad=0.01)
+    bar.set_label("normalised defocus map")
+    return fig
+
+
+@figure
+def mask_sweep(ours: pd.DataFrame, published: pd.DataFrame, counterpart: Mapping[str, str], source: str) -> Figure:
+    """Share of active pixels over the threshold, ours and the published one.
+
+    Parameters
+    ----------
+    ours, published : DataFrame
+        One row a threshold, one column a manipulation, in percent of the image.
+    counterpart : mapping of str to str
+        Manipulation -> the published column drawn in its colour.
+    source : str
+        Name of the other data, for the legend.
+    """
+    fig, ax = plt.subplots(figsize=(WIDTH, 3.8))
+    for name in ours.columns:
+        color = MANIPULATION_COLORS.get(name, PALETTE[7])
+        ax.plot(ours.index, ours[name], "o-", color=color, markersize=4, label=name)
+        if other := counterpart.get(name):
+            ax.plot(published.index, published[other], "--", color=color, linewidth=1.2, alpha=0.9, label=other)
+    ax.set(xscale="log", xlabel="threshold on |fake - real| (normalised map)", ylabel="mean active pixels (% of image)")
+    ax.set_ylim(bottom=0)
+    ax.invert_xaxis()  # from strict to lenient, as the published table is ordered
+    lines = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+    ours_lines = {name: lines[name] for name in ours.columns}
+    other_lines = {name: line for name, line in lines.items() if name not in ours_lines}
+    fig.legend(ours_lines.values(), ours_lines.keys(), title="this run", alignment="left", loc="outside right upper")
+    if other_lines:
+        other = textwrap.fill(f"other data: {source}", 20)
+        fig.legend(other_lines.values(), other_lines.keys(), title=other, alignment="left", loc="outside right lower")
+    return fig
+
+
+@figure
+def variance_pairs(
+    images: np.ndarray, real: np.ndarray, fake: np.ndarray, regions: np.ndarray, names: Sequence[str]
+) -> Figure:
+    """Heatmaps of local variance, real and manipulated on one scale: one row a pair.
+
+    Parameters
+    ----------
+    images : (K, H, W, 3) uint8
+        The manipulated images.
+    real, fake : (K, H, W)
+        Local variance, in squared units of the normalised map.
+    regions : (K, H, W) bool
+        Manipulated pixels, drawn as an outline.
+    names : K str
+        Row labels.
+    """
+    rows = len(real)
+    fig, axes = plt.subplots(rows, 3, figsize=(WIDTH * 0.86, 2.05 * rows + 0.3), squeeze=False)
+    for row, name in enumerate(names):
+        top = max(real[row].max(), fake[row].max()) or 1.0
+        titles = (
+            ("manipulated image", "variance of the real map", "of the manipulated map") if row == 0 else ("", "", "")
+        )
+        show_image(axes[row, 0], images[row], titles[0])
+        outline(axes[row, 0], regions[row])
+        for ax, values, title in zip(axes[row, 1:], (real[row], fake[row]), titles[1:], strict=True):
+            shown = show_image(ax, values, title, cmap="hot", vmin=0, vmax=top)
+            ax.set_xlabel(f"mean {values.mean():.4f}")
+        fig.colorbar(shown, ax=axes[row, 1:], shrink=0.85, aspect=14, label="local variance")
+        row_label(axes[row, 0], name)
+    return fig
+
+
+def _largest_gap(real: np.ndarray, fake: np.ndarray) -> tuple[float, float, float]:
+    """Where the two empirical distribution functions lie furthest apart: position and both heights."""
+    at = np.sort(np.concatenate([real, fake]))
+    heights = [np.searchsorted(np.sort(values), at, side="right") / len(values) for values in (real, fake)]
+    widest = np.argmax(np.abs(heights[0] - heights[1]))
+    return at[widest], heights[0][widest], heights[1][widest]
+
+
+@figure
+def variance_distributions(long: pd.DataFrame, tests: pd.DataFrame) -> Figure:
+    """Distribution of the mean local variance of each image: density above, empirical distribution function below.
+
+    Parameters
+    ----------
+    long : DataFrame
+        As :func:`variance.long_table` returns it.
+    tests : DataFrame
+        As :func:`variance.comparison_table` returns it; D and p stand in the panels.
+    """
+    names = list(tests.index)
+    fig, axes = plt.subplots(
+        2, len(names), figsize=(WIDTH, 3.9), sharex=True, sharey="row", squeeze=False, height_ratios=[1, 1.3]
+    )
+    bins = np.histogram_bin_edges(long["variance"], bins=16)
+    for (top, bottom), name in zip(axes.T, names, strict=True):
+        rows = long[long["manipulation"] == name]
+        shared = {
+            "x": "variance",
+            "hue": "kind",
+            "palette": KIND_COLORS,
+            "hue_order": ["real", "fake"],
+            "legend": False,
+        }
+        sns.histplot(rows, ax=top, bins=bins, element="step", fill=True, alpha=0.25, **shared)
+        sns.ecdfplot(rows, ax=bottom, **shared)
+        x, low, high = _largest_gap(
+            *(rows.loc[rows["kind"] == kind, "variance"].to_numpy() for kind in ("real", "fake"))
+        )
+        bottom.vlines(x, low, high, color="black", linewidth=1.2)
+        test = tests.loc[name]
+        bottom.set_title(f"KS D = {test['KS D']:.2f}, p = {test['KS p']:.2g}", fontsize=8)
+        top.set(title=name, xlabel="", ylabel="images")
+        bottom.set(xlabel="", ylabel="share of images\nat or below")
+        bottom.locator_params(axis="x", nbins=4)
+    fig.supxlabel("mean local variance of the image (squared units of the normalised map)", fontsize=9)
+    axes[1, 0].set_ylim(0, 1.03)
+    handles = [Line2D([], [], color=color, label=KIND_NAMES[kind]) for kind, color in KIND_COLORS.items()]
+    fig.legend(handles=handles, loc="outside upper right", ncols=2)
+    return fig
+
+
+@figure
+def embeddings(
+    pictures: Mapping[str, np.ndarray],
+    fake: np.ndarray,
+    scores: pd.DataFrame,
+    name: str = "manipulated",
+    columns: int = 2,
+) -> Figure:
+    """Two-dimensional pictures of a feature space, each with its separation scores in the title.
+
+    Parameters
+    ----------
+    pictures : mapping of str to (N, 2)
+        Title -> embedding.
+    fake : (N,) bool
+    scores : DataFrame
+        As :func:`embedding.separation_table` returns it for these pictures.
+    name : str
+        What the manipulated images are called in the legend.
+    """
+    columns = min(columns, len(pictures))
+    rows = -(-len(pictures) // columns)
+    size = (WIDTH, 3.4 * rows) if columns > 1 else (WIDTH * 0.7, 3.9)
+    fig, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
+    for ax in axes.flat[len(pictures) :]:
+        ax.set_visible(False)
+    for ax, (title, points) in zip(axes.flat, pictures.items(), strict=False):
+        for kind, chosen in (("real", ~fake), ("fake", fake)):
+            look = {"s": 14, "marker": KIND_MARKERS[kind], "color": KIND_COLORS[kind], "alpha": 0.7, "linewidths": 0}
+            ax.scatter(*points[chosen].T, label=name if kind == "fake" else kind, **look)
+        score = scores.loc[title]
+        numbers = f"silhouette {score['silhouette']:+.2f}, kNN accuracy {score['kNN accuracy']:.2f}"
+        ax.set(
+            title=f"{title}\n{numbers}",
+            xticks=[],
+            yticks=[],
+            xlabel="first axis (no unit)",
+            ylabel="second axis (no unit)",
+        )
+        ax.set_aspect("equal", adjustable="datalim")
+    axes[0, 0].legend(loc="best", handletextpad=0.2)
+    return fig
+
+
+def _symmetric_limit(values: np.ndarray) -> tuple[float, int]:
+    """The 99.5th percentile of the absolute values as ``limit * 10**exponent``; ``(1, 0)`` if all are 0."""
+    size = np.abs(values)
+    limit = float(np.percentile(size, 99.5)) or float(size.max())
+    if limit == 0:
+        return 1.0, 0
+    exponent = int(np.floor(np.log10(limit)))
+    return limit / 10.0**exponent, exponent
+
+
+@figure
+def shapley_views(
+    images: np.ndarray, rgb: np.ndarray, defocus: np.ndarray, regions: np.ndarray, names: Sequence[str]
+) -> Figure:
+    """Original | Shapley values of the RGB detector | of the defocus detector: one row an image.
+
+    Each image and model has its own symmetric scale, cut at the 99.5th percentile of the absolute values. The sum is
+    the share of the detector's answer that these pixels explain.
+
+    Parameters
+    ----------
+    images : (K, H, W, 3) uint8
+    rgb, defocus : (K, H, W)
+        Shapley values in logits.
+    regions : (K, H, W) bool
+        Manipulated pixels, drawn as an outline.
+    names : K str
+        Row labels.
+    """
+    rows = len(images)
+    fig, axes = plt.subplots(rows, 3, figsize=(WIDTH, 2.2 * rows + 0.2), squeeze=False)
+    titles = ("original", "RGB Shapley values", "defocus Shapley values")
+    for row, name in enumerate(names):
+        show_image(axes[row, 0], images[row], titles[0] if row == 0 else "")
+        outline(axes[row, 0], regions[row])
+        row_label(axes[row, 0], name)
+        for ax, values, title in zip(axes[row, 1:], (rgb[row], defocus[row]), titles[1:], strict=True):
+            limit, exponent = _symmetric_limit(values)
+            scaled = values / 10.0**exponent
+            shown = show_image(ax, scaled, title if row == 0 else "", cmap="seismic", vmin=-limit, vmax=limit)
+            outline(ax, regions[row], color="black")
+            ax.set_xlabel(f"sum {values.sum():+.2f} logits")
+            bar = fig.colorbar(shown, ax=ax, shrink=0.85, aspect=14, extend="both")
+            bar.set_label(f"$10^{{{exponent}}}$ logits per pixel")
+    return fig
+
+
+@figure
+def alignment_bars(
+    edges: np.ndarray, weights: Mapping[str, np.ndarray], scores: pd.DataFrame, title: str = ""
+) -> Figure:
+    """The histograms of one pair: where the maps differ, and where each model looks.
+
+    Parameters
+    ----------
+    edges : (bins + 1,)
+    weights : mapping of str to (bins,)
+        ``"difference"``, the models, and ``"uniform"``.
+    scores : DataFrame
+        Index model, columns ``score`` and ``KL``.
+    title : str
+        Names the pair.
+    """
+    models = [name for name in weights if name not in ("difference", "uniform")]
+    fig, axes = plt.subplots(1, len(models), figsize=(WIDTH, 3.3), sharey=True, squeeze=False)
+    centres, step = (edges[:-1] + edges[1:]) / 2, np.diff(edges)
+    handles = {}
+    for ax, model in zip(axes[0], models, strict=True):
+        name, color = MODEL_NAMES.get(model, model), MODEL_COLORS.get(model, PALETTE[3])
+        ax.bar(centres - 0.22 * step, weights["difference"], 0.42 * step, color=PALETTE[7], label="|fake - real|")
+        ax.bar(centres + 0.22 * step, weights[model], 0.42 * step, color=color, label=f"|Shapley|, {name}")
+        ax.stairs(weights["uniform"], edges, color="black", linewidth=1, linestyle=":", label="uniform attribution")
+        score = scores.loc[model]
+        ax.set(title=f"{name}: score {score['score']:.3f}, KL {score['KL']:.3f}")
+        ax.set(xlabel="value of the manipulated map (no unit)", xlim=(0, 1))
+        handles |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+    axes[0, 0].set_ylabel("share of the weight in the bin")
+    fig.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4)
+    fig.suptitle(title, fontsize=9)
+    return fig
+
+
+@figure
+def alignment_scores(table: pd.DataFrame) -> Figure:
+    """Distribution of the alignment score over the pairs, for each manipulation and model.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Columns ``manipulation``, ``model``, ``score``; one row a pair and model.
+    """
+    fig, ax = plt.subplots(figsize=(WIDTH, 3.4))
+    models = [name for name in MODEL_COLORS if name in set(table["model"])]
+    shared = {
+        "data": table,
+        "x": "manipulation",
+        "y": "score",
+        "hue": "model",
+        "hue_order": models,
+        "palette": MODEL_COLORS,
+    }
+    sns.stripplot(**shared, ax=ax, dodge=True, size=2.5, alpha=0.45, jitter=0.12, legend=False)
+    mean = {"errorbar": "sd", "dodge": 0.8 * (1 - 1 / len(models)), "linestyle": "none", "legend": False}
+    sns.pointplot(**shared, ax=ax, marker="D", markersize=4, capsize=0.06, err_kws={"linewidth": 1.6}, **mean)
+    ax.set(xlabel="manipulation", ylabel="alignment score (overlap, no unit)", ylim=(0, 1))
+    handles = [Line2D([], [], color=MODEL_COLORS[name], label=MODEL_NAMES[name], linewidth=2) for name in models]
+    fig.legend(
+        handles=handles, loc="outside upper center", ncols=3, title="dots: pairs; diamond and bar: mean and spread"
+    )
+    return fig
+
+
+@figure
+def localisation_bars(table: pd.DataFrame) -> Figure:
+    """Precision and recall of the mask against the manipulated region, and the precision of a random mask.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As :func:`mask.localisation_table` returns it.
+    """
+    fig, ax = plt.subplots(figsize=(WIDTH * 0.75, 3.0))
+    long = table.reset_index().melt("manipulation", ["precision", "recall"], var_name="measure")
+    sns.barplot(long, x="manipulation", y="value", hue="measure", palette=[PALETTE[0], PALETTE[1]], ax=ax, gap=0.1)
+    places = np.arange(len(table))
+    ax.hlines(
+        table["by chance"], places - 0.42, places + 0.42, color="black", linestyle=":", label="precision by chance"
+    )
+    ax.set(xlabel="manipulation", ylabel="mean over the pairs", ylim=(0, 1))
+    ax.yaxis.set_major_formatter(PercentFormatter(1))
+    ax.legend(title="", loc="upper left", bbox_to_anchor=(1.01, 1))
+    return fig
+
+
+@figure
+def scene_gallery(
+    images: np.ndarray, regions: np.ndarray, sigma: np.ndarray, scenes: Sequence[str], names: Sequence[str]
+) -> Figure:
+    """One row a scene: the true blur, the real photograph, and its twins with the manipulated region outlined.
+
+    Parameters
+    ----------
+    images : (S, K, H, W, 3) uint8
+    regions : (S, K, H, W) bool
+    sigma : (S, H, W), in px
+    scenes, names : S and K str
+        Row labels; column titles.
+    """
+    rows, columns = images.shape[:2]
+    fig, axes = plt.subplots(rows, columns + 1, figsize=(WIDTH, WIDTH / (columns + 1) * rows + 0.5), squeeze=False)
+    for row in range(rows):
+        shown = show_image(
+            axes[row, 0],
+            sigma[row],
+            "true blur" if row == 0 else "",
+            cmap=SIGMA_COLORS,
+            vmin=0,
+            vmax=np.ceil(sigma.max()),
+        )
+        row_label(axes[row, 0], scenes[row])
+        for column, name in enumerate(names):
+            show_image(axes[row, column + 1], images[row, column], name if row == 0 else "")
+            outline(axes[row, column + 1], regions[row, column], color="white")
+    fig.colorbar(shown, ax=axes, location="bottom", shrink=0.4, aspect=40, pad=0.01).set_label("sigma (px)")
+    return fig
+
+
+@figure
+def lens_curves(distance: np.ndarray, sigmas: Mapping[str, np.ndarray]) -> Figure:
+    """Blur against distance for several lenses: ``distance`` (D,) in m, each curve (D,) in px."""
+    fig, ax = plt.subplots(figsize=(WIDTH * 0.7, 2.6))
+    for (name, sigma), color, dash in zip(sigmas.items(), PALETTE, ("-", "--", ":", "-."), strict=False):
+        ax.plot(distance, sigma, dash, color=color, label=name)
+    ax.set(xlabel="distance (m)", ylabel="sigma (px)", ylim=(0, None))
+    ax.legend()
+    return fig
+
+
+@figure
+def map_stages(image: np.ndarray, maps: Mapping[str, np.ndarray], sigma: np.ndarray) -> Figure:
+    """The stages of one map beside the truth.
+
+    Parameters
+    ----------
+    image : (H, W, 3) uint8
+    maps : mapping with ``edges`` (H, W) bool, ``sparse`` (H, W) px, ``valid`` (H, W) bool, ``dense`` (H, W) px
+    sigma : (H, W) true blur in px
+    """
+    top = float(np.ceil(max(sigma.max(), np.percentile(maps["dense"], 99))))
+    fig, axes = plt.subplots(2, 3, figsize=(WIDTH, 5.6))
+    show_image(axes[0, 0], image, "photograph")
+    # Fewer edge pixels than ink: drawn dark on white.
+    show_image(axes[0, 1], maps["edges"], "edges", cmap="gray_r", vmin=0, vmax=1)
+    invalid = maps["edges"] & ~maps["valid"]
+    show_image(axes[0, 2], invalid, "edges without a measurement", cmap="gray_r", vmin=0, vmax=1)
+    rows, columns = np.nonzero(maps["valid"])
+    show_image(axes[1, 0], np.full(sigma.shape, 0.12), "sparse", cmap="gray", vmin=0, vmax=1)
+    options = {"cmap": SIGMA_COLORS, "vmin": 0, "vmax": top}
+    axes[1, 0].scatter(columns, rows, c=maps["sparse"][maps["valid"]], s=1.5, marker="s", linewidths=0, **options)
+    show_image(axes[1, 1], maps["dense"], "dense", **options)
+    shown = show_image(axes[1, 2], sigma, "true blur", **options)
+    fig.colorbar(shown, ax=axes[1], location="bottom", shrink=0.5, aspect=40, pad=0.02).set_label("sigma (px)")
+    return fig
+
+
+@figure
+def step_edge_readings(tables: Mapping[str, pd.DataFrame]) -> Figure:
+    """Median sigma read at blurred steps against the true one; one panel a noise level, one line a preset."""
+    fig, axes = plt.subplots(1, len(tables), figsize=(WIDTH, 3), sharey=True, squeeze=False)
+    for ax, (title, table) in zip(axes[0], tables.items(), strict=True):
+        ax.axline((0, 0), slope=1, color="0.6", linewidth=1, zorder=0)
+        for name, color, marker in zip(table, PALETTE, "os^", strict=False):
+            ax.plot(table.index, table[name], marker + "-", color=color, markersize=4, label=name)
+        ax.set(xlabel="true sigma (px)", title=title, xlim=(0, None), ylim=(-0.2, None))
+    axes[0, 0].set_ylabel("median sigma read (px)")
+    axes[0, 0].legend(title="preset")
+    return fig
+
+
+@figure
+def focal_planes(scenes: Mapping[str, tuple[np.ndarray, np.ndarray]], estimates: Mapping[str, np.ndarray]) -> Figure:
+    """One column a focal plane: photograph, true sigma, estimated sigma.
+
+    Parameters
+    ----------
+    scenes : mapping of a title to (image (H, W, 3) uint8, sigma (H, W) px)
+    estimates : mapping of the same titles to (H, W) px
+    """
+    fig, axes = plt.subplots(3, len(scenes), figsize=(WIDTH, WIDTH / len(scenes) * 3 + 0.6), squeeze=False)
+    top = float(np.ceil(max(sigma.max() for _, sigma in scenes.values())))
+    for column, (title, (image, sigma)) in zip(axes.T, scenes.items(), strict=True):
+        show_image(column[0], image, title)
+        show_image(column[1], sigma, cmap=SIGMA_COLORS, vmin=0, vmax=top)
+        shown = show_image(column[2], estimates[title], cmap=SIGMA_COLORS, vmin=0, vmax=top)
+    for ax, text in zip(axes[:, 0], ("photograph", "true blur", "estimate"), strict=True):
+        row_label(ax, text)
+    fig.colorbar(shown, ax=axes, location="bottom", shrink=0.5, aspect=40, pad=0.01).set_label("sigma (px)")
+    return fig
+
+
+@figure
+def training_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
+    """Loss and validation AUC of each detector by epoch; the table of each has epoch, train_loss, val_loss, val_auc."""
+    fig, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.6))
+    for name, history in histories.items():
+        color, epoch = MODEL_COLORS[name], history["epoch"] + 1
+        left.plot(epoch, history["train_loss"], "o-", color=color, markersize=3, label=f"{name}, training")
+        left.plot(epoch, history["val_loss"], "o--", color=color, markersize=3, label=f"{name}, validation")
+        right.plot(epoch, history["val_auc"], "o-", color=color, markersize=3, label=name)
+    left.set(xlabel="epoch", ylabel="cross-entropy (nats)")
+    right.set(xlabel="epoch", ylabel="validation AUC", ylim=(0.45, 1.01))
+    for ax in (left, right):
+        ax.xaxis.get_major_locator().set_params(integer=True)
+        if histories:
+            ax.legend()
+    return fig
+
+
+@figure
+def roc_curves(predictions: Mapping[str, pd.DataFrame]) -> Figure:
+    """Receiver operating characteristic of each detector; one line a manipulation.
+
+    Parameters
+    ----------
+    predictions : mapping of a detector to a table with manipulation, label, logit
+    """
+    fig, axes = plt.subplots(1, len(predictions), figsize=(WIDTH, 3.6), sharey=True, squeeze=False)
+    for ax, (model, table) in zip(axes[0], predictions.items(), strict=True):
+        ax.axline((0, 0), slope=1, color="0.6", linewidth=1, zorder=0)
+        for name in [name for name in table["manipulation"].unique() if name != "real"]:
+            both = table[table["manipulation"].isin(["real", name])]
+            false, true, _ = roc_curve(both["label"], both["logit"])
+            ax.plot(false, true, color=MANIPULATION_COLORS.get(name), label=name)
+        ax.set(xlabel="false positive rate", title=MODEL_NAMES[model], aspect="equal", xlim=(0, 1), ylim=(0, 1))
+    axes[0, 0].set_ylabel("true positive rate")
+    axes[0, -1].legend(loc="lower right")
+    return fig
+
+
+@figure
+def auc_intervals(metrics: pd.DataFrame) -> Figure:
+    """AUC with its interval; one row a manipulation, one mark a detector. The table is that of notebook 03."""
+    fig, ax = plt.subplots(figsize=(WIDTH * 0.8, 2.5))
+    names = metrics["manipulation"].unique()
+    for (model, table), shift, marker in zip(metrics.groupby("detector", sort=False), (-0.12, 0.12), "os", strict=True):
+        place = np.array([list(names).index(name) for name in table["manipulation"]]) + shift
+        ax.hlines(place, table["auc_low"], table["auc_high"], color=MODEL_COLORS[model])
+        ax.plot(table["auc"], place, marker, color=MODEL_COLORS[model], label=MODEL_NAMES[model])
+    ax.axvline(0.5, color="0.6", linewidth=1, linestyle=":")
+    ax.set(
+        yticks=range(len(names)), yticklabels=names, xlabel="AUC with 95 % interval (dotted: chance)", xlim=(0.3, 1.01)
+    )
+    ax.invert_yaxis()
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
+    return fig
+
+
+@figure
+def completeness(sums: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
+    """Sum of the Shapley values of each image against what they should add up to; one panel a detector.
+
+    Parameters
+    ----------
+    sums : mapping of a detector to (sum of the values (N,), completeness gap (N,)), in logits
+    """
+    fig, axes = plt.subplots(1, len(sums), figsize=(WIDTH, 3.2), squeeze=False)
+    for ax, (model, (total, gap)) in zip(axes[0], sums.items(), strict=True):
+        ax.axline((0, 0), slope=1, color="0.6", linewidth=1, zorder=0)
+        ax.scatter(total + gap, total, s=10, color=MODEL_COLORS[model], alpha=0.7, linewidths=0)
+        ax.set(xlabel="f(x) - E f(background) (logits)", title=MODEL_NAMES[model])
+    axes[0, 0].set_ylabel("sum of the values (logits)")
+    return fig

@@ -1,0 +1,157 @@
+"""Binary mask: the pixels at which a manipulated map differs from the map of its real counterpart (Jeon & Woo 2025).
+
+The reference counts active pixels. Where the manipulated region is known, the mask can also be scored as a detector of
+it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from defocus_lib.checks import check_maps, check_same_shape
+
+THRESHOLDS = (0.1, 0.05, 0.01, 0.005, 0.001, 0.0005, 0.0001)
+"""Thresholds of the published sweep."""
+
+
+def absolute_difference(fake: ArrayLike, real: ArrayLike) -> np.ndarray:
+    """``|fake - real|`` of two ``(N, H, W)`` stacks of maps, row by row.
+
+    Raises
+    ------
+    ValueError
+        If a stack is empty, of another shape, or holds NaN.
+    """
+    fake, real = check_maps("fake", fake), check_maps("real", real)
+    check_same_shape(fake=fake, real=real)
+    return np.abs(np.subtract(fake, real, dtype=np.float64))
+
+
+def active_mask(fake: ArrayLike, real: ArrayLike, threshold: float = 0.1) -> np.ndarray:
+    """Pixels with ``|fake - real| > threshold``.
+
+    Parameters
+    ----------
+    fake, real : (N, H, W) array_like
+        Normalised maps in [0, 1]; row ``i`` of ``real`` is the counterpart of row ``i`` of ``fake``.
+    threshold : float
+        At least 0, in units of the normalised map. The inequality is strict.
+
+    Returns
+    -------
+    (N, H, W) bool array
+
+    Raises
+    ------
+    ValueError
+        If the stacks differ in shape, are empty or hold NaN, or the threshold is negative.
+    """
+    if not threshold >= 0:
+        raise ValueError(f"threshold is {threshold}; at least 0 wanted")
+    return absolute_difference(fake, real) > threshold
+
+
+def active_counts(masks: ArrayLike) -> np.ndarray:
+    """Active pixels of each ``(N, H, W)`` mask, as ``(N,)`` integers."""
+    return np.count_nonzero(check_maps("masks", masks), axis=(1, 2))
+
+
+def count_table(counts: Mapping[str, ArrayLike], pixels: int) -> pd.DataFrame:
+    """Average, maximum, minimum and median of the active pixels, and the average as a share of the image.
+
+    Parameters
+    ----------
+    counts : mapping of str to (N,) array_like
+        Manipulation -> active pixels of each pair.
+    pixels : int
+        Pixels of one image.
+
+    Returns
+    -------
+    DataFrame
+        One row a manipulation; columns ``average``, ``max``, ``min``, ``median`` in pixels, ``share %`` in percent.
+    """
+    frame = pd.DataFrame({name: pd.Series(check_maps(name, values, ndim=1)) for name, values in counts.items()})
+    table = frame.agg(["mean", "max", "min", "median"]).T.set_axis(["average", "max", "min", "median"], axis=1)
+    table["share %"] = 100 * table["average"] / pixels
+    return table.rename_axis("manipulation")
+
+
+def threshold_sweep(
+    pairs: Mapping[str, tuple[ArrayLike, ArrayLike]], thresholds: tuple[float, ...] = THRESHOLDS
+) -> pd.DataFrame:
+    """Mean active pixels at each threshold.
+
+    Parameters
+    ----------
+    pairs : mapping of str to ((N, H, W), (N, H, W))
+        Manipulation -> (fake, real) normalised maps.
+
+    Returns
+    -------
+    DataFrame
+        One row a threshold, one column a manipulation; pixels.
+    """
+    table = {}
+    for name, (fake, real) in pairs.items():
+        difference = absolute_difference(fake, real)
+        table[name] = [(difference > threshold).sum(axis=(1, 2)).mean() for threshold in thresholds]
+    index = pd.Index(thresholds, name="threshold")
+    return pd.DataFrame(table, index=index).rename_axis(columns="manipulation")
+
+
+def localisation(masks: ArrayLike, regions: ArrayLike) -> pd.DataFrame:
+    """How well each mask finds the region that was really manipulated.
+
+    Parameters
+    ----------
+    masks, regions : (N, H, W) bool array_like
+
+    Returns
+    -------
+    DataFrame
+        One row a pair: ``active`` and ``hits`` (active pixels, and those inside the region, in pixels), ``precision``
+        (hits / active; NaN without an active pixel), ``recall`` (hits / region; NaN without a region) and ``region``
+        (share of the image that the region covers, which is the precision of a mask drawn at random).
+    """
+    masks, regions = check_maps("masks", masks).astype(bool), check_maps("regions", regions).astype(bool)
+    check_same_shape(masks=masks, regions=regions)
+    active, area = active_counts(masks), active_counts(regions)
+    hits = active_counts(masks & regions)
+    precision = np.divide(hits, active, out=np.full(len(hits), np.nan), where=active > 0)
+    recall = np.divide(hits, area, out=np.full(len(hits), np.nan), where=area > 0)
+    region = area / regions[0].size
+    return pd.DataFrame(
+        {"active": active, "hits": hits, "precision": precision, "recall": recall, "region": region}
+    ).rename_axis("pair")
+
+
+def localisation_table(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Summary of :func:`localisation` per manipulation.
+
+    Returns
+    -------
+    DataFrame
+        One row a manipulation: number of ``pairs`` and of ``empty`` masks; ``inside`` (share of all active pixels,
+        over all pairs, that lie inside the region); ``precision`` and ``recall`` (mean over the pairs in which they
+        are defined); and ``by chance`` (mean share of the image that the region covers).
+    """
+
+    def row(table: pd.DataFrame) -> dict:
+        active = table["active"].sum()
+        return {
+            "pairs": len(table),
+            "empty": int((table["active"] == 0).sum()),
+            "inside": table["hits"].sum() / active if active else np.nan,
+            "precision": table["precision"].mean(),
+            "recall": table["recall"].mean(),
+            "by chance": table["region"].mean(),
+        }
+
+    return pd.DataFrame.from_dict({name: row(table) for name, table in tables.items()}, orient="index").rename_axis(
+        "manipulation"
+    )

@@ -1,0 +1,121 @@
+"""The thin lens: how far out of focus a depth is, and what a camera records of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy import ndimage
+
+
+@dataclass(frozen=True)
+class ThinLens:
+    """A camera with one thin lens.
+
+    Attributes
+    ----------
+    focal_length : float
+        In mm.
+    f_number : float
+        Focal length over the diameter of the aperture.
+    focus_distance : float
+        Distance in mm at which a point is sharp; more than the focal length.
+    pixel_pitch : float
+        Distance between pixel centres in mm.
+    """
+
+    focal_length: float
+    f_number: float
+    focus_distance: float
+    pixel_pitch: float
+
+    def __post_init__(self) -> None:
+        for name, value in vars(self).items():
+            if not value > 0:
+                raise ValueError(f"{name} is {value}; a positive number wanted")
+        if self.focus_distance <= self.focal_length:
+            raise ValueError(
+                f"focus_distance is {self.focus_distance} mm; more than the focal length {self.focal_length} mm wanted"
+            )
+
+    def circle_of_confusion(self, distance: np.ndarray | float) -> np.ndarray:
+        """Diameter in mm of the disc that a point at ``distance`` (mm) makes on the sensor (Pentland 1987)."""
+        distance = np.asarray(distance, dtype=float)
+        if not (distance > 0).all():
+            raise ValueError("distance holds values that are not positive; mm in front of the lens wanted")
+        aperture = self.focal_length / self.f_number
+        magnification = self.focal_length / (self.focus_distance - self.focal_length)
+        return aperture * magnification * np.abs(distance - self.focus_distance) / distance
+
+    def sigma(self, distance: np.ndarray | float) -> np.ndarray:
+        """Blur in px at ``distance`` (mm): the standard deviation along one axis of a uniform disc of that diameter."""
+        return self.circle_of_confusion(distance) / (4 * self.pixel_pitch)
+
+
+def blur(image: np.ndarray, sigma: float) -> np.ndarray:
+    """Gaussian blur by ``sigma`` px of ``(H, W)`` or ``(H, W, C)``, each channel alone, borders reflected."""
+    return ndimage.gaussian_filter(image, (sigma, sigma, 0)[: image.ndim], mode="reflect")
+
+
+def render(colours: list[np.ndarray], masks: list[np.ndarray], sigmas: list[float]) -> np.ndarray:
+    """Photograph a stack of flat layers, each out of focus by its own sigma.
+
+    Layers are composited from the farthest to the nearest. A nearer layer's blur spreads over what lies behind it; a
+    farther one's never over what lies before it.
+
+    Parameters
+    ----------
+    colours : list of (H, W, 3) float in [0, 1]
+        What each layer would look like in focus, farthest first.
+    masks : list of (H, W) float in [0, 1]
+        Where each layer is; together they cover the plane.
+    sigmas : list of float
+        Blur of each layer in px.
+
+    Returns
+    -------
+    (H, W, 3) float in [0, 1]
+    """
+    if not len(colours) == len(masks) == len(sigmas) > 0:
+        raise ValueError(
+            f"{len(colours)} colours, {len(masks)} masks, {len(sigmas)} sigmas; as many of each, at least 1, wanted"
+        )
+    image, cover = np.zeros_like(colours[0], dtype=float), np.zeros(masks[0].shape)
+    for colour, mask, sigma in zip(colours, masks, sigmas, strict=True):
+        alpha = blur(mask.astype(float), sigma)
+        image = blur(colour * mask[..., None], sigma) + (1 - alpha[..., None]) * image
+        cover = alpha + (1 - alpha) * cover
+    # Where two cut-out layers meet, both are half transparent; what is missing is not darkness.
+    return np.clip(image / np.maximum(cover, 1e-6)[..., None], 0, 1)
+
+
+def visible_sigma(masks: list[np.ndarray], sigmas: list[float]) -> np.ndarray:
+    """``(H, W)`` blur in px of the layer that is seen at each pixel: the nearest whose mask covers at least half of it."""
+    seen = np.zeros(masks[0].shape)
+    for mask, sigma in zip(masks, sigmas, strict=True):
+        seen[mask >= 0.5] = sigma
+    return seen
+
+
+def render_depth(image: np.ndarray, sigma: np.ndarray, distance: np.ndarray, layers: int = 24) -> np.ndarray:
+    """Photograph an all-in-focus image with a blur for each pixel, as a stack of layers by distance.
+
+    Parameters
+    ----------
+    image : (H, W, 3) float in [0, 1]
+    sigma : (H, W) float
+        Blur in px.
+    distance : (H, W) float
+        Any measure that grows with distance from the camera; it orders the layers.
+    layers : int
+        Number of layers, of equally many pixels each.
+
+    Returns
+    -------
+    (H, W, 3) float in [0, 1]
+    """
+    limits = np.quantile(distance, np.linspace(0, 1, layers + 1)[1:-1])
+    number = np.digitize(distance, np.unique(limits))
+    masks = [(number == k).astype(float) for k in np.unique(number)[::-1]]
+    sigmas = [float(sigma[mask > 0].mean()) for mask in masks]
+    return render([image] * len(masks), masks, sigmas)

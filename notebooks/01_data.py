@@ -1,0 +1,128 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Data
+#
+# **You will see** the photographs, the lens, and the scenes on which everything else in this book is measured.\
+# **Reads** `data_manifest.yaml` and the photographs that it lists, which ship inside installed packages.\
+# **Writes** `records.csv`, one row an image, and `scenes.npz`, the images with their truth.
+#
+# The scenes are a controlled experiment with known truth, not deepfakes: {doc}`../data` says what they are, and where
+# the likeness to real manipulations ends.
+
+# %% tags=["parameters"]
+profile: str = "demo"
+artifacts: str = ""
+train_scenes: int = 800
+val_scenes: int = 100
+test_scenes: int = 150
+size: int = 128
+train_on: str = "resynthesis"
+seed: int = 0
+
+# %%
+import ipywidgets
+import numpy as np
+from myst_nb import glue
+
+from defocus_lib import figures, manifest, optics, scenes, store
+from defocus_lib.explore import explore
+
+folder = store.Folder.create(profile, artifacts)
+names = list(scenes.MANIPULATIONS)
+
+# %% [markdown]
+# ## The photographs
+#
+# Each lends its texture to the scenes of one split only, so a detector is tested on textures that it has never seen.
+# `depth` is the motorcycle scene, which measures the maps and trains nothing. Every file is compared with its SHA-256
+# when it is read.
+
+# %%
+sources = manifest.load_manifest()
+photographs = {
+    split: [manifest.load_photograph(photograph) for photograph in sources.photographs_of(split)]
+    for split in scenes.SPLITS
+}
+manifest.photograph_table(sources).drop(columns=["sha256", "note", "path"]).set_index("name")
+
+# %% [markdown]
+# ## The lens
+#
+# Blur depends on depth through the aperture and the distance in focus. These are lenses that the scenes draw from, on a
+# sensor 36 mm wide. A point in focus has a blur of zero; before and behind it the disc grows.
+
+# %% mystnb={"figure": {"name": "fig-lens", "caption": "Blur against distance for a lens of 85 mm at three settings. Look at the zero of each curve: only that distance is sharp, and the wider aperture leaves it faster."}, "image": {"alt": "Three curves of sigma in pixels over distance from one to nine metres. Each falls to zero at its focus distance, then rises and levels off."}}
+distance = np.linspace(1.0, 9.0, 400)
+lenses = {
+    f"f/{f_number}, focused at {focus / 1000} m": optics.ThinLens(85, f_number, focus, scenes.SENSOR_WIDTH / size)
+    for f_number, focus in ((1.4, 1500), (2.8, 1500), (1.4, 3000))
+}
+figures.lens_curves(distance, {name: lens.sigma(1000 * distance) for name, lens in lenses.items()})
+
+# %% [markdown]
+# ## The scenes
+#
+# Every scene is photographed once; that is the real image. The training and validation scenes have one twin each, of the
+# manipulation that the detectors learn. The test scenes have all four.
+
+# %%
+records = scenes.records(
+    {"train": train_scenes, "val": val_scenes, "test": test_scenes}, train_on=train_on, manipulations=names
+)
+arrays = scenes.photograph_all(records, photographs, seed, size, progress=True)
+store.write_beside(folder.path / "records.csv", lambda path: records.to_csv(path, index=False))
+store.write_arrays(folder.path / "scenes.npz", arrays, meta={"profile": profile, "seed": seed, "size": size})
+records.pivot_table(index="manipulation", columns="split", values="id", aggfunc="count", sort=False).fillna(0).astype(
+    int
+)
+
+# %% tags=["remove-input"]
+true_sigma = arrays["sigma"]
+covered = arrays["regions"][records["label"].to_numpy() == 1].mean((1, 2))
+glue("data_images", len(records), display=False)
+glue("data_scenes", len(true_sigma), display=False)
+glue("data_size", size, display=False)
+glue("data_train_on", train_on, display=False)
+glue("data_sigma_low", float(np.percentile(true_sigma, 5)), display=False)
+glue("data_sigma_high", float(np.percentile(true_sigma, 95)), display=False)
+glue("data_region_low", float(100 * np.percentile(covered, 5)), display=False)
+glue("data_region_high", float(100 * np.percentile(covered, 95)), display=False)
+
+# %% [markdown]
+# The run has {glue:text}`data_images` images of {glue:text}`data_scenes` scenes, {glue:text}`data_size` px on a side;
+# the detectors learn on {glue:text}`data_train_on`. Nine in ten pixels have a true blur between
+# {glue:text}`data_sigma_low:.1f` and {glue:text}`data_sigma_high:.1f` px, and nine in ten manipulated regions cover
+# between {glue:text}`data_region_low:.0f` % and {glue:text}`data_region_high:.0f` % of their image.
+
+
+# %%
+def gallery(first: int):
+    rows = records.query("split == 'test'").groupby("scene", sort=False).head(len(names) + 1)
+    chosen = rows["scene"].unique()[first : first + 3]
+    picks = np.stack([rows.index[rows["scene"] == scene] for scene in chosen])
+    sigma = true_sigma[np.isin(arrays["scenes"], chosen)]
+    return figures.scene_gallery(arrays["images"][picks], arrays["regions"][picks], sigma, chosen, ["real", *names])
+
+
+# %% mystnb={"figure": {"name": "fig-scenes", "caption": "Three test scenes. Left: the true blur, dark where the image is sharp. Then the real photograph and its four twins; the outline is the region that was manipulated. Some manipulations are plain to the eye, others are not: look for a region whose sharpness does not fit its surroundings."}, "image": {"alt": "Three rows of overlapping textured shapes. Each row shows a map of true blur, the real photograph and four manipulated versions with an outlined region on the nearest shape."}}
+gallery(0)
+
+# %% [markdown]
+# ## Try it
+#
+# In JupyterLab the slider shows other test scenes.
+
+# %% tags=["remove-output"]
+explore(gallery, first=ipywidgets.IntSlider(0, 0, max(0, test_scenes - 3)))

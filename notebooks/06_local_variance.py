@@ -1,0 +1,158 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Local variance
+#
+# **You will see** how much the defocus maps vary from place to place, in real and in manipulated images.\
+# **Reads** the maps that notebook 04 saved (`shapley/*.npz`).\
+# **Writes** nothing: tables and figures are on this page.
+#
+# The variance of the map in a small window, $E[x^2] - E[x]^2$, is low where blur is even and high where it changes.
+# The reference takes a window of 15 pixels, fills the outside of the image with zeros, counts them, and compares the
+# mean of each image between real and manipulated ones with a Kolmogorov-Smirnov (KS) test.
+
+# %% tags=["parameters"]
+profile: str = "demo"
+artifacts: str = ""
+window: int = 15
+scene: int = 0
+seed: int = 42
+
+# %%
+import ipywidgets
+from myst_nb import glue
+
+from defocus_lib import figures, published, store, variance
+from defocus_lib.explore import explore
+
+folder = store.Folder.open(profile, artifacts)
+real = folder.load_set("real")
+fakes = {name: folder.load_set(name) for name in real.meta["manipulations"]}
+pairs = {name: (store.paired(fake, real).dmaps, fake.dmaps) for name, fake in fakes.items()}
+
+# %% [markdown]
+# ## Where the map varies
+
+
+# %%
+def heatmaps(scene: int, window: int):
+    examples = store.one_of_each(fakes, scene)
+    twins = store.paired(examples, real)
+    heat = [variance.local_variance(maps, window) for maps in (twins.dmaps, examples.dmaps)]
+    return figures.variance_pairs(examples.images, *heat, examples.regions, list(fakes))
+
+
+# %% mystnb={"figure": {"name": "fig-variance-pairs", "caption": "Local variance of the real and of the manipulated map, one scene, each pair on one scale. Look for differences inside the outlined region, and at the frame along the border of every map."}, "image": {"alt": "Four rows, one a manipulation: a photograph with an outlined region and two heatmaps in black, red, yellow and white that look much alike."}}
+heatmaps(scene, window)
+
+# %% [markdown]
+# The frame along the border is not a property of the picture. The zeros outside the image meet a map that is not
+# zero, and that step counts as variance. So the mean of an image mixes two things: how much the map varies, and how
+# bright it is along its border.
+
+# %% [markdown]
+# ## Real against manipulated
+#
+# One number an image: the mean of its heatmap. The unit is the scene: each column compares images of different
+# scenes, and each real image has one manipulated twin. *KS* treats the two samples as independent. *Paired* is a
+# sign-flip permutation test on the difference within each scene, which is the question that pairs can answer.
+
+# %%
+means = {
+    name: (variance.mean_variance(twin, window), variance.mean_variance(fake, window))
+    for name, (twin, fake) in pairs.items()
+}
+tests = variance.comparison_table(means, seed)
+tests.map("{:.4g}".format)
+
+# %% [markdown]
+# The published test, on other data (FaceForensics++):
+
+# %%
+published.local_variance().map("{:.4g}".format)
+
+# %% mystnb={"figure": {"name": "fig-variance-distributions", "caption": "Mean local variance of each image, real and manipulated. Above: how many images have which value. Below: the share of images at or below a value; the black bar marks the largest distance between the two curves, which is the KS statistic D."}, "image": {"alt": "Four columns, one a manipulation. The upper panels show two overlapping histograms, the lower ones two rising curves that lie close to each other."}}
+figures.variance_distributions(variance.long_table(means), tests)
+
+# %% tags=["remove-input"]
+theirs = published.local_variance().loc["Deepfakes"]
+glue("variance_scenes", int(tests["scenes"].min()), display=False)
+glue("variance_manipulations", len(tests), display=False)
+glue("variance_ks_below", int((tests["KS p"] < 0.05).sum()), display=False)
+glue("variance_paired_below", int((tests["paired p"] < 0.05).sum()), display=False)
+glue("variance_real_larger", int((tests["real"] > tests["fake"]).sum()), display=False)
+glue("variance_d_max", float(tests["KS D"].max()), display=False)
+glue("variance_d_max_name", tests["KS D"].idxmax(), display=False)
+glue("variance_published_real", float(theirs["real"]), display=False)
+glue("variance_published_fake", float(theirs["fake"]), display=False)
+glue("variance_published_d", float(theirs["KS D"]), display=False)
+glue("variance_published_p", float(theirs["KS p"]), display=False)
+glue("variance_published_images", int(theirs["images"]), display=False)
+glue("variance_published_videos", int(theirs["videos"]), display=False)
+by_video = variance.ks_pvalue(theirs["KS D"], theirs["videos"], theirs["videos"])
+glue("variance_published_p_video", float(by_video), display=False)
+
+# %% [markdown]
+# Over {glue:text}`variance_scenes` scenes, the KS test is below 0.05 for {glue:text}`variance_ks_below` of
+# {glue:text}`variance_manipulations` manipulations and the paired test for {glue:text}`variance_paired_below`. With
+# that many tests at 0.05, a stray one is no discovery. The largest distance is D = {glue:text}`variance_d_max:.2f`
+# ({glue:text}`variance_d_max_name`). The real mean is the larger one for {glue:text}`variance_real_larger` of
+# {glue:text}`variance_manipulations`.
+#
+# The reference (other data: Deepfakes of FaceForensics++) reports {glue:text}`variance_published_real:.6f` for real
+# and {glue:text}`variance_published_fake:.6f` for fake, D = {glue:text}`variance_published_d:.4f`, p =
+# {glue:text}`variance_published_p:.1e`. That p-value takes {glue:text}`variance_published_images:,d` frames on each
+# side as independent, but they come from {glue:text}`variance_published_videos` videos, and frames of one video are
+# nearly equal. If the independent units are the videos, the same D has p =
+# {glue:text}`variance_published_p_video:.2f`.
+
+# %% [markdown]
+# ## Without the border
+#
+# The same comparison with only those windows that lie within the image.
+
+# %%
+inner = {
+    name: tuple(variance.mean_variance(maps, window, border=False) for maps in pair) for name, pair in pairs.items()
+}
+inner_tests = variance.comparison_table(inner, seed)
+inner_tests.map("{:.4g}".format)
+
+# %% tags=["remove-input"]
+glue("variance_border_share", float(1 - (inner_tests["real"] / tests["real"]).iloc[0]), display=False)
+glue("variance_inner_ks_below", int((inner_tests["KS p"] < 0.05).sum()), display=False)
+glue("variance_inner_paired_below", int((inner_tests["paired p"] < 0.05).sum()), display=False)
+glue("variance_inner_real_larger", int((inner_tests["real"] > inner_tests["fake"]).sum()), display=False)
+
+# %% [markdown]
+# Without the border, the mean of the real images changes by {glue:text}`variance_border_share:.0%` of its value. The
+# KS test is then below 0.05 for {glue:text}`variance_inner_ks_below`, the paired test for
+# {glue:text}`variance_inner_paired_below` of {glue:text}`variance_manipulations` manipulations, and the real mean is
+# the larger one for {glue:text}`variance_inner_real_larger`. A conclusion that depends on the frame is one about the
+# frame.
+
+# %% [markdown]
+# ## Try it
+#
+# Choose a scene and a window. The picture shows a small window; in JupyterLab, set the sliders and press the button.
+
+# %% mystnb={"figure": {"name": "fig-variance-try", "caption": "The same scene with a window of 5 pixels: finer lines, and a narrower frame."}, "image": {"alt": "Four rows of a photograph and two heatmaps with thinner bright lines than before."}}
+heatmaps(scene, 5)
+
+# %% tags=["remove-output"]
+explore(
+    heatmaps,
+    scene=ipywidgets.IntSlider(scene, 0, len(real) - 1),
+    window=ipywidgets.IntSlider(window, 3, 31, step=2),
+)

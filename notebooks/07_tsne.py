@@ -1,0 +1,168 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # t-SNE, UMAP, and what they show
+#
+# **You will see** the feature space of the defocus detector, and edge maps, in two dimensions, each with a score.\
+# **Reads** the features that notebook 03 saved (`features.npz`) and the edges that notebook 04 saved (`shapley/*.npz`).\
+# **Writes** nothing: tables and figures are on this page.
+#
+# A picture of clusters persuades more than it proves. t-SNE keeps neighbourhoods, but neither distances between
+# groups nor their sizes, and another perplexity or seed gives another picture. So each picture carries two numbers.
+# The *silhouette* is 0 where real and manipulated images lie in one cloud and 1 for two tight, distant groups. The
+# *kNN accuracy* asks the five nearest images of other scenes for their vote; chance is one half.
+
+# %% tags=["parameters"]
+profile: str = "demo"
+artifacts: str = ""
+manipulation: str = "resynthesis"
+perplexities: str = "5, 10, 20, 40"
+perplexity: float = 20.0
+neighbors: int = 15
+components: int = 100
+seed: int = 42
+
+# %%
+import ipywidgets
+from myst_nb import glue
+
+from defocus_lib import embedding, figures, store
+from defocus_lib.explore import explore
+
+folder = store.Folder.open(profile, artifacts)
+stored, _ = store.read_arrays(
+    folder.require("features.npz", made_by="03_train_detector"), {"ids", "manipulations", "features"}
+)
+sets = {"real": folder.load_set("real"), manipulation: folder.load_set(manipulation)}
+names = sets["real"].meta["manipulations"]
+rows, fake, scenes = embedding.real_and(manipulation, stored["ids"], stored["manipulations"])
+features = stored["features"][rows]
+
+# %% [markdown]
+# ## t-SNE of the detector's features
+
+# %%
+tsne = {f"perplexity {p:g}": embedding.tsne(features, p, seed) for p in embedding.parse_perplexities(perplexities)}
+scores = embedding.separation_table({"features": features} | tsne, fake, scenes)
+scores.round(3)
+
+# %% mystnb={"figure": {"name": "fig-tsne", "caption": "t-SNE of the pooled features of real images and one manipulation, at four perplexities. Look for regions of one colour, then at the scores in the titles: the same features can look separate at one perplexity and mixed at another."}, "image": {"alt": "Four scatter plots of blue circles for real and orange triangles for manipulated images, with silhouette and accuracy in each title."}}
+figures.embeddings(tsne, fake, scores, manipulation)
+
+# %% tags=["remove-input"]
+pictures = scores.drop(index="features")
+glue("tsne_images", len(features), display=False)
+glue("tsne_dimensions", features.shape[1], display=False)
+glue("tsne_manipulation", manipulation, display=False)
+glue("tsne_perplexity", perplexity, display=False)
+glue("tsne_silhouette_low", float(pictures["silhouette"].min()), display=False)
+glue("tsne_silhouette_high", float(pictures["silhouette"].max()), display=False)
+glue("tsne_knn_low", float(pictures["kNN accuracy"].min()), display=False)
+glue("tsne_knn_high", float(pictures["kNN accuracy"].max()), display=False)
+glue("tsne_features_silhouette", float(scores.loc["features", "silhouette"]), display=False)
+glue("tsne_features_knn", float(scores.loc["features", "kNN accuracy"]), display=False)
+
+# %% [markdown]
+# The pictures show {glue:text}`tsne_images` images, real and {glue:text}`tsne_manipulation`. From perplexity to
+# perplexity the silhouette lies between {glue:text}`tsne_silhouette_low:.3f` and
+# {glue:text}`tsne_silhouette_high:.3f`, the kNN accuracy between {glue:text}`tsne_knn_low:.2f` and
+# {glue:text}`tsne_knn_high:.2f`. In the {glue:text}`tsne_dimensions` dimensions that the pictures were made from they
+# are {glue:text}`tsne_features_silhouette:.3f` and {glue:text}`tsne_features_knn:.2f`. A picture cannot know more
+# than the features; where one scores higher, the drawing made the difference. The reference shows the same four
+# pictures (other data) without a score.
+
+# %% [markdown]
+# ## The other manipulations
+#
+# The same detector, one t-SNE for each manipulation at perplexity {glue:text}`tsne_perplexity:g`. The detector was
+# trained on resynthesis only, so the others ask what it carries over.
+
+# %%
+across = embedding.separation_by_manipulation(
+    stored["features"], stored["ids"], stored["manipulations"], names, perplexity, seed
+)
+across.round(3)
+
+# %% tags=["remove-input"]
+knn = across["features", "kNN accuracy"]
+glue("tsne_across_low", float(knn.min()), display=False)
+glue("tsne_across_low_name", knn.idxmin(), display=False)
+glue("tsne_across_high", float(knn.max()), display=False)
+glue("tsne_across_high_name", knn.idxmax(), display=False)
+
+# %% [markdown]
+# In the features themselves, neighbours vote best on {glue:text}`tsne_across_high_name`
+# ({glue:text}`tsne_across_high:.2f`) and worst on {glue:text}`tsne_across_low_name` ({glue:text}`tsne_across_low:.2f`).
+
+# %% [markdown]
+# ## UMAP
+
+# %%
+by_umap = {f"UMAP, {neighbors} neighbours": embedding.umap(features, neighbors, seed)}
+umap_scores = embedding.separation_table(by_umap, fake, scenes)
+
+# %% mystnb={"figure": {"name": "fig-tsne-umap", "caption": "UMAP of the same features. Compare with the t-SNE pictures: groups that only one of the two shows are a property of the picture."}, "image": {"alt": "Scatter plot of blue circles and orange triangles with scores in the title."}}
+figures.embeddings(by_umap, fake, umap_scores, manipulation)
+
+# %% [markdown]
+# ## Edge maps
+#
+# The control: no detector, not even a blur estimate, only where the edges are. The flattened edge maps are reduced to
+# their principal components, then shown by t-SNE.
+
+# %%
+examples = store.concatenate(sets.values())
+edge_fake = examples.pairs != examples.ids
+by_edges = {f"edges, PCA({components}), t-SNE": embedding.pca_tsne(examples.edges, components, perplexity, seed)}
+edge_scores = embedding.separation_table(by_edges, edge_fake, embedding.scenes_of(examples.ids))
+
+# %% mystnb={"figure": {"name": "fig-tsne-edges", "caption": "Edge maps of real and manipulated images, by principal components and t-SNE. Look whether circles and triangles lie in pairs: then the scene places an image, not the manipulation."}, "image": {"alt": "Scatter plot of blue circles and orange triangles with scores in the title."}}
+figures.embeddings(by_edges, edge_fake, edge_scores, manipulation)
+
+# %% tags=["remove-input"]
+glue("tsne_umap_silhouette", float(umap_scores["silhouette"].iloc[0]), display=False)
+glue("tsne_umap_knn", float(umap_scores["kNN accuracy"].iloc[0]), display=False)
+glue("tsne_edges_silhouette", float(edge_scores["silhouette"].iloc[0]), display=False)
+glue("tsne_edges_knn", float(edge_scores["kNN accuracy"].iloc[0]), display=False)
+glue("tsne_edges_images", len(examples), display=False)
+
+# %% [markdown]
+# UMAP scores {glue:text}`tsne_umap_silhouette:.3f` and {glue:text}`tsne_umap_knn:.2f`. The edge maps of
+# {glue:text}`tsne_edges_images` images score {glue:text}`tsne_edges_silhouette:.3f` and
+# {glue:text}`tsne_edges_knn:.2f`. The real and the manipulated image of a scene share the edges outside the region,
+# which draws them together. What the edges alone achieve is what a detector must exceed before *defocus* deserves the
+# credit.
+
+# %% [markdown]
+# ## Try it
+#
+# Change the perplexity and the seed, and watch which groups survive. In JupyterLab, set the sliders and press the
+# button.
+
+
+# %%
+def one_picture(perplexity: float, seed: int):
+    picture = {f"perplexity {perplexity:g}, seed {seed}": embedding.tsne(features, perplexity, seed)}
+    return figures.embeddings(picture, fake, embedding.separation_table(picture, fake, scenes), manipulation)
+
+
+# %% mystnb={"figure": {"name": "fig-tsne-try", "caption": "The same features at another seed."}, "image": {"alt": "Scatter plot of blue circles and orange triangles with scores in the title."}}
+one_picture(perplexity, seed + 1)
+
+# %% tags=["remove-output"]
+explore(
+    one_picture,
+    perplexity=ipywidgets.FloatSlider(perplexity, min=2, max=min(100, len(features) - 1), step=1),
+    seed=ipywidgets.IntSlider(seed, 0, 100),
+)

@@ -1,0 +1,78 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Status
+#
+# *You will see* what this book was computed with: versions, machine, parameters, times.
+# *It reads* the record that each run left, `artifacts/<profile>/runs/*.json`.
+# *It writes* nothing.
+
+# %% tags=["parameters"]
+profile: str = "demo"
+artifacts: str = ""  # empty: artifacts/<profile> in the project
+
+# %%
+import pandas as pd
+
+from defocus_lib import execution, store
+
+folder = store.Folder.open(profile, artifacts)
+runs = execution.read_runs(folder.path, without="status")
+
+# %% [markdown]
+# ## Where it ran
+
+# %%
+pd.Series(
+    {"profile": profile, "commit": execution.commit(store.project_root()), **execution.machine()}, name="this run"
+).to_frame()
+
+# %% [markdown]
+# ## How long it took
+#
+# Wall-clock time with the start of the kernel, and the kernel's largest resident memory, sampled ten times a second. A
+# notebook that was up to date keeps the record of the run that made it.
+
+# %%
+times = pd.DataFrame({run.notebook: {"time (s)": run.seconds, "peak memory (MiB)": run.peak_mb} for run in runs}).T
+times.round(0).astype(int)
+
+# %%
+from myst_nb import glue
+
+glue("status_minutes", round(times["time (s)"].sum() / 60, 1), display=False)
+glue("status_peak_gib", round(times["peak memory (MiB)"].max() / 1024, 1), display=False)
+
+# %% [markdown]
+# All notebooks together took {glue:text}`status_minutes` minutes; the largest needed {glue:text}`status_peak_gib` GiB.
+
+# %% [markdown]
+# ## Parameters and seeds
+#
+# Every parameter of every notebook, with the value that was in force.
+
+# %%
+pd.DataFrame(
+    [(run.notebook, name, str(value)) for run in runs for name, value in run.parameters.items() if name != "artifacts"],
+    columns=["notebook", "parameter", "value"],
+).set_index(["notebook", "parameter"])
+
+# %% [markdown]
+# ## Versions
+#
+# The packages that shape the numbers. All others are in `requirements.lock`.
+
+# %%
+packages = """
+numpy scipy pandas scikit-image scikit-learn umap-learn pymatting pillow torch torchvision timm pytorch-lightning shap
+matplotlib seaborn papermill jupytext jupyter-book doit
+"""
+pd.Series(execution.package_versions(packages.split()), name="version").to_frame()

@@ -1,0 +1,307 @@
+import numpy as np
+import pytest
+import torch
+from scipy import ndimage
+
+from defocus_lib import DefocusMaps, defocus_maps, manifest, normalize_per_sample, optics, scenes
+from defocus_lib.defocus import PRESETS, PROPAGATIONS, noise_level
+from defocus_lib.known_blur import map_errors
+from tests.reference import defocus as literal
+from tests.reference import optics as literal_optics
+
+LITERAL = ("released", "published")
+PHYSICAL_SIGMAS = (0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0)
+
+
+def stretch(values):
+    return (values - values.min()) / (np.ptp(values) or 1)
+
+
+def numpy(maps):
+    return DefocusMaps(*(part.numpy()[:, 0] for part in maps))
+
+
+# The presets of the reference, against a literal implementation
+
+
+@pytest.mark.parametrize("preset", LITERAL)
+@pytest.mark.parametrize("name", ["chelsea", "retina", "motorcycle"])
+def test_presets_of_the_reference_are_literal(photograph, name, preset):
+    image = photograph(name, 299)
+    edges, sparse, dense = literal.maps(image, preset)
+    found = numpy(defocus_maps(image[None], preset))
+    np.testing.assert_array_equal(found.edges[0], edges)
+    assert np.abs(found.sparse[0] - sparse).mean() < 1e-4
+    assert np.abs(found.dense[0] - dense).mean() < 1e-4
+    assert np.abs(stretch(found.dense[0]) - stretch(dense)).mean() < 0.002
+
+
+@pytest.mark.parametrize("preset", LITERAL)
+def test_presets_of_the_reference_are_literal_at_odd_sizes_and_borders(photograph, preset):
+    image = photograph("coffee", 160)[:, 41:76, 30:77]
+    edges, _, dense = literal.maps(image, preset)
+    assert edges.shape == (35, 47) and edges.any()
+    np.testing.assert_allclose(numpy(defocus_maps(image[None], preset)).dense[0], dense, atol=1e-4)
+
+
+def test_the_literal_correlation_is_scipys():
+    rng = np.random.default_rng(0)
+    image, kernel = rng.random((13, 17)), rng.random((5, 5))
+    expected = ndimage.correlate(image, kernel, mode="constant")
+    np.testing.assert_allclose(literal.correlate(image, kernel), expected, atol=1e-12)
+
+
+def test_presets_of_the_reference_find_no_edge_in_the_darker_half():
+    step = literal_optics.step(1.0, 64, contrast=0.4)
+    for preset in PRESETS:
+        bright, dark = (numpy(defocus_maps(step[None] + shift, preset)) for shift in (0.25, -0.25))
+        assert bright.edges.any()
+        assert dark.edges.any() == (preset == "physical")
+
+
+# The contract of every preset
+
+
+@pytest.mark.parametrize("propagation", PROPAGATIONS)
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("shape", [(32, 32), (33, 47), (64, 32)])
+def test_any_size(photograph, shape, preset, propagation):
+    image = photograph("coffee", 160)[:, 40 : 40 + shape[0], 30 : 30 + shape[1]]
+    maps = defocus_maps(image[None], preset, propagation)
+    assert [part.dtype for part in maps] == [torch.bool, torch.float32, torch.bool, torch.float32]
+    assert all(part.shape == (1, 1, *shape) for part in maps)
+    edges, sparse, valid, dense = numpy(maps)
+    assert edges.any() and np.isfinite(dense).all() and np.isfinite(sparse).all()
+    assert not sparse[~edges].any() and not valid[~edges].any() and sparse.min() >= 0
+    assert sparse.max() <= PRESETS[preset].max_sigma
+
+
+@pytest.mark.parametrize("propagation", PROPAGATIONS)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_an_image_does_not_depend_on_its_batch(photograph, preset, propagation):
+    images = np.stack([photograph(name, 160)[:, 40:104, 40:104] for name in ("coffee", "chelsea", "brick")])
+    together, others_last = (defocus_maps(batch.copy(), preset, propagation) for batch in (images, images[::-1]))
+    for row, image in enumerate(images):
+        alone = defocus_maps(image[None], preset, propagation)
+        for one, in_batch, reversed_batch in zip(alone, together, others_last, strict=True):
+            assert torch.equal(one[0], in_batch[row]) and torch.equal(one[0], reversed_batch[2 - row])
+
+
+def test_arrays_and_tensors_of_any_float_type_and_layout_agree(photograph):
+    image = photograph("flower", 96)[None]
+    tensor = torch.from_numpy(image)
+    expected = defocus_maps(tensor)
+    for same in (image, image.astype(np.float64), tensor.double(), tensor.to(memory_format=torch.channels_last)):
+        for found, wanted in zip(defocus_maps(same), expected, strict=True):
+            assert torch.equal(found, wanted)
+    tracked = tensor.clone().requires_grad_(True)
+    assert not defocus_maps(tracked).dense.requires_grad
+    assert torch.equal(tensor, torch.from_numpy(image)), "the caller's images are untouched"
+
+
+@pytest.mark.parametrize("value", [0.0, 0.3333, 1.0])
+@pytest.mark.parametrize("preset", PRESETS)
+@pytest.mark.parametrize("propagation", PROPAGATIONS)
+def test_a_constant_image_gives_an_empty_map(value, preset, propagation):
+    maps = defocus_maps(torch.full((1, 3, 33, 40), value), preset, propagation)
+    assert not any(part.any() for part in maps)
+    assert not normalize_per_sample(maps.dense).any()
+
+
+# The physical preset, against known blur
+
+
+@pytest.mark.parametrize("angle", [0, 20, 45, 90, 200])
+@pytest.mark.parametrize(("noise", "bound"), [(0.0, 0.1), (0.02, 0.35)])
+def test_step_edges_read_their_blur(angle, noise, bound):
+    # Sides of 96 and 97 px: the edge runs between pixel centres, and through them.
+    for size, contrast in ((96, 0.4), (97, 0.4), (96, 0.9)):
+        for sigma in PHYSICAL_SIGMAS:
+            image = literal_optics.step(sigma, size, angle, contrast)
+            image = image + np.random.default_rng(angle).normal(0, noise, image.shape[1:])
+            maps = defocus_maps(np.clip(image, 0, 1)[None])
+            read = maps.sparse[maps.valid]
+            assert len(read) >= 0.9 * size
+            assert abs(float(read.median()) - sigma) <= bound, (sigma, size, contrast)
+
+
+def test_step_edges_of_8_bit_colour_read_their_blur():
+    tint = np.array([1.0, 0.7, 0.4]).reshape(3, 1, 1)
+    for sigma in PHYSICAL_SIGMAS:
+        image = np.rint(255 * literal_optics.step(sigma, 96, 30, 0.8) * tint) / 255
+        maps = defocus_maps(image[None])
+        assert float(maps.sparse[maps.valid].median()) == pytest.approx(sigma, abs=0.1)
+
+
+def test_the_same_blur_is_read_at_every_edge_pixel():
+    maps = numpy(defocus_maps(literal_optics.step(2.0, 96, 30)[None]))
+    assert np.ptp(maps.sparse[maps.valid]) < 0.1
+    np.testing.assert_allclose(maps.dense, 2.0, atol=0.05)
+
+
+def test_two_edges_of_different_blur_are_told_apart():
+    left, right = literal_optics.step(1.0, 64), literal_optics.step(3.0, 64)
+    maps = numpy(defocus_maps(np.concatenate([left, right[:, :, ::-1]], axis=2)[None]))
+    assert np.median(maps.sparse[0, :, :64][maps.valid[0, :, :64]]) == pytest.approx(1, abs=0.1)
+    assert np.median(maps.sparse[0, :, 64:][maps.valid[0, :, 64:]]) == pytest.approx(3, abs=0.1)
+    assert maps.dense[0, :, :48].mean() < 1.3 and maps.dense[0, :, 80:].mean() > 2.7
+
+
+def test_unmeasurable_is_kept_apart_from_sharp(photograph):
+    hard = np.full((1, 3, 64, 64), 0.2, dtype=np.float32)
+    hard[..., 32:] = 0.8  # no blur at all: below what two scales can tell
+    for preset in PRESETS:
+        maps = numpy(defocus_maps(hard, preset))
+        assert maps.edges.any() and not maps.valid.any() and not maps.sparse.any()
+    maps = numpy(defocus_maps(photograph("chelsea", 160)[None]))
+    assert (maps.edges & ~maps.valid).any(), "texture gives edges that no single step explains"
+    np.testing.assert_array_equal(maps.sparse > 0, maps.valid)
+
+
+def motorcycle():
+    entry = manifest.load_manifest().photograph("motorcycle")
+    return manifest.load_photograph(entry), manifest.load_disparity(entry)
+
+
+def lens_for(plane, size):
+    """A lens whose blur grows by 0.12 px a px of disparity, focused at disparity ``plane``."""
+    distance = float(scenes.motorcycle_distance(plane))
+    pitch = scenes.SENSOR_WIDTH / size
+    # sigma = F^2 / N / (distance - F) * |d - plane| / (plane + offset) / (4 pitch), solved for N
+    per_px = 50**2 / (distance - 50) * (distance / (193.001 * 994.978)) / (4 * pitch)
+    return optics.ThinLens(focal_length=50, f_number=per_px / 0.12, focus_distance=distance, pixel_pitch=pitch)
+
+
+def test_motorcycle_by_the_protocol():
+    images, sigmas, known = literal_optics.motorcycle(*motorcycle())
+    dense = numpy(defocus_maps(np.moveaxis(images / np.float32(255), 3, 1))).dense
+    errors = [map_errors(d, sigma, known) for d, sigma in zip(dense, sigmas, strict=True)]
+    assert np.mean([e["error (px)"] for e in errors]) < 0.75
+    assert np.mean([e["Spearman"] for e in errors]) >= 0.6
+
+
+def test_motorcycle_through_the_renderer_with_occlusion():
+    photo, disparity = motorcycle()
+    errors = []
+    for plane in literal_optics.FOCAL_PLANES:
+        image, sigma, known = scenes.motorcycle(photo, disparity, lens_for(plane, 299), 299)
+        dense = numpy(defocus_maps(np.moveaxis(image / np.float32(255), 2, 0)[None])).dense[0]
+        errors.append(map_errors(dense, sigma, known))
+    assert np.mean([e["error (px)"] for e in errors]) < 0.75
+    assert np.mean([e["Spearman"] for e in errors]) >= 0.6
+
+
+def test_closed_form_on_a_photograph_with_known_blur():
+    images, sigmas, known = literal_optics.motorcycle(*motorcycle(), size=128)
+    dense = numpy(defocus_maps(np.moveaxis(images[2:3] / np.float32(255), 3, 1), propagation="closed_form")).dense[0]
+    gaussian = numpy(defocus_maps(np.moveaxis(images[2:3] / np.float32(255), 3, 1))).dense[0]
+    closed, normalised = (map_errors(d, sigmas[2], known) for d in (dense, gaussian))
+    assert closed["error (px)"] < normalised["error (px)"] + 0.1 and closed["Spearman"] > 0.4
+
+
+# Metamorphic: what must follow when the image is changed in a known way
+
+
+MOVES = {
+    "mirrored": lambda a: a[..., ::-1],
+    "upside down": lambda a: a[..., ::-1, :],
+    "turned": lambda a: np.rot90(a, axes=(-2, -1)),
+    "transposed": lambda a: a.swapaxes(-2, -1),
+}
+
+
+@pytest.mark.parametrize("move", MOVES.values(), ids=MOVES)
+@pytest.mark.parametrize("preset", PRESETS)
+def test_a_moved_image_gives_the_moved_map(photograph, move, preset):
+    image = photograph("chelsea", 160)[:, :, :121]
+    before, after = numpy(defocus_maps(image[None], preset)), numpy(defocus_maps(move(image)[None].copy(), preset))
+    inner = (slice(None), slice(8, -8), slice(8, -8))
+    differing = move(before.edges)[inner] != after.edges[inner]
+    assert differing.mean() < 1e-3
+    assert np.abs(move(before.dense)[inner] - after.dense[inner]).mean() < 1e-3
+
+
+def test_contrast_does_not_change_sigma(photograph):
+    image = photograph("chelsea", 160)
+    full = numpy(defocus_maps(image[None]))
+    for contrast in (0.8, 0.5):
+        flat = numpy(defocus_maps((0.5 + contrast * (image - 0.5))[None]))
+        both = full.valid & flat.valid
+        assert both.sum() > 0.9 * flat.valid.sum() > 500
+        np.testing.assert_allclose(full.sparse[both], flat.sparse[both], atol=2e-3)
+
+
+def test_more_blur_reads_larger(photograph):
+    image = photograph("motorcycle", 160)
+    read = []
+    for sigma in (1, 1.5, 2, 3):
+        maps = numpy(defocus_maps(ndimage.gaussian_filter(image, (0, sigma, sigma))[None]))
+        read.append((np.median(maps.sparse[maps.valid]), maps.dense.mean()))
+    assert (np.diff(read, axis=0) > 0.2).all()
+
+
+@pytest.mark.parametrize("noise", [0.005, 0.02, 0.05])
+def test_the_noise_level_is_that_of_the_noise(noise):
+    ramp = np.linspace(0.2, 0.8, 128) + np.random.default_rng(3).normal(0, noise, (128, 128))
+    assert float(noise_level(torch.from_numpy(ramp).float()[None, None])) == pytest.approx(noise, rel=0.05)
+
+
+# Normalisation and bad input
+
+
+def test_normalisation_by_hand():
+    maps = torch.tensor([[1.0, 2.0], [3.0, 5.0]]).expand(2, 1, 2, 2).clone()
+    maps[1] = 7.0
+    expected = torch.tensor([[[0, 0.25], [0.5, 1]], [[0, 0], [0, 0]]])[:, None]
+    assert torch.equal(normalize_per_sample(maps), expected)
+
+
+@pytest.mark.parametrize(
+    ("maps", "message"),
+    [
+        (torch.zeros(2, 8, 8), r"maps has shape \(2, 8, 8\); \(B, 1, H, W\) wanted"),
+        (torch.zeros(2, 3, 8, 8), r"maps has shape \(2, 3, 8, 8\)"),
+        (torch.full((1, 1, 8, 8), float("nan")), "maps holds NaN"),
+    ],
+)
+def test_normalisation_refuses(maps, message):
+    with pytest.raises(ValueError, match=message):
+        normalize_per_sample(maps)
+
+
+GOOD = np.full((1, 3, 32, 32), 0.5, dtype=np.float32)
+
+
+def with_value(value):
+    images = GOOD.copy()
+    images[0, 1, 5, 5] = value
+    return images
+
+
+@pytest.mark.parametrize(
+    ("images", "error", "message"),
+    [
+        (GOOD.tolist(), TypeError, "images is a list"),
+        ((255 * GOOD).astype(np.uint8), TypeError, "images has dtype uint8; .* divide 8-bit values by 255"),
+        (torch.zeros(1, 3, 32, 32, dtype=torch.int64), TypeError, "dtype torch.int64"),
+        (GOOD[0], ValueError, r"images has shape \(3, 32, 32\)"),
+        (GOOD.transpose(0, 2, 3, 1), ValueError, r"images has shape \(1, 32, 32, 3\)"),
+        (GOOD[:, :1], ValueError, r"images has shape \(1, 1, 32, 32\)"),
+        (GOOD[:0], ValueError, "B of at least 1 wanted"),
+        (GOOD[..., :31], ValueError, "images are 32x31 px; at least 32x32 wanted"),
+        (with_value(np.nan), ValueError, "images holds NaN or infinity"),
+        (with_value(np.inf), ValueError, "images holds NaN or infinity"),
+        (with_value(-0.1), ValueError, r"images ranges from -0.1 to 0.5; \[0, 1\] wanted"),
+        (255 * GOOD, ValueError, "images ranges from 127.5 to 127.5"),
+    ],
+)
+def test_bad_images_are_refused(images, error, message):
+    with pytest.raises(error, match=message):
+        defocus_maps(images)
+
+
+def test_unknown_names_are_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="unknown preset 'sharp'; one of released, published, physical wanted"):
+        defocus_maps(GOOD, "sharp")
+    with pytest.raises(ValueError, match="unknown propagation 'magic'; one of gaussian, guided, closed_form wanted"):
+        defocus_maps(GOOD, propagation="magic")

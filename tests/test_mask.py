@@ -1,0 +1,111 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from defocus_lib import mask, published
+from tests.reference import mask as literal
+
+
+@pytest.fixture
+def pairs():
+    rng = np.random.default_rng(3)
+    return rng.random((4, 9, 7), dtype=np.float32), rng.random((4, 9, 7), dtype=np.float32)
+
+
+def test_counts_agree_with_the_literal_loop(pairs):
+    for threshold in (0.0, 0.1, 0.5):
+        counts = mask.active_counts(mask.active_mask(*pairs, threshold))
+        assert counts.tolist() == [literal.active_pixels(a, b, threshold) for a, b in zip(*pairs, strict=True)]
+
+
+def test_threshold_is_strict():
+    fake, real = np.array([[[0.5, 0.75], [0.0, 1.0]]]), np.array([[[0.25, 0.25], [0.0, 0.0]]])
+    assert mask.active_mask(fake, real, 0.25).tolist() == [[[False, True], [False, True]]]
+    assert mask.active_mask(fake, real, 0.0).sum() == 3
+
+
+def test_count_table_by_hand():
+    table = mask.count_table({"splice": [0, 10, 40, 50]}, pixels=200)
+    assert table.loc["splice"].to_dict() == {"average": 25, "max": 50, "min": 0, "median": 25, "share %": 12.5}
+
+
+def test_count_table_allows_unequal_numbers_of_pairs():
+    table = mask.count_table({"splice": [1, 2, 3], "texture": [4]}, pixels=10)
+    assert table["average"].tolist() == [2, 4]
+
+
+def test_sweep_is_the_mean_count_at_each_threshold(pairs):
+    sweep = mask.threshold_sweep({"splice": pairs})
+    assert tuple(sweep.index) == (0.1, 0.05, 0.01, 0.005, 0.001, 0.0005, 0.0001)
+    for threshold, value in sweep["splice"].items():
+        assert value == np.mean([literal.active_pixels(a, b, threshold) for a, b in zip(*pairs, strict=True)])
+    assert sweep["splice"].is_monotonic_increasing
+
+
+def test_localisation_by_hand_and_by_loop():
+    masks = np.array([[[1, 1], [0, 0]], [[0, 0], [0, 0]], [[1, 0], [0, 1]]], dtype=bool)
+    regions = np.array([[[1, 0], [1, 1]], [[1, 0], [0, 0]], [[0, 0], [0, 0]]], dtype=bool)
+    table = mask.localisation(masks, regions)
+    assert table["precision"].iloc[0] == 0.5 and table["recall"].iloc[0] == pytest.approx(1 / 3)
+    assert table["region"].tolist() == [0.75, 0.25, 0.0]
+    for row, (one, region) in enumerate(zip(masks, regions, strict=True)):
+        for name, value in zip(("precision", "recall"), literal.precision_recall(one, region), strict=True):
+            found = table[name].iloc[row]
+            assert np.isnan(found) if value is None else found == pytest.approx(value)
+
+
+def test_localisation_table_pools_and_averages():
+    frame = pd.DataFrame(
+        {
+            "active": [10, 30, 0],
+            "hits": [10, 0, 0],
+            "precision": [1.0, 0.0, np.nan],
+            "recall": [0.5, 0.0, 0.0],
+            "region": [0.2, 0.2, 0.2],
+        }
+    )
+    row = mask.localisation_table({"splice": frame}).loc["splice"]
+    assert (row["pairs"], row["empty"], row["inside"], row["precision"]) == (3, 1, 0.25, 0.5)
+    assert row["recall"] == pytest.approx(1 / 6) and row["by chance"] == pytest.approx(0.2)
+
+
+def test_equal_maps_give_an_empty_mask():
+    maps = np.zeros((2, 4, 4))
+    masks = mask.active_mask(maps, maps, 0.0)
+    assert not masks.any()
+    table = mask.localisation_table({"splice": mask.localisation(masks, np.ones_like(masks))})
+    assert np.isnan(table.loc["splice", "inside"]) and table.loc["splice", "recall"] == 0
+
+
+@pytest.mark.parametrize(
+    ("fake", "real", "threshold", "message"),
+    [
+        (np.zeros((1, 2, 2)), np.zeros((1, 2, 3)), 0.1, r"fake \(1, 2, 2\), real \(1, 2, 3\)"),
+        (np.zeros((2, 2)), np.zeros((2, 2)), 0.1, r"fake has shape \(2, 2\); 3 axes"),
+        (np.zeros((0, 2, 2)), np.zeros((0, 2, 2)), 0.1, "fake is empty"),
+        (np.zeros((1, 2, 2)), np.full((1, 2, 2), np.nan), 0.1, "real holds 4 NaN"),
+        (np.zeros((1, 2, 2)), np.zeros((1, 2, 2)), -0.1, "threshold is -0.1"),
+        (np.zeros((1, 2, 2)), np.zeros((1, 2, 2)), np.nan, "threshold is nan"),
+        (np.zeros((1, 2, 2)), np.full((1, 2, 2), "a"), 0.1, "real has dtype"),
+    ],
+)
+def test_bad_input_names_the_argument(fake, real, threshold, message):
+    with pytest.raises(ValueError, match=message):
+        mask.active_mask(fake, real, threshold)
+
+
+def test_published_tables_agree_with_each_other():
+    counts, sweep = published.mask_counts(), published.threshold_sweep()
+    assert list(counts.index) == list(sweep.columns) == list(published.COUNTERPART.values())
+    assert counts.loc["Deepfakes", "share %"] == pytest.approx(10.01, abs=0.005)
+    assert sweep.apply(lambda column: column.is_monotonic_increasing).all()
+    assert (sweep.iloc[-1] < published.PIXELS).all()
+
+
+def test_published_rows_follow_ours():
+    ours = mask.count_table({"texture": [1, 2], "splice": [3, 4]}, pixels=10)
+    table = published.beside(ours, published.mask_counts())
+    assert table.index.get_level_values("manipulation").tolist() == ["texture", "splice", "NeuralTextures", "FaceSwap"]
+    assert table.index.get_level_values("data").str.startswith("other data").tolist() == [False, False, True, True]
+    with pytest.raises(ValueError, match="columns"):
+        published.beside(ours, published.local_variance())

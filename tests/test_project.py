@@ -1,0 +1,199 @@
+"""What holds the project together: pins, the conda door, the table of contents, the notebooks, the verbs of make."""
+
+import ast
+import re
+import shutil
+import subprocess
+import tomllib
+from functools import cache
+from importlib.metadata import version
+from pathlib import Path
+
+import jupytext
+import pytest
+import yaml
+from doit import doit_cmd
+from packaging.markers import default_environment
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
+from papermill.translators import PythonTranslator
+
+from defocus_lib import execution
+
+ROOT = Path(__file__).resolve().parent.parent
+SOURCES = sorted((ROOT / "notebooks").glob("*.py"))
+PYTHON = {"python_version": "3.11", "python_full_version": "3.11.9", "implementation_name": "cpython"}
+MACHINES = {
+    "linux": {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix", "platform_machine": "x86_64"},
+    "macos": {"sys_platform": "darwin", "platform_system": "Darwin", "os_name": "posix", "platform_machine": "arm64"},
+    "windows": {"sys_platform": "win32", "platform_system": "Windows", "os_name": "nt", "platform_machine": "AMD64"},
+}
+
+
+@cache
+def project() -> dict:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+
+
+def direct() -> list[Requirement]:
+    return [Requirement(line) for line in (*project()["dependencies"], *project()["optional-dependencies"]["dev"])]
+
+
+def pins(machine: dict[str, str]) -> dict[str, str]:
+    """What the lock installs on ``machine``: name -> version."""
+    lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    found: dict[str, str] = {}
+    for wanted in map(Requirement, lines):
+        if wanted.marker is None or wanted.marker.evaluate({**default_environment(), **PYTHON, **machine}):
+            (pin,) = wanted.specifier
+            name = canonicalize_name(wanted.name)
+            assert pin.operator == "==" and not pin.version.endswith("*"), f"{wanted} is not exact"
+            assert name not in found, f"{name} is pinned twice"
+            found[name] = pin.version
+    return found
+
+
+@pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
+def test_the_lock_pins_every_direct_dependency_on_every_platform(machine: dict[str, str]) -> None:
+    locked = pins(machine)
+    for wanted in direct():
+        assert canonicalize_name(wanted.name) in locked, f"{wanted.name}: run `make lock`"
+        assert wanted.specifier.contains(locked[canonicalize_name(wanted.name)]), wanted
+
+
+def test_what_is_installed_is_what_is_locked() -> None:
+    locked = pins({})
+    installed = {wanted.name: version(wanted.name) for wanted in direct()}
+    assert installed == {name: locked[canonicalize_name(name)] for name in installed}
+
+
+def test_the_conda_door_opens_on_the_same_environment() -> None:
+    wanted = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
+    python = next(item for item in wanted if isinstance(item, str) and item.startswith("python="))
+    (pip,) = [item["pip"] for item in wanted if isinstance(item, dict)]
+    assert pip == ["-r requirements.lock", "--editable ."]
+    accepted = SpecifierSet(project()["requires-python"])
+    series = python.removeprefix("python=")
+    assert accepted.contains(f"{series}.0") and accepted.contains(f"{series}.99")
+    assert len(wanted) == 3, "a version belongs in requirements.lock"
+
+
+def chapters() -> list[str]:
+    contents = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text(encoding="utf-8"))
+    return [contents["root"], *(chapter["file"] for part in contents["parts"] for chapter in part["chapters"])]
+
+
+def table() -> dict[str, tuple[list[str], list[str]]]:
+    """The table of reads and writes in dodo.py."""
+    doit_cmd.reset_vars()
+    doit_cmd.set_var("profile", "smoke")
+    namespace: dict = {"__file__": str(ROOT / "dodo.py"), "__name__": "dodo"}
+    exec(compile((ROOT / "dodo.py").read_text(encoding="utf-8"), "dodo.py", "exec"), namespace)
+    return namespace["NOTEBOOKS"]
+
+
+def test_every_notebook_is_in_the_book_and_in_the_graph() -> None:
+    names = [path.stem for path in SOURCES]
+    assert sorted(table()) == names
+    assert sorted(chapter.removeprefix("executed/") for chapter in chapters() if "/" in chapter) == names
+
+
+def test_every_page_of_prose_is_in_the_book() -> None:
+    prose = sorted(path.stem for path in (ROOT / "book").glob("*.md"))
+    assert sorted(chapter for chapter in chapters() if "/" not in chapter) == prose
+
+
+def test_a_notebook_reads_only_what_an_earlier_one_writes() -> None:
+    written: set[str] = set()
+    for name, (reads, writes) in table().items():
+        assert set(reads) <= written, f"{name} comes before what it reads"
+        written |= {*writes, f"runs/{name}.json"}
+
+
+@pytest.mark.parametrize("profile", sorted(path.stem for path in (ROOT / "notebooks" / "profiles").glob("*.yaml")))
+def test_every_profile_sets_existing_parameters_to_values_of_their_type(profile: str) -> None:
+    for name, values in execution.read_profile(ROOT / "notebooks" / "profiles", profile).items():
+        notebook = execution.read_notebook(ROOT / "notebooks" / f"{name}.py")
+        execution.check_parameters(name, execution.declared_parameters(notebook, name), values)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_every_notebook_follows_the_form(source: Path) -> None:
+    notebook = jupytext.read(source, fmt="py:percent")
+    assert notebook.metadata.jupytext.formats == "ipynb,py:percent"
+    assert notebook.metadata.kernelspec.name == "python3"
+    opening, *_ = notebook.cells
+    assert opening.cell_type == "markdown" and opening.source.startswith("# ")
+    declared = execution.declared_parameters(notebook, source.stem)
+    assert list(declared)[:2] == ["profile", "artifacts"]
+    assert declared["profile"] == "demo" and declared["artifacts"] == ""
+    # papermill reads the same cell by regular expression: a second "=" in a line, even in a comment, hides it.
+    (cell,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
+    assert [found.name for found in PythonTranslator.inspect(cell)] == list(declared)
+
+
+@pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
+def test_a_widget_is_shown_in_jupyterlab_only(source: Path) -> None:
+    for cell in jupytext.read(source, fmt="py:percent").cells:
+        if cell.cell_type == "code" and re.search(r"\binteract(ive)?\(", cell.source):
+            assert "remove-output" in cell.metadata.get("tags", []), cell.source
+
+
+def test_jupytext_pairs_the_sources_and_nothing_else(tmp_path: Path) -> None:
+    shutil.copy(ROOT / "pyproject.toml", tmp_path)
+    for folder in ("notebooks", "book/executed"):
+        (tmp_path / folder).mkdir(parents=True)
+    shutil.copy(ROOT / "notebooks" / "status.py", tmp_path / "notebooks")
+    subprocess.run(["jupytext", "--quiet", "--sync", "notebooks/status.py"], cwd=tmp_path, check=True)
+    assert (tmp_path / "notebooks" / "status.ipynb").exists()
+    shutil.copy(tmp_path / "notebooks" / "status.ipynb", tmp_path / "book" / "executed")
+    executed = tmp_path / "book" / "executed" / "status.ipynb"
+    jupytext.write(execution.tidy(jupytext.read(executed)), executed)
+    subprocess.run(["jupytext", "--quiet", "--sync", executed], cwd=tmp_path, check=False)
+    assert not executed.with_suffix(".py").exists()
+
+
+def test_no_notebook_with_outputs_is_tracked() -> None:
+    listed = subprocess.run(["git", "ls-files", "*.ipynb"], cwd=ROOT, capture_output=True, text=True, check=False)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    assert listed.stdout == ""
+
+
+def test_importing_the_library_is_quick() -> None:
+    """Names are loaded when used: the package itself pulls in none of the heavy ones."""
+    code = "import sys, defocus_lib; print([name for name in ('torch', 'timm', 'shap', 'umap') if name in sys.modules])"
+    done = subprocess.run([shutil.which("python") or "python", "-c", code], capture_output=True, text=True, check=True)
+    assert ast.literal_eval(done.stdout) == []
+
+
+def test_the_citation_names_this_version_and_the_paper() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == project()["version"]
+    assert citation["preferred-citation"]["doi"] == "10.1145/3746252.3761260"
+    assert citation["license"] == project()["license"] == "MIT"
+
+
+needs_make = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
+
+
+def make(*words: str) -> subprocess.CompletedProcess:
+    return subprocess.run(["make", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@needs_make
+def test_make_alone_lists_every_verb() -> None:
+    done = make()
+    verbs = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    assert done.returncode == 0
+    assert re.findall(r"^  (\w+) ", done.stdout, re.MULTILINE) == verbs[1].split()
+
+
+@needs_make
+@pytest.mark.parametrize("verb", ["book", "clean"])
+@pytest.mark.parametrize("profile", ["nope", "..", "../.."])
+def test_make_refuses_an_unknown_profile(verb: str, profile: str) -> None:
+    done = make("--dry-run", verb, f"PROFILE={profile}")
+    assert done.returncode != 0
+    assert f"unknown profile '{profile}'; there are: demo smoke" in done.stderr

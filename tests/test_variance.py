@@ -1,0 +1,106 @@
+import numpy as np
+import pytest
+from scipy import stats
+
+from defocus_lib import published, variance
+from tests.reference import variance as literal
+
+
+@pytest.fixture
+def maps():
+    return np.random.default_rng(5).random((2, 21, 18), dtype=np.float32)
+
+
+@pytest.mark.parametrize("window", [1, 3, 15])
+def test_agrees_with_the_literal_windows(maps, window):
+    expected = np.stack([literal.local_variance(image, window) for image in maps])
+    np.testing.assert_allclose(variance.local_variance(maps, window), expected, atol=1e-12)
+
+
+def test_agrees_with_average_pooling(maps):
+    torch = pytest.importorskip("torch")
+    functional = torch.nn.functional
+    x = torch.from_numpy(maps).double()[:, None]
+
+    def mean(values):
+        return functional.avg_pool2d(values, 15, stride=1, padding=7, count_include_pad=True)
+
+    np.testing.assert_allclose(variance.local_variance(maps), (mean(x * x) - mean(x) ** 2)[:, 0].numpy(), atol=1e-12)
+
+
+def test_a_constant_map_varies_only_where_the_zeros_outside_are_seen():
+    heat = variance.local_variance(np.ones((1, 9, 9)), 3)[0]
+    np.testing.assert_allclose(heat[1:-1, 1:-1], 0, atol=1e-15)
+    assert heat[0, 4] == pytest.approx(6 / 9 - (6 / 9) ** 2) and heat[0, 0] == pytest.approx(4 / 9 - (4 / 9) ** 2)
+    assert variance.mean_variance(np.ones((1, 9, 9)), 3, border=False) == pytest.approx(0, abs=1e-15)
+    assert (variance.local_variance(np.zeros((1, 9, 9))) == 0).all()
+
+
+def test_means_are_those_of_the_heatmaps(maps):
+    heat = variance.local_variance(maps, 5)
+    np.testing.assert_allclose(variance.mean_variance(maps, 5), heat.mean(axis=(1, 2)))
+    np.testing.assert_allclose(variance.mean_variance(maps, 5, border=False), heat[:, 2:-2, 2:-2].mean(axis=(1, 2)))
+
+
+def test_tests_agree_with_exhaustive_counting():
+    rng = np.random.default_rng(0)
+    real = rng.normal(size=9)
+    fake = real + rng.normal(0.4, 0.5, size=9)
+    found = variance.compare(real, fake)
+    assert found["KS D"] == pytest.approx(literal.ks_distance(real, fake))
+    assert found["paired p"] == pytest.approx(literal.sign_flip_pvalue(fake - real))
+
+
+def test_equal_samples_are_not_told_apart():
+    values = np.linspace(0, 1, 12)
+    found = variance.compare(values, values)
+    assert (found["KS D"], found["KS p"], found["paired p"]) == (0, 1, 1)
+
+
+def test_the_paired_test_sees_a_small_common_shift():
+    values = np.random.default_rng(1).normal(size=40)
+    found = variance.compare(values, values + 0.01)
+    assert found["KS p"] > 0.5 and found["paired p"] < 0.001
+
+
+def test_same_seed_same_table():
+    values = np.random.default_rng(1).normal(size=(2, 30))
+    first, second = (variance.comparison_table({"splice": values}, seed=4) for _ in range(2))
+    assert first.equals(second) and first.loc["splice", "scenes"] == 30
+
+
+def test_published_distance_by_frames_and_by_videos():
+    row = published.local_variance().loc["Deepfakes"]
+    by_frames = variance.ks_pvalue(row["KS D"], row["images"], row["images"])
+    assert by_frames == pytest.approx(row["KS p"], rel=0.05)
+    assert variance.ks_pvalue(row["KS D"], row["videos"], row["videos"]) == pytest.approx(0.94, abs=0.01)
+
+
+def test_ks_pvalue_is_scipys_asymptotic_one():
+    rng = np.random.default_rng(2)
+    x, y = rng.normal(size=4000), rng.normal(0.05, 1, size=3000)
+    result = stats.ks_2samp(x, y, method="asymp")
+    assert variance.ks_pvalue(result.statistic, 4000, 3000) == pytest.approx(result.pvalue, rel=0.05)
+
+
+def test_long_table_keeps_every_number():
+    table = variance.long_table({"splice": ([1.0, 2.0], [3.0, 4.0])})
+    assert table["kind"].tolist() == ["real", "real", "fake", "fake"] and table["variance"].tolist() == [1, 2, 3, 4]
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: variance.local_variance(np.zeros((1, 5, 5)), 4), "window is 4; an odd"),
+        (lambda: variance.local_variance(np.zeros((1, 5, 5)), 0), "window is 0"),
+        (lambda: variance.local_variance(np.zeros((5, 5))), r"maps has shape \(5, 5\)"),
+        (lambda: variance.local_variance(np.full((1, 5, 5), np.inf)), "maps holds 25 NaN or infinite"),
+        (lambda: variance.mean_variance(np.zeros((1, 5, 5)), 7, border=False), "smaller than the window"),
+        (lambda: variance.compare(np.zeros(3), np.zeros(4)), r"real \(3,\), fake \(4,\)"),
+        (lambda: variance.compare(np.zeros(0), np.zeros(0)), "real is empty"),
+        (lambda: variance.ks_pvalue(1.5, 10, 10), "distance 1.5"),
+    ],
+)
+def test_bad_input_names_the_argument(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()
