@@ -147,7 +147,7 @@ def check_images(images: torch.Tensor | np.ndarray) -> torch.Tensor:
     """
     if not isinstance(images, (torch.Tensor, np.ndarray)):
         raise TypeError(f"images is a {type(images).__name__}; a torch tensor or numpy array (B, 3, H, W) wanted")
-    tensor = torch.as_tensor(images)
+    tensor = torch.as_tensor(images).detach()
     if not tensor.is_floating_point():
         raise TypeError(f"images has dtype {images.dtype}; float in [0, 1] wanted (divide 8-bit values by 255)")
     if tensor.ndim != 4 or tensor.shape[1] != 3 or len(tensor) == 0:
@@ -161,7 +161,7 @@ def check_images(images: torch.Tensor | np.ndarray) -> torch.Tensor:
     low, high = float(tensor.min()), float(tensor.max())
     if low < -1e-6 or high > 1 + 1e-6:
         raise ValueError(f"images ranges from {low:.4g} to {high:.4g}; [0, 1] wanted")
-    return tensor.detach().to(torch.float32)
+    return tensor.to(torch.float32)
 
 
 def _preset(name: str) -> Preset:
@@ -258,8 +258,9 @@ REACH = 3.0
 def _ratio_at_crest(fine: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
     """Ratio of two gradient magnitudes ``(1, 1, H, W)``, read where the fine one is largest: between pixels, as a rule.
 
-    Across a blurred step, along rows as along columns, the logarithm of the magnitude is a parabola. It is followed from
-    each pixel to its top, along the axis that bends more. Half a pixel beside the crest, a sigma of 0.75 px would read 0.92.
+    Across a blurred step, along rows as along columns, the logarithm of the magnitude is a parabola. It is followed
+    from each pixel to its top, along the axis that bends more. Half a pixel beside the crest, a sigma of 0.75 px would
+    read 0.92.
     """
     height = fine.clamp(min=1e-12).log()
     here = height - coarse.clamp(min=1e-12).log()

@@ -597,3 +597,36 @@ def completeness(sums: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
         ax.set(xlabel="f(x) - E f(background) (logits)", title=MODEL_NAMES[model])
     axes[0, 0].set_ylabel("sum of the values (logits)")
     return fig
+
+
+@figure
+def evidence_chain(
+    images: np.ndarray, dmaps: np.ndarray, shaps: np.ndarray, regions: np.ndarray, names: Sequence[str]
+) -> Figure:
+    """Photograph, defocus map, Shapley values: one row an image, one scale for all values.
+
+    Parameters
+    ----------
+    images : (K, H, W, 3) uint8
+    dmaps : (K, H, W), normalised maps in [0, 1]
+    shaps : (K, H, W)
+        Shapley values of the defocus detector in logits.
+    regions : (K, H, W) bool
+        Manipulated pixels, drawn as an outline.
+    names : K str
+        Row labels.
+    """
+    fig, axes = plt.subplots(len(images), 3, figsize=(WIDTH, 2.35 * len(images) + 0.5), squeeze=False)
+    limit, exponent = _symmetric_limit(shaps)
+    for row, name in enumerate(names):
+        show_image(axes[row, 0], images[row], "photograph" if row == 0 else "")
+        dense = show_image(axes[row, 1], dmaps[row], "defocus map" if row == 0 else "", cmap=MAP_COLORS, vmin=0, vmax=1)
+        options = {"cmap": "seismic", "vmin": -limit, "vmax": limit}
+        values = show_image(axes[row, 2], shaps[row] / 10.0**exponent, "Shapley values" if row == 0 else "", **options)
+        row_label(axes[row, 0], name)
+        for ax, color in zip(axes[row], ("white", "white", "black"), strict=True):
+            outline(ax, regions[row], color=color)
+    below = {"location": "bottom", "shrink": 0.8, "aspect": 25, "pad": 0.02}
+    fig.colorbar(dense, ax=axes[:, 1], **below).set_label("blur, normalised")
+    fig.colorbar(values, ax=axes[:, 2], extend="both", **below).set_label(f"$10^{{{exponent}}}$ logits per pixel")
+    return fig

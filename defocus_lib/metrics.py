@@ -91,7 +91,7 @@ def aim_verdict(auc: float, low: float, high: float, aim: float = 0.85) -> str:
 
 
 def carries_over(metrics: pd.DataFrame, trained_on: str) -> str:
-    """Each other manipulation with its AUC, and on which side of chance its interval lies; the table is one detector's."""
+    """Each other manipulation with its AUC, and where its interval lies; ``metrics`` has the rows of one detector."""
 
     def side(low: float, high: float) -> str:
         return "above chance" if low > 0.5 else "below chance" if high < 0.5 else "like chance"

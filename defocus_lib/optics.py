@@ -78,7 +78,7 @@ def render(colours: list[np.ndarray], masks: list[np.ndarray], sigmas: list[floa
     """
     if not len(colours) == len(masks) == len(sigmas) > 0:
         raise ValueError(
-            f"{len(colours)} colours, {len(masks)} masks, {len(sigmas)} sigmas; as many of each, at least 1, wanted"
+            f"{len(colours)} colours, {len(masks)} masks, {len(sigmas)} sigmas; equally many, at least 1, wanted"
         )
     image, cover = np.zeros_like(colours[0], dtype=float), np.zeros(masks[0].shape)
     for colour, mask, sigma in zip(colours, masks, sigmas, strict=True):
@@ -90,7 +90,7 @@ def render(colours: list[np.ndarray], masks: list[np.ndarray], sigmas: list[floa
 
 
 def visible_sigma(masks: list[np.ndarray], sigmas: list[float]) -> np.ndarray:
-    """``(H, W)`` blur in px of the layer that is seen at each pixel: the nearest whose mask covers at least half of it."""
+    """``(H, W)`` blur in px of the layer seen at each pixel: the nearest whose mask covers at least half of it."""
     seen = np.zeros(masks[0].shape)
     for mask, sigma in zip(masks, sigmas, strict=True):
         seen[mask >= 0.5] = sigma

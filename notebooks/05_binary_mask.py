@@ -165,7 +165,7 @@ glue("mask_manipulations", len(found), display=False)
 # %% [markdown]
 # ## Try it
 #
-# Choose a scene and a threshold. The picture shows one choice; in JupyterLab, set the sliders and press the button.
+# Choose a scene and a threshold. The picture shows one choice; in JupyterLab the sliders draw others.
 
 # %% mystnb={"figure": {"name": "fig-mask-try", "caption": "The same scene at half of the threshold."}, "image": {"alt": "Four rows of image, two maps and mask, with at least as many active pixels as before."}}
 triptychs(scene, threshold / 2)

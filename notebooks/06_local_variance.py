@@ -145,7 +145,7 @@ glue("variance_inner_real_larger", int((inner_tests["real"] > inner_tests["fake"
 # %% [markdown]
 # ## Try it
 #
-# Choose a scene and a window. The picture shows a small window; in JupyterLab, set the sliders and press the button.
+# Choose a scene and a window. The picture shows a small window; in JupyterLab the sliders draw others.
 
 # %% mystnb={"figure": {"name": "fig-variance-try", "caption": "The same scene with a window of 5 pixels: finer lines, and a narrower frame."}, "image": {"alt": "Four rows of a photograph and two heatmaps with thinner bright lines than before."}}
 heatmaps(scene, 5)

@@ -147,8 +147,8 @@ glue("tsne_edges_images", len(examples), display=False)
 # %% [markdown]
 # ## Try it
 #
-# Change the perplexity and the seed, and watch which groups survive. In JupyterLab, set the sliders and press the
-# button.
+# Change the perplexity and the seed, and watch which groups survive. In JupyterLab the sliders draw
+# the picture again.
 
 
 # %%

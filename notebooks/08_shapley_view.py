@@ -92,35 +92,23 @@ for column, key in (("defocus detector", "defocus"), ("RGB detector", "rgb")):
 # has no such table: on FaceForensics++ it would need the masks of the manipulated faces.
 
 # %% [markdown]
-# ## Do the values add up?
+# ## From photograph to evidence, in one picture
 #
-# The completeness gap: the detector's answer minus the average answer on the background, minus the sum of the values.
-# It is a sampling error, and it says how far to trust the maps.
+# The first scene again, real above and manipulated below: what the camera saw, the map of its blur, and what the defocus
+# detector made of the map. The same figure opens the book.
 
-# %%
-gaps = attribution.completeness_table(
-    {
-        name: {
-            "defocus detector": (values.defocus_shaps, values.defocus_gaps),
-            "RGB detector": (values.rgb_shaps, values.rgb_gaps),
-        }
-        for name, values in everything.items()
-    }
-)
-gaps.round(4)
+# %% mystnb={"figure": {"name": "fig-shapley-chain", "caption": "One scene, real and manipulated: photograph, normalised defocus map, and Shapley values of the defocus detector (red speaks for manipulated, blue for real). The outline is the manipulated region. Compare the two maps inside it, then the colours."}, "image": {"alt": "Two rows, real and manipulated, of a photograph, a defocus map and a map of Shapley values in red and blue. In the lower row a region is outlined."}}
+both = store.one_of_each({"real": real, manipulation: fakes[manipulation]}, scene)
+chain = figures.evidence_chain(both.images, both.dmaps, both.defocus_shaps, both.regions, ["real", manipulation])
+chain
 
 # %% tags=["remove-input"]
-glue("shapley_gap_defocus", float(gaps["defocus detector", "|gap|"].max()), display=False)
-glue("shapley_gap_rgb", float(gaps["RGB detector", "|gap|"].max()), display=False)
-
-# %% [markdown]
-# In the worst row the median gap is {glue:text}`shapley_gap_defocus:.4f` logits for the defocus detector and
-# {glue:text}`shapley_gap_rgb:.4f` for the RGB detector. Compare each with what is explained, in the column beside it.
+glue("shapley_chain", chain, display=False)
 
 # %% [markdown]
 # ## Try it
 #
-# Choose a manipulation and a scene. In JupyterLab, set the controls and press the button.
+# Choose a manipulation and a scene. In JupyterLab the controls draw them.
 
 
 # %%

@@ -119,7 +119,7 @@ for model in ("defocus", "rgb"):
 # %% [markdown]
 # ## Try it
 #
-# Choose a pair and the number of bins. In JupyterLab, set the controls and press the button. With one bin every
+# Choose a pair and the number of bins. In JupyterLab the controls draw them. With one bin every
 # attribution scores 1.
 
 # %% mystnb={"figure": {"name": "fig-alignment-try", "caption": "The same pair with 5 bins. Merging bins can only raise an overlap, whatever the detector does."}, "image": {"alt": "Two bar charts with five groups of bars each and a dotted step line."}}

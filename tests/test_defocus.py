@@ -3,14 +3,14 @@ import pytest
 import torch
 from scipy import ndimage
 
-from defocus_lib import DefocusMaps, defocus_maps, manifest, normalize_per_sample, optics, scenes
+from defocus_lib import DefocusMaps, defocus_maps, manifest, normalize_per_sample, optics
 from defocus_lib.defocus import PRESETS, PROPAGATIONS, noise_level
 from defocus_lib.known_blur import map_errors
 from tests.reference import defocus as literal
 from tests.reference import optics as literal_optics
 
 LITERAL = ("released", "published")
-PHYSICAL_SIGMAS = (0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0)
+SIGMAS = (0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0)
 
 
 def stretch(values):
@@ -66,7 +66,7 @@ def test_presets_of_the_reference_find_no_edge_in_the_darker_half():
 @pytest.mark.parametrize("preset", PRESETS)
 @pytest.mark.parametrize("shape", [(32, 32), (33, 47), (64, 32)])
 def test_any_size(photograph, shape, preset, propagation):
-    image = photograph("coffee", 160)[:, 40 : 40 + shape[0], 30 : 30 + shape[1]]
+    image = photograph("coffee", 160)[:, 50 : 50 + shape[0], 60 : 60 + shape[1]]
     maps = defocus_maps(image[None], preset, propagation)
     assert [part.dtype for part in maps] == [torch.bool, torch.float32, torch.bool, torch.float32]
     assert all(part.shape == (1, 1, *shape) for part in maps)
@@ -111,12 +111,12 @@ def test_a_constant_image_gives_an_empty_map(value, preset, propagation):
 # The physical preset, against known blur
 
 
-@pytest.mark.parametrize("angle", [0, 20, 45, 90, 200])
+@pytest.mark.parametrize("angle", [0, 45, 90, 200])
 @pytest.mark.parametrize(("noise", "bound"), [(0.0, 0.1), (0.02, 0.35)])
 def test_step_edges_read_their_blur(angle, noise, bound):
     # Sides of 96 and 97 px: the edge runs between pixel centres, and through them.
-    for size, contrast in ((96, 0.4), (97, 0.4), (96, 0.9)):
-        for sigma in PHYSICAL_SIGMAS:
+    for size, contrast in ((80, 0.4), (81, 0.4), (80, 0.9)):
+        for sigma in SIGMAS:
             image = literal_optics.step(sigma, size, angle, contrast)
             image = image + np.random.default_rng(angle).normal(0, noise, image.shape[1:])
             maps = defocus_maps(np.clip(image, 0, 1)[None])
@@ -127,16 +127,17 @@ def test_step_edges_read_their_blur(angle, noise, bound):
 
 def test_step_edges_of_8_bit_colour_read_their_blur():
     tint = np.array([1.0, 0.7, 0.4]).reshape(3, 1, 1)
-    for sigma in PHYSICAL_SIGMAS:
-        image = np.rint(255 * literal_optics.step(sigma, 96, 30, 0.8) * tint) / 255
+    for sigma in SIGMAS:
+        image = np.rint(255 * literal_optics.step(sigma, 80, 30, 0.8) * tint) / 255
         maps = defocus_maps(image[None])
         assert float(maps.sparse[maps.valid].median()) == pytest.approx(sigma, abs=0.1)
 
 
 def test_the_same_blur_is_read_at_every_edge_pixel():
     maps = numpy(defocus_maps(literal_optics.step(2.0, 96, 30)[None]))
-    assert np.ptp(maps.sparse[maps.valid]) < 0.1
-    np.testing.assert_allclose(maps.dense, 2.0, atol=0.05)
+    inner = (slice(None), slice(12, -12), slice(12, -12))  # a mirrored border bends a slanted edge
+    assert np.ptp(maps.sparse[inner][maps.valid[inner]]) < 0.05
+    np.testing.assert_allclose(maps.dense[inner], 2.0, atol=0.05)
 
 
 def test_two_edges_of_different_blur_are_told_apart():
@@ -144,7 +145,7 @@ def test_two_edges_of_different_blur_are_told_apart():
     maps = numpy(defocus_maps(np.concatenate([left, right[:, :, ::-1]], axis=2)[None]))
     assert np.median(maps.sparse[0, :, :64][maps.valid[0, :, :64]]) == pytest.approx(1, abs=0.1)
     assert np.median(maps.sparse[0, :, 64:][maps.valid[0, :, 64:]]) == pytest.approx(3, abs=0.1)
-    assert maps.dense[0, :, :48].mean() < 1.3 and maps.dense[0, :, 80:].mean() > 2.7
+    np.testing.assert_allclose(maps.dense[0, :, [31, 95]].mean(1), [1, 3], atol=0.1)
 
 
 def test_unmeasurable_is_kept_apart_from_sharp(photograph):
@@ -158,45 +159,38 @@ def test_unmeasurable_is_kept_apart_from_sharp(photograph):
     np.testing.assert_array_equal(maps.sparse > 0, maps.valid)
 
 
+@pytest.fixture(scope="module")
 def motorcycle():
     entry = manifest.load_manifest().photograph("motorcycle")
-    return manifest.load_photograph(entry), manifest.load_disparity(entry)
+    return literal_optics.motorcycle(manifest.load_photograph(entry), manifest.load_disparity(entry))
 
 
-def lens_for(plane, size):
-    """A lens whose blur grows by 0.12 px a px of disparity, focused at disparity ``plane``."""
-    distance = float(scenes.motorcycle_distance(plane))
-    pitch = scenes.SENSOR_WIDTH / size
-    # sigma = F^2 / N / (distance - F) * |d - plane| / (plane + offset) / (4 pitch), solved for N
-    per_px = 50**2 / (distance - 50) * (distance / (193.001 * 994.978)) / (4 * pitch)
-    return optics.ThinLens(focal_length=50, f_number=per_px / 0.12, focus_distance=distance, pixel_pitch=pitch)
-
-
-def test_motorcycle_by_the_protocol():
-    images, sigmas, known = literal_optics.motorcycle(*motorcycle())
-    dense = numpy(defocus_maps(np.moveaxis(images / np.float32(255), 3, 1))).dense
+def mean_errors(images, sigmas, known, propagation=None):
+    """Mean absolute error in px and Spearman correlation, each the mean over the focal planes."""
+    dense = numpy(defocus_maps(np.moveaxis(images / np.float32(255), 3, 1), propagation=propagation)).dense
     errors = [map_errors(d, sigma, known) for d, sigma in zip(dense, sigmas, strict=True)]
-    assert np.mean([e["error (px)"] for e in errors]) < 0.75
-    assert np.mean([e["Spearman"] for e in errors]) >= 0.6
+    return np.mean([list(e.values()) for e in errors], axis=0)
 
 
-def test_motorcycle_through_the_renderer_with_occlusion():
-    photo, disparity = motorcycle()
-    errors = []
-    for plane in literal_optics.FOCAL_PLANES:
-        image, sigma, known = scenes.motorcycle(photo, disparity, lens_for(plane, 299), 299)
-        dense = numpy(defocus_maps(np.moveaxis(image / np.float32(255), 2, 0)[None])).dense[0]
-        errors.append(map_errors(dense, sigma, known))
-    assert np.mean([e["error (px)"] for e in errors]) < 0.75
-    assert np.mean([e["Spearman"] for e in errors]) >= 0.6
+def test_motorcycle_by_the_protocol(motorcycle):
+    error, spearman = mean_errors(motorcycle.images, motorcycle.sigmas, motorcycle.known)
+    assert error < 0.75 and spearman >= 0.6
 
 
-def test_closed_form_on_a_photograph_with_known_blur():
-    images, sigmas, known = literal_optics.motorcycle(*motorcycle(), size=128)
-    dense = numpy(defocus_maps(np.moveaxis(images[2:3] / np.float32(255), 3, 1), propagation="closed_form")).dense[0]
-    gaussian = numpy(defocus_maps(np.moveaxis(images[2:3] / np.float32(255), 3, 1))).dense[0]
-    closed, normalised = (map_errors(d, sigmas[2], known) for d in (dense, gaussian))
-    assert closed["error (px)"] < normalised["error (px)"] + 0.1 and closed["Spearman"] > 0.4
+def test_motorcycle_through_the_renderer_with_occlusion(motorcycle):
+    scene = motorcycle
+    images = [optics.render_depth(scene.sharp / 255, sigma, -scene.disparity) for sigma in scene.sigmas]
+    images = np.rint(255 * np.stack(images)).astype(np.uint8)
+    assert np.abs(images.astype(float) - scene.images).mean() > 1, "occlusion makes a difference"
+    error, spearman = mean_errors(images, scene.sigmas, scene.known)
+    assert error < 0.75 and spearman >= 0.6
+
+
+def test_closed_form_comes_as_close_to_known_blur(motorcycle):
+    part = (slice(2, 4), slice(80, 208), slice(80, 208))
+    images, sigmas, known = motorcycle.images[part], motorcycle.sigmas[part], motorcycle.known[part[1:]]
+    gaussian, closed = (mean_errors(images, sigmas, known, name) for name in ("gaussian", "closed_form"))
+    assert closed[0] < gaussian[0] + 0.1 and closed[1] > gaussian[1] - 0.1
 
 
 # Metamorphic: what must follow when the image is changed in a known way
@@ -282,7 +276,7 @@ def with_value(value):
     ("images", "error", "message"),
     [
         (GOOD.tolist(), TypeError, "images is a list"),
-        ((255 * GOOD).astype(np.uint8), TypeError, "images has dtype uint8; .* divide 8-bit values by 255"),
+        ((255 * GOOD).astype(np.uint8), TypeError, "images has dtype uint8; .*divide 8-bit values by 255"),
         (torch.zeros(1, 3, 32, 32, dtype=torch.int64), TypeError, "dtype torch.int64"),
         (GOOD[0], ValueError, r"images has shape \(3, 32, 32\)"),
         (GOOD.transpose(0, 2, 3, 1), ValueError, r"images has shape \(1, 32, 32, 3\)"),

