@@ -27,6 +27,7 @@ from defocus_lib import execution
 SHAPLEY = [f"shapley/{name}.npz" for name in ("real", "resynthesis", "splice", "reenactment", "texture")]
 DETECTORS = ["detector_defocus.safetensors", "detector_rgb.safetensors"]
 SCENES = ["records.csv", "scenes.npz"]
+FRONT_PAGE = "overview.png"
 
 NOTEBOOKS = {
     # name                (reads, writes)
@@ -37,7 +38,7 @@ NOTEBOOKS = {
     "05_binary_mask": (SHAPLEY, []),
     "06_local_variance": (SHAPLEY, []),
     "07_tsne": (["features.npz", *SHAPLEY], []),
-    "08_shapley_view": (SHAPLEY, []),
+    "08_shapley_view": (SHAPLEY, [FRONT_PAGE]),
     "09_alignment_score": (SHAPLEY, []),
 }
 # The last page tells how long the others took, so it reads the record of each run.
@@ -109,8 +110,10 @@ def executed(name: str) -> Path:
     return ARTIFACTS / "notebooks" / f"{name}.ipynb"
 
 
-def page(name: str) -> Path:
-    return BOOK / "executed" / f"{name}.ipynb"
+def pages() -> dict[Path, Path]:
+    """What the book takes over from a run, and as what."""
+    copies = {executed(name): BOOK / "executed" / f"{name}.ipynb" for name in NOTEBOOKS}
+    return copies | {ARTIFACTS / FRONT_PAGE: BOOK / "executed" / FRONT_PAGE}
 
 
 def task_notebook() -> Iterator[dict]:
@@ -144,24 +147,23 @@ def run(source: Path, promised: list[Path]) -> TaskFailed | None:
 def task_pages() -> dict:
     """copy the executed notebooks into the book"""
     return {
-        "file_dep": [executed(name) for name in NOTEBOOKS],
-        "targets": [page(name) for name in NOTEBOOKS],
-        "uptodate": [lambda: all(map(same_page, NOTEBOOKS))],  # another profile may have been there meanwhile
+        "file_dep": list(pages()),
+        "targets": list(pages().values()),
+        "uptodate": [lambda: all(map(same_file, pages().items()))],  # another profile may have been there meanwhile
         "actions": [copy_pages],
     }
 
 
-def same_page(name: str) -> bool:
-    return page(name).exists() and executed(name).exists() and filecmp.cmp(executed(name), page(name), shallow=False)
+def same_file(pair: tuple[Path, Path]) -> bool:
+    return all(path.exists() for path in pair) and filecmp.cmp(*pair, shallow=False)
 
 
 def copy_pages() -> None:
     """Replace the folder: a notebook that has been renamed must not linger in it."""
-    folder = BOOK / "executed"
-    shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir(parents=True)
-    for name in NOTEBOOKS:
-        shutil.copyfile(executed(name), page(name))
+    shutil.rmtree(BOOK / "executed", ignore_errors=True)
+    (BOOK / "executed").mkdir(parents=True)
+    for source, target in pages().items():
+        shutil.copyfile(source, target)
 
 
 def task_html() -> dict:
@@ -171,7 +173,7 @@ def task_html() -> dict:
     config = ROOT / "_config.yml"
     build = ["build", BOOK, "--path-output", BOOK, "--config", config, "--all", "-W", "-n", "--keep-going", "--quiet"]
     return {
-        "file_dep": [config, *prose, *map(page, NOTEBOOKS)],
+        "file_dep": [config, *prose, *pages().values()],
         "targets": [HTML / "index.html"],
         "uptodate": [lambda: RENDERED.exists() and RENDERED.read_text() == PROFILE],
         # From nothing: Sphinx repeats no warning about a page that it has read before, so a second build would pass.

@@ -55,10 +55,10 @@ class Detector(nn.Module):
         """Logits ``(B, 1)`` of inputs ``(B, C, H, W)`` in [0, 1]."""
         return self.classifier(self._prepare(inputs))
 
-    def features(self, inputs: torch.Tensor) -> torch.Tensor:
-        """Pooled backbone features ``(B, D)``, before the last layer."""
+    def answer(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Logits ``(B, 1)``, and the pooled backbone features ``(B, D)`` before the last layer."""
         maps = self.classifier.forward_features(self._prepare(inputs))
-        return self.classifier.forward_head(maps, pre_logits=True)
+        return self.classifier.forward_head(maps), self.classifier.forward_head(maps, pre_logits=True)
 
     def _prepare(self, inputs: torch.Tensor) -> torch.Tensor:
         if inputs.ndim != 4 or inputs.shape[1] != CHANNELS[self.reads]:
@@ -105,7 +105,7 @@ def load_detector(path: Path, **wanted: str) -> tuple[Detector, dict]:
         detector.load_state_dict(weights)
     except KeyError as error:
         raise ValueError(f"{path}: no detector written by defocus_lib (no {error} in its header)") from error
-    except (SafetensorError, RuntimeError, ValueError) as error:
+    except (SafetensorError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not readable as a detector ({str(error).splitlines()[0]})") from error
     for name, value in wanted.items():
         if header.get(name) != value:

@@ -413,7 +413,17 @@ def machine() -> dict[str, str]:
 
 def commit(root: Path) -> str:
     """The commit that ``root`` is checked out at, ``-dirty`` if a tracked file differs from it."""
-    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
+    command = [
+        "git",
+        "--no-optional-locks",
+        "-C",
+        str(root),
+        "describe",
+        "--always",
+        "--dirty",
+        "--abbrev=10",
+        "--exclude=*",
+    ]
     try:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):

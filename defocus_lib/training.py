@@ -110,7 +110,7 @@ def fit(
     with torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as scratch:
         torch.manual_seed(plan.seed)
         generator = torch.Generator().manual_seed(plan.seed)
-        best = ModelCheckpoint(scratch, monitor="val_auc", mode="max", save_weights_only=True)
+        best = ModelCheckpoint(Path(scratch) / "best", monitor="val_auc", mode="max", save_weights_only=True)
         logger = CSVLogger(scratch, name="", version="log")
         trainer = pl.Trainer(
             max_epochs=plan.epochs,
@@ -147,7 +147,7 @@ def predict(detector: Detector, inputs: torch.Tensor, batch_size: int = 64) -> t
     mode = detector.training
     detector.eval()
     with torch.no_grad():
-        parts = [(detector(batch)[:, 0], detector.features(batch)) for batch in inputs.split(batch_size)]
+        parts = [detector.answer(batch) for batch in inputs.split(batch_size)]
     detector.train(mode)
     logits, features = zip(*parts, strict=True)
-    return torch.cat(logits), torch.cat(features)
+    return torch.cat(logits)[:, 0], torch.cat(features)

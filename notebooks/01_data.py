@@ -2,9 +2,7 @@
 # jupyter:
 #   jupytext:
 #     formats: ipynb,py:percent
-#     text_representation:
-#       extension: .py
-#       format_name: percent
+#     notebook_metadata_filter: -jupytext.text_representation
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -63,7 +61,7 @@ manifest.photograph_table(sources).drop(columns=["sha256", "note", "path"]).set_
 # Blur depends on depth through the aperture and the distance in focus. These are lenses that the scenes draw from, on a
 # sensor 36 mm wide. A point in focus has a blur of zero; before and behind it the disc grows.
 
-# %% mystnb={"figure": {"name": "fig-lens", "caption": "Blur against distance for a lens of 85 mm at three settings. Look at the zero of each curve: only that distance is sharp, and the wider aperture leaves it faster."}, "image": {"alt": "Three curves of sigma in pixels over distance from one to nine metres. Each falls to zero at its focus distance, then rises and levels off."}}
+# %% mystnb={"figure": {"caption": "Blur against distance for a lens of 85 mm at three settings. Look at the zero of each curve: only that distance is sharp, and the wider aperture leaves it faster.", "name": "fig-lens"}, "image": {"alt": "Three curves of sigma in pixels over distance from one to nine metres. Each falls to zero at its focus distance, then rises and levels off."}}
 distance = np.linspace(1.0, 9.0, 400)
 lenses = {
     f"f/{f_number}, focused at {focus / 1000} m": optics.ThinLens(85, f_number, focus, scenes.SENSOR_WIDTH / size)
@@ -116,7 +114,7 @@ def gallery(first: int):
     return figures.scene_gallery(arrays["images"][picks], arrays["regions"][picks], sigma, chosen, ["real", *names])
 
 
-# %% mystnb={"figure": {"name": "fig-scenes", "caption": "Three test scenes. Left: the true blur, dark where the image is sharp. Then the real photograph and its four twins; the outline is the region that was manipulated. Some manipulations are plain to the eye, others are not: look for a region whose sharpness does not fit its surroundings."}, "image": {"alt": "Three rows of overlapping textured shapes. Each row shows a map of true blur, the real photograph and four manipulated versions with an outlined region on the nearest shape."}}
+# %% mystnb={"figure": {"caption": "Three test scenes. Left: the true blur, dark where the image is sharp. Then the real photograph and its four twins; the outline is the region that was manipulated. Some manipulations are plain to the eye, others are not: look for a region whose sharpness does not fit its surroundings.", "name": "fig-scenes"}, "image": {"alt": "Three rows of overlapping textured shapes. Each row shows a map of true blur, the real photograph and four manipulated versions with an outlined region on the nearest shape."}}
 gallery(0)
 
 # %% [markdown]

@@ -2,9 +2,7 @@
 # jupyter:
 #   jupytext:
 #     formats: ipynb,py:percent
-#     text_representation:
-#       extension: .py
-#       format_name: percent
+#     notebook_metadata_filter: -jupytext.text_representation
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -61,7 +59,7 @@ truth = data["sigma"][data["scenes"] == records["scene"][row]][0]
 maps = defocus_maps(as_batch(data["images"][[row]]), preset, propagation)
 stages = {name: values[0, 0].numpy() for name, values in maps._asdict().items()}
 
-# %% mystnb={"figure": {"name": "fig-map-stages", "caption": "The stages of one map, and the truth. Edges; those of them where blur could not be measured; the blur that was read at the others; the dense map. Compare the dense map with the true blur: the broad layout is there, the outlines of the shapes are not."}, "image": {"alt": "Six panels: a photograph of textured shapes, its edges, the edges that gave no measurement, coloured dots of blur at edges, a smooth map of blur, and the true blur with crisp outlines."}}
+# %% mystnb={"figure": {"caption": "The stages of one map, and the truth. Edges; those of them where blur could not be measured; the blur that was read at the others; the dense map. Compare the dense map with the true blur: the broad layout is there, the outlines of the shapes are not.", "name": "fig-map-stages"}, "image": {"alt": "Six panels: a photograph of textured shapes, its edges, the edges that gave no measurement, coloured dots of blur at edges, a smooth map of blur, and the true blur with crisp outlines."}}
 figures.map_stages(data["images"][row], stages, truth)
 
 # %% tags=["remove-input"]
@@ -82,7 +80,7 @@ glue("map_spearman", error["Spearman"], display=False)
 # The simplest test: a straight step between two greys, blurred by a known sigma. `released` and `published` are the
 # settings of the reference; they are read as the reference uses them, with what can't be measured counted as 0.
 
-# %% mystnb={"figure": {"name": "fig-step-edges", "caption": "Median sigma that each preset reads at a blurred step, without noise and with noise of standard deviation 0.02. On the grey line the reading is right. The kernels of the two reference presets are cut off too early, so they read too little, and more so the stronger the blur."}, "image": {"alt": "Two panels with three lines each. The line of the physical preset follows the diagonal; those of released and published stay far below it."}}
+# %% mystnb={"figure": {"caption": "Median sigma that each preset reads at a blurred step, without noise and with noise of standard deviation 0.02. On the grey line the reading is right. The kernels of the two reference presets are cut off too early, so they read too little, and more so the stronger the blur.", "name": "fig-step-edges"}, "image": {"alt": "Two panels with three lines each. The line of the physical preset follows the diagonal; those of released and published stay far below it."}}
 sigmas = [0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0]
 readings = {f"noise {noise}": known_blur.step_edge_table(sigmas, noise, seed) for noise in (0.0, 0.02)}
 figures.step_edge_readings(readings)
@@ -116,14 +114,14 @@ picture, disparity = manifest.load_photograph(motorcycle), manifest.load_dispari
 
 def focused(on_disparity: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     pitch = scenes.SENSOR_WIDTH / motorcycle_size
-    lens = optics.ThinLens(135, 1.6, float(scenes.motorcycle_distance(on_disparity)), pitch)
+    lens = optics.ThinLens(135, 2.2, float(scenes.motorcycle_distance(on_disparity)), pitch)
     return scenes.motorcycle(picture, disparity, lens, motorcycle_size)
 
 
 planes = {f"{scenes.motorcycle_distance(d) / 1000:.1f} m": focused(d) for d in (12, 20, 30, 40, 55)}
 errors = known_blur.estimator_table(planes)
 
-# %% mystnb={"figure": {"name": "fig-motorcycle", "caption": "The motorcycle focused at five distances: photograph, true blur, and the map of the physical preset. Follow the dark band of sharpness as the focus comes nearer: the estimate moves with it, but smooths its borders."}, "image": {"alt": "Five columns, one a focus distance. The top row shows the motorcycle, the middle row its true blur, the bottom row a smoother estimate of it."}}
+# %% mystnb={"figure": {"caption": "The motorcycle focused at five distances: photograph, true blur, and the map of the physical preset. Follow the dark band of sharpness as the focus comes nearer: the estimate moves with it, but smooths its borders.", "name": "fig-motorcycle"}, "image": {"alt": "Five columns, one a focus distance. The top row shows the motorcycle, the middle row its true blur, the bottom row a smoother estimate of it."}}
 figures.focal_planes(
     {title: (image, sigma) for title, (image, sigma, _) in planes.items()},
     {t: defocus_maps(as_batch(p[0][None]), preset, propagation).dense[0, 0].numpy() for t, p in planes.items()},
@@ -155,15 +153,18 @@ glue("map_motorcycle_constant", float(summary.loc["constant mean", "error (px)"]
 
 
 # %%
-def normalised(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    found = defocus_maps(as_batch(image[None]), preset, propagation)
-    return normalize_per_sample(found.dense)[0, 0].numpy(), found.edges[0, 0].numpy()
+def normalised(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    found = defocus_maps(as_batch(images), preset, propagation, workers=-1)
+    return normalize_per_sample(found.dense)[:, 0].numpy(), found.edges[:, 0].numpy()
 
 
-pairs = [normalised(image) for image in tqdm(data["images"], desc="defocus maps", unit="image")]
+parts = np.array_split(data["images"], np.arange(50, len(data["images"]), 50))
+pairs = [normalised(part) for part in tqdm(parts, desc="defocus maps", unit="batch")]
 meta = {"profile": profile, "preset": preset, "propagation": propagation}
-arrays = {"ids": records["id"].to_numpy(dtype=str), "dmaps": np.stack([m for m, _ in pairs])}
-store.write_arrays(folder.path / "maps.npz", {**arrays, "edges": np.stack([e for _, e in pairs])}, meta).name
+arrays = {"ids": records["id"].to_numpy(dtype=str), "dmaps": np.concatenate([maps for maps, _ in pairs])}
+store.write_arrays(
+    folder.path / "maps.npz", {**arrays, "edges": np.concatenate([edges for _, edges in pairs])}, meta
+).name
 
 # %% [markdown]
 # ## Try it
@@ -179,7 +180,7 @@ def refocus(on_disparity: float):
     return figures.focal_planes({title: (image, sigma)}, {title: dense})
 
 
-# %% mystnb={"figure": {"name": "fig-map-try", "caption": "The motorcycle with the focus at one distance: photograph, true blur, estimate."}, "image": {"alt": "The motorcycle photograph, its true blur and the estimated blur, one below the other."}}
+# %% mystnb={"figure": {"caption": "The motorcycle with the focus at one distance: photograph, true blur, estimate.", "name": "fig-map-try"}, "image": {"alt": "The motorcycle photograph, its true blur and the estimated blur, one below the other."}}
 refocus(45.0)
 
 # %% tags=["remove-output"]

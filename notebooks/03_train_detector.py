@@ -2,9 +2,7 @@
 # jupyter:
 #   jupytext:
 #     formats: ipynb,py:percent
-#     text_representation:
-#       extension: .py
-#       format_name: percent
+#     notebook_metadata_filter: -jupytext.text_representation
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -28,7 +26,7 @@ profile: str = "demo"
 artifacts: str = ""
 backbone: str = "resnet10t"
 defocus_epochs: int = 10
-rgb_epochs: int = 5
+rgb_epochs: int = 4
 defocus_side: int = 64
 rgb_side: int = 0
 batch_size: int = 64
@@ -91,7 +89,7 @@ for model in inputs:
     best = {"val_auc": float(histories[model]["val_auc"].max()), "data": "scenes", **about_maps}
     detector.save_detector(weights, detectors[model].eval(), best)
 
-# %% mystnb={"figure": {"name": "fig-training", "caption": "Loss and validation AUC by epoch. A validation loss that parts from the training loss is a detector that learns the training photographs by heart."}, "image": {"alt": "Two panels over the epochs: training and validation loss of both detectors, and their validation AUC."}}
+# %% mystnb={"figure": {"caption": "Loss and validation AUC by epoch. A validation loss that parts from the training loss is a detector that learns the training photographs by heart.", "name": "fig-training"}, "image": {"alt": "Two panels over the epochs: training and validation loss of both detectors, and their validation AUC."}}
 figures.training_curves(histories)
 
 # %% [markdown]
@@ -111,10 +109,10 @@ measured = pd.concat(
 )
 measured.set_index(["detector", "manipulation"]).round(3)
 
-# %% mystnb={"figure": {"name": "fig-auc", "caption": "AUC of both detectors on each manipulation. They were trained on one of the four; the others show what carries over. An interval that crosses the dotted line is compatible with guessing."}, "image": {"alt": "For each manipulation two points with horizontal error bars, one for each detector, on an axis of AUC with a dotted line at one half."}}
+# %% mystnb={"figure": {"caption": "AUC of both detectors on each manipulation. They were trained on one of the four; the others show what carries over. An interval that crosses the dotted line is compatible with guessing.", "name": "fig-auc"}, "image": {"alt": "For each manipulation two points with horizontal error bars, one for each detector, on an axis of AUC with a dotted line at one half."}}
 figures.auc_intervals(measured)
 
-# %% mystnb={"figure": {"name": "fig-roc", "caption": "The same as curves: how many manipulated images are found for a given rate of false alarms. The diagonal is guessing."}, "image": {"alt": "Two square panels, one a detector, with one curve of true positive rate over false positive rate for each manipulation."}}
+# %% mystnb={"figure": {"caption": "The same as curves: how many manipulated images are found for a given rate of false alarms. The diagonal is guessing.", "name": "fig-roc"}, "image": {"alt": "Two square panels, one a detector, with one curve of true positive rate over false positive rate for each manipulation."}}
 figures.roc_curves(predictions)
 
 # %% tags=["remove-input"]

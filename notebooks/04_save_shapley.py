@@ -2,9 +2,7 @@
 # jupyter:
 #   jupytext:
 #     formats: ipynb,py:percent
-#     text_representation:
-#       extension: .py
-#       format_name: percent
+#     notebook_metadata_filter: -jupytext.text_representation
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -130,7 +128,7 @@ attribution.completeness_table(
     }
 ).round(3)
 
-# %% mystnb={"figure": {"name": "fig-completeness", "caption": "What the values of each image sum to, against what they should explain. Points on the line add up; their distance from it is the completeness gap."}, "image": {"alt": "Two scatter plots, one a detector, of the sum of the values over the difference of logits, with a diagonal line."}}
+# %% mystnb={"figure": {"caption": "What the values of each image sum to, against what they should explain. Points on the line add up; their distance from it is the completeness gap.", "name": "fig-completeness"}, "image": {"alt": "Two scatter plots, one a detector, of the sum of the values over the difference of logits, with a diagonal line."}}
 figures.completeness({model: (part.values.sum((1, 2)), part.gaps) for model, part in explained.items()})
 
 # %% tags=["remove-input"]

@@ -2,9 +2,7 @@
 # jupyter:
 #   jupytext:
 #     formats: ipynb,py:percent
-#     text_representation:
-#       extension: .py
-#       format_name: percent
+#     notebook_metadata_filter: -jupytext.text_representation
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -88,7 +86,7 @@ def triptychs(scene: int, threshold: float):
     return figures.mask_triptychs(examples.images, examples.dmaps, twins.dmaps, active, examples.regions, list(fakes))
 
 
-# %% mystnb={"figure": {"name": "fig-mask-triptychs", "caption": "One scene under the four manipulations: the manipulated image, its defocus map, the map of the real image, and the mask of pixels that differ by more than the threshold. The outline is the region that was really changed; look for active pixels on both sides of it."}, "image": {"alt": "Four rows, one a manipulation. Each shows a photograph with an outlined region, two similar defocus maps, and a black and white mask with its count of active pixels."}}
+# %% mystnb={"figure": {"caption": "One scene under the four manipulations: the manipulated image, its defocus map, the map of the real image, and the mask of pixels that differ by more than the threshold. The outline is the region that was really changed; look for active pixels on both sides of it.", "name": "fig-mask-triptychs"}, "image": {"alt": "Four rows, one a manipulation. Each shows a photograph with an outlined region, two similar defocus maps, and a black and white mask with its count of active pixels."}}
 triptychs(scene, threshold)
 
 # %% [markdown]
@@ -104,7 +102,7 @@ triptychs(scene, threshold)
 sweep = mask.threshold_sweep(pairs)
 (100 * sweep / pixels).round(1).rename_axis(columns="share of the image, %")
 
-# %% mystnb={"figure": {"name": "fig-mask-sweep", "caption": "Mean share of active pixels against the threshold, strict on the left, lenient on the right. Solid: this run. Dashed: the published curves (other data, FaceForensics++), each in the colour of the manipulation that imitates it. Look for lines that cross: there the threshold decides which manipulation looks stronger."}, "image": {"alt": "Line plot with a logarithmic threshold axis. Four solid lines with markers and four dashed lines rise from left to right."}}
+# %% mystnb={"figure": {"caption": "Mean share of active pixels against the threshold, strict on the left, lenient on the right. Solid: this run. Dashed: the published curves (other data, FaceForensics++), each in the colour of the manipulation that imitates it. Look for lines that cross: there the threshold decides which manipulation looks stronger.", "name": "fig-mask-sweep"}, "image": {"alt": "Line plot with a logarithmic threshold axis. Four solid lines with markers and four dashed lines rise from left to right."}}
 figures.mask_sweep(
     100 * sweep / pixels, 100 * published.threshold_sweep() / published.PIXELS, published.COUNTERPART, published.SOURCE
 )
@@ -140,7 +138,7 @@ glue("mask_loosest", float(sweep.index[-1]), display=False)
 found = mask.localisation_table({name: mask.localisation(masks[name], fake.regions) for name, fake in fakes.items()})
 found.round(3)
 
-# %% mystnb={"figure": {"name": "fig-mask-localisation", "caption": "Precision and recall of the mask against the region that was really changed, mean over the pairs. Compare each precision with the dotted line, the precision of a mask drawn at random."}, "image": {"alt": "Bar chart with two bars, precision and recall, for each manipulation, and a dotted line for the precision by chance."}}
+# %% mystnb={"figure": {"caption": "Precision and recall of the mask against the region that was really changed, mean over the pairs. Compare each precision with the dotted line, the precision of a mask drawn at random.", "name": "fig-mask-localisation"}, "image": {"alt": "Bar chart with two bars, precision and recall, for each manipulation, and a dotted line for the precision by chance."}}
 figures.localisation_bars(found)
 
 # %% tags=["remove-input"]
@@ -167,7 +165,7 @@ glue("mask_manipulations", len(found), display=False)
 #
 # Choose a scene and a threshold. The picture shows one choice; in JupyterLab the sliders draw others.
 
-# %% mystnb={"figure": {"name": "fig-mask-try", "caption": "The same scene at half of the threshold."}, "image": {"alt": "Four rows of image, two maps and mask, with at least as many active pixels as before."}}
+# %% mystnb={"figure": {"caption": "The same scene at half of the threshold.", "name": "fig-mask-try"}, "image": {"alt": "Four rows of image, two maps and mask, with at least as many active pixels as before."}}
 triptychs(scene, threshold / 2)
 
 # %% tags=["remove-output"]

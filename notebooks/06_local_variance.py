@@ -2,9 +2,7 @@
 # jupyter:
 #   jupytext:
 #     formats: ipynb,py:percent
-#     text_representation:
-#       extension: .py
-#       format_name: percent
+#     notebook_metadata_filter: -jupytext.text_representation
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -53,7 +51,7 @@ def heatmaps(scene: int, window: int):
     return figures.variance_pairs(examples.images, *heat, examples.regions, list(fakes))
 
 
-# %% mystnb={"figure": {"name": "fig-variance-pairs", "caption": "Local variance of the real and of the manipulated map, one scene, each pair on one scale. Look for differences inside the outlined region, and at the frame along the border of every map."}, "image": {"alt": "Four rows, one a manipulation: a photograph with an outlined region and two heatmaps in black, red, yellow and white that look much alike."}}
+# %% mystnb={"figure": {"caption": "Local variance of the real and of the manipulated map, one scene, each pair on one scale. Look for differences inside the outlined region, and at the frame along the border of every map.", "name": "fig-variance-pairs"}, "image": {"alt": "Four rows, one a manipulation: a photograph with an outlined region and two heatmaps in black, red, yellow and white that look much alike."}}
 heatmaps(scene, window)
 
 # %% [markdown]
@@ -82,7 +80,7 @@ tests.map("{:.4g}".format)
 # %%
 published.local_variance().map("{:.4g}".format)
 
-# %% mystnb={"figure": {"name": "fig-variance-distributions", "caption": "Mean local variance of each image, real and manipulated. Above: how many images have which value. Below: the share of images at or below a value; the black bar marks the largest distance between the two curves, which is the KS statistic D."}, "image": {"alt": "Four columns, one a manipulation. The upper panels show two overlapping histograms, the lower ones two rising curves that lie close to each other."}}
+# %% mystnb={"figure": {"caption": "Mean local variance of each image, real and manipulated. Above: how many images have which value. Below: the share of images at or below a value; the black bar marks the largest distance between the two curves, which is the KS statistic D.", "name": "fig-variance-distributions"}, "image": {"alt": "Four columns, one a manipulation. The upper panels show two overlapping histograms, the lower ones two rising curves that lie close to each other."}}
 figures.variance_distributions(variance.long_table(means), tests)
 
 # %% tags=["remove-input"]
@@ -147,7 +145,7 @@ glue("variance_inner_real_larger", int((inner_tests["real"] > inner_tests["fake"
 #
 # Choose a scene and a window. The picture shows a small window; in JupyterLab the sliders draw others.
 
-# %% mystnb={"figure": {"name": "fig-variance-try", "caption": "The same scene with a window of 5 pixels: finer lines, and a narrower frame."}, "image": {"alt": "Four rows of a photograph and two heatmaps with thinner bright lines than before."}}
+# %% mystnb={"figure": {"caption": "The same scene with a window of 5 pixels: finer lines, and a narrower frame.", "name": "fig-variance-try"}, "image": {"alt": "Four rows of a photograph and two heatmaps with thinner bright lines than before."}}
 heatmaps(scene, 5)
 
 # %% tags=["remove-output"]

@@ -2,9 +2,7 @@
 # jupyter:
 #   jupytext:
 #     formats: ipynb,py:percent
-#     text_representation:
-#       extension: .py
-#       format_name: percent
+#     notebook_metadata_filter: -jupytext.text_representation
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -57,7 +55,7 @@ tsne = {f"perplexity {p:g}": embedding.tsne(features, p, seed) for p in embeddin
 scores = embedding.separation_table({"features": features} | tsne, fake, scenes)
 scores.round(3)
 
-# %% mystnb={"figure": {"name": "fig-tsne", "caption": "t-SNE of the pooled features of real images and one manipulation, at four perplexities. Look for regions of one colour, then at the scores in the titles: the same features can look separate at one perplexity and mixed at another."}, "image": {"alt": "Four scatter plots of blue circles for real and orange triangles for manipulated images, with silhouette and accuracy in each title."}}
+# %% mystnb={"figure": {"caption": "t-SNE of the pooled features of real images and one manipulation, at four perplexities. Look for regions of one colour, then at the scores in the titles: the same features can look separate at one perplexity and mixed at another.", "name": "fig-tsne"}, "image": {"alt": "Four scatter plots of blue circles for real and orange triangles for manipulated images, with silhouette and accuracy in each title."}}
 figures.embeddings(tsne, fake, scores, manipulation)
 
 # %% tags=["remove-input"]
@@ -112,7 +110,7 @@ glue("tsne_across_high_name", knn.idxmax(), display=False)
 by_umap = {f"UMAP, {neighbors} neighbours": embedding.umap(features, neighbors, seed)}
 umap_scores = embedding.separation_table(by_umap, fake, scenes)
 
-# %% mystnb={"figure": {"name": "fig-tsne-umap", "caption": "UMAP of the same features. Compare with the t-SNE pictures: groups that only one of the two shows are a property of the picture."}, "image": {"alt": "Scatter plot of blue circles and orange triangles with scores in the title."}}
+# %% mystnb={"figure": {"caption": "UMAP of the same features. Compare with the t-SNE pictures: groups that only one of the two shows are a property of the picture.", "name": "fig-tsne-umap"}, "image": {"alt": "Scatter plot of blue circles and orange triangles with scores in the title."}}
 figures.embeddings(by_umap, fake, umap_scores, manipulation)
 
 # %% [markdown]
@@ -127,7 +125,7 @@ edge_fake = examples.pairs != examples.ids
 by_edges = {f"edges, PCA({components}), t-SNE": embedding.pca_tsne(examples.edges, components, perplexity, seed)}
 edge_scores = embedding.separation_table(by_edges, edge_fake, embedding.scenes_of(examples.ids))
 
-# %% mystnb={"figure": {"name": "fig-tsne-edges", "caption": "Edge maps of real and manipulated images, by principal components and t-SNE. Look whether circles and triangles lie in pairs: then the scene places an image, not the manipulation."}, "image": {"alt": "Scatter plot of blue circles and orange triangles with scores in the title."}}
+# %% mystnb={"figure": {"caption": "Edge maps of real and manipulated images, by principal components and t-SNE. Look whether circles and triangles lie in pairs: then the scene places an image, not the manipulation.", "name": "fig-tsne-edges"}, "image": {"alt": "Scatter plot of blue circles and orange triangles with scores in the title."}}
 figures.embeddings(by_edges, edge_fake, edge_scores, manipulation)
 
 # %% tags=["remove-input"]
@@ -157,7 +155,7 @@ def one_picture(perplexity: float, seed: int):
     return figures.embeddings(picture, fake, embedding.separation_table(picture, fake, scenes), manipulation)
 
 
-# %% mystnb={"figure": {"name": "fig-tsne-try", "caption": "The same features at another seed."}, "image": {"alt": "Scatter plot of blue circles and orange triangles with scores in the title."}}
+# %% mystnb={"figure": {"caption": "The same features at another seed.", "name": "fig-tsne-try"}, "image": {"alt": "Scatter plot of blue circles and orange triangles with scores in the title."}}
 one_picture(perplexity, seed + 1)
 
 # %% tags=["remove-output"]

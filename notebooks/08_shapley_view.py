@@ -2,9 +2,7 @@
 # jupyter:
 #   jupytext:
 #     formats: ipynb,py:percent
-#     text_representation:
-#       extension: .py
-#       format_name: percent
+#     notebook_metadata_filter: -jupytext.text_representation
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -16,7 +14,7 @@
 #
 # **You will see** which pixels move the answer of the RGB detector and of the defocus detector, and how much of it.\
 # **Reads** the images and Shapley values that notebook 04 saved (`shapley/*.npz`).\
-# **Writes** nothing: tables and figures are on this page.
+# **Writes** `overview.png`, the picture on the front page of the book.
 #
 # A Shapley value is a pixel's part in the detector's answer, in logits. Red speaks for *manipulated*, blue for
 # *real*. The values of an image sum to its answer minus the average answer on the background images, up to a gap that
@@ -53,13 +51,13 @@ def view(examples: store.ShapleySet):
     )
 
 
-# %% mystnb={"figure": {"name": "fig-shapley-scene", "caption": "One scene, real and manipulated in four ways: original, Shapley values of the RGB detector, and of the defocus detector. Each map has its own symmetric scale. Look for colour inside the outline, and compare with the top row, where nothing was changed."}, "image": {"alt": "Five rows of a photograph and two maps in red and blue on white; in four rows a region is outlined."}}
+# %% mystnb={"figure": {"caption": "One scene, real and manipulated in four ways: original, Shapley values of the RGB detector, and of the defocus detector. Each map has its own symmetric scale. Look for colour inside the outline, and compare with the top row, where nothing was changed.", "name": "fig-shapley-scene"}, "image": {"alt": "Five rows of a photograph and two maps in red and blue on white; in four rows a region is outlined."}}
 view(store.one_of_each(everything, scene))
 
 # %% [markdown]
 # ## More images of one manipulation
 
-# %% mystnb={"figure": {"name": "fig-shapley-images", "caption": "Further images of one manipulation. Look for what the maps have in common from scene to scene: the outlined region, strong edges, or the border of the image."}, "image": {"alt": "Rows of a photograph and two maps in red and blue on white, each with an outlined region."}}
+# %% mystnb={"figure": {"caption": "Further images of one manipulation. Look for what the maps have in common from scene to scene: the outlined region, strong edges, or the border of the image.", "name": "fig-shapley-images"}, "image": {"alt": "Rows of a photograph and two maps in red and blue on white, each with an outlined region."}}
 view(fakes[manipulation].take(np.arange(min(images, len(real)))))
 
 # %% [markdown]
@@ -97,13 +95,13 @@ for column, key in (("defocus detector", "defocus"), ("RGB detector", "rgb")):
 # The first scene again, real above and manipulated below: what the camera saw, the map of its blur, and what the defocus
 # detector made of the map. The same figure opens the book.
 
-# %% mystnb={"figure": {"name": "fig-shapley-chain", "caption": "One scene, real and manipulated: photograph, normalised defocus map, and Shapley values of the defocus detector (red speaks for manipulated, blue for real). The outline is the manipulated region. Compare the two maps inside it, then the colours."}, "image": {"alt": "Two rows, real and manipulated, of a photograph, a defocus map and a map of Shapley values in red and blue. In the lower row a region is outlined."}}
+# %% mystnb={"figure": {"caption": "One scene, real and manipulated: photograph, normalised defocus map, and Shapley values of the defocus detector (red speaks for manipulated, blue for real). The outline is the manipulated region. Compare the two maps inside it, then the colours.", "name": "fig-shapley-chain"}, "image": {"alt": "Two rows, real and manipulated, of a photograph, a defocus map and a map of Shapley values in red and blue. In the lower row a region is outlined."}}
 both = store.one_of_each({"real": real, manipulation: fakes[manipulation]}, scene)
 chain = figures.evidence_chain(both.images, both.dmaps, both.defocus_shaps, both.regions, ["real", manipulation])
 chain
 
-# %% tags=["remove-input"]
-glue("shapley_chain", chain, display=False)
+# %% tags=["remove-cell"]
+store.write_beside(folder.path / "overview.png", lambda path: chain.savefig(path)).name
 
 # %% [markdown]
 # ## Try it
@@ -116,7 +114,7 @@ def one_image(manipulation: str, scene: int):
     return view(everything[manipulation].take(np.array([scene])))
 
 
-# %% mystnb={"figure": {"name": "fig-shapley-try", "caption": "The last scene of the set."}, "image": {"alt": "One row of a photograph and two maps in red and blue on white."}}
+# %% mystnb={"figure": {"caption": "The last scene of the set.", "name": "fig-shapley-try"}, "image": {"alt": "One row of a photograph and two maps in red and blue on white."}}
 one_image(manipulation, len(real) - 1)
 
 # %% tags=["remove-output"]

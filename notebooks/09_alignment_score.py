@@ -2,9 +2,7 @@
 # jupyter:
 #   jupytext:
 #     formats: ipynb,py:percent
-#     text_representation:
-#       extension: .py
-#       format_name: percent
+#     notebook_metadata_filter: -jupytext.text_representation
 #   kernelspec:
 #     display_name: Python 3
 #     language: python
@@ -67,7 +65,7 @@ def bars(manipulation: str, pair: int, bins: int):
     return figures.alignment_bars(by_name["difference"].edges, weights, scores, one.ids[0])
 
 
-# %% mystnb={"figure": {"name": "fig-alignment-pair", "caption": "One pair: where the maps differ (grey) and where each detector looks (colour), by the value of the manipulated map. The dotted line is the uniform attribution, which only counts pixels. Look for coloured bars that follow the grey ones more closely than the dotted line does."}, "image": {"alt": "Two bar charts over map values from 0 to 1, one a detector, each with grey and coloured bars and a dotted step line."}}
+# %% mystnb={"figure": {"caption": "One pair: where the maps differ (grey) and where each detector looks (colour), by the value of the manipulated map. The dotted line is the uniform attribution, which only counts pixels. Look for coloured bars that follow the grey ones more closely than the dotted line does.", "name": "fig-alignment-pair"}, "image": {"alt": "Two bar charts over map values from 0 to 1, one a detector, each with grey and coloured bars and a dotted step line."}}
 bars(manipulation, pair, bins)
 
 # %% [markdown]
@@ -80,7 +78,7 @@ table = pd.concat(
 summary = alignment.summary(table, ("manipulation", "model"))
 summary.round(3)
 
-# %% mystnb={"figure": {"name": "fig-alignment-scores", "caption": "Alignment score of every pair, for both detectors and for the uniform attribution. Diamonds and bars are mean and standard deviation. Look at the distance from the grey column, not from zero."}, "image": {"alt": "Columns of dots for each manipulation and model, with a diamond and an error bar on each column."}}
+# %% mystnb={"figure": {"caption": "Alignment score of every pair, for both detectors and for the uniform attribution. Diamonds and bars are mean and standard deviation. Look at the distance from the grey column, not from zero.", "name": "fig-alignment-scores"}, "image": {"alt": "Columns of dots for each manipulation and model, with a diamond and an error bar on each column."}}
 figures.alignment_scores(table)
 
 # %% tags=["remove-input"]
@@ -122,7 +120,7 @@ for model in ("defocus", "rgb"):
 # Choose a pair and the number of bins. In JupyterLab the controls draw them. With one bin every
 # attribution scores 1.
 
-# %% mystnb={"figure": {"name": "fig-alignment-try", "caption": "The same pair with 5 bins. Merging bins can only raise an overlap, whatever the detector does."}, "image": {"alt": "Two bar charts with five groups of bars each and a dotted step line."}}
+# %% mystnb={"figure": {"caption": "The same pair with 5 bins. Merging bins can only raise an overlap, whatever the detector does.", "name": "fig-alignment-try"}, "image": {"alt": "Two bar charts with five groups of bars each and a dotted step line."}}
 bars(manipulation, pair, 5)
 
 # %% tags=["remove-output"]

@@ -1,7 +1,10 @@
+import random
+from contextlib import contextmanager
 from functools import cache
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from defocus_lib import manifest
@@ -20,3 +23,20 @@ def photograph():
         return np.moveaxis(np.asarray(square, dtype=np.float32) / 255, 2, 0).copy()
 
     return load
+
+
+@pytest.fixture(scope="session")
+def generators_left_alone():
+    """A context that fails if the global random generators are not left as they were found."""
+
+    def states():
+        numpy = np.random.get_state()[1].tolist()  # noqa: NPY002 (the state that others may have disturbed)
+        return torch.get_rng_state().tolist(), numpy, random.getstate()
+
+    @contextmanager
+    def check():
+        before = states()
+        yield
+        assert states() == before
+
+    return check

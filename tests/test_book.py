@@ -4,7 +4,6 @@ import json
 import shutil
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,16 +56,12 @@ class Built:
     html: Path
     first: subprocess.CompletedProcess
     second: subprocess.CompletedProcess
-    second_seconds: float
 
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
     book = copy_sources(tmp_path_factory.mktemp("smoke"))
-    first = doit(book)
-    started = time.monotonic()
-    second = doit(book)
-    return Built(book / "_build" / "html", first, second, time.monotonic() - started)
+    return Built(book / "_build" / "html", first=doit(book), second=doit(book))
 
 
 @pytest.fixture(scope="session")
@@ -89,10 +84,9 @@ def test_the_smoke_book_builds_without_a_warning(built: Built) -> None:
     assert (built.html / "index.html").exists()
 
 
-def test_a_second_build_does_nothing_and_is_quick(built: Built) -> None:
+def test_a_second_build_does_nothing(built: Built) -> None:
     assert built.second.returncode == 0
     assert [line for line in built.second.stdout.splitlines() if line.startswith(". ")] == []
-    assert built.second_seconds < 15
 
 
 def test_every_notebook_ran_to_its_end(notebooks: dict[str, nbformat.NotebookNode]) -> None:
@@ -104,11 +98,10 @@ def test_every_notebook_ran_to_its_end(notebooks: dict[str, nbformat.NotebookNod
         assert counts == list(range(1, len(counts) + 1)), name
 
 
-def test_the_smoke_run_is_short_and_small(built: Built) -> None:
-    """The record is of the run that made the notebooks. 4 GiB is the promise; the time depends on the machine."""
+def test_every_notebook_stays_within_the_promised_memory(notebooks: dict[str, nbformat.NotebookNode]) -> None:
     runs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(ARTIFACTS.glob("runs/*.json"))]
-    assert sum(run["seconds"] for run in runs) < 180, {run["notebook"]: run["seconds"] for run in runs}
-    assert max(run["peak_mb"] for run in runs) < 4096
+    assert [run["notebook"] for run in runs] == list(notebooks)
+    assert min(run["peak_mb"] for run in runs) > 50 and max(run["peak_mb"] for run in runs) < 4096
 
 
 def test_every_number_in_prose_is_there(pages: dict[str, BeautifulSoup]) -> None:

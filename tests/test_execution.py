@@ -2,10 +2,13 @@
 
 import importlib.util
 import json
+import platform
 import shutil
+import subprocess
 from pathlib import Path
 
 import nbformat
+import numpy
 import pytest
 from doit import doit_cmd
 from doit.cmd_base import ModuleTaskLoader
@@ -204,6 +207,31 @@ def test_a_wrong_parameter_stops_before_anything_executes(source: Path, tmp_path
     with pytest.raises(ParameterError, match="unknown parameter 'nope'"):
         execution.run_notebook(source, tmp_path / "run", {"nope": 1}, tmp_path)
     assert not (tmp_path / "trace").exists()
+
+
+def test_the_commit_is_told_with_its_changes(tmp_path: Path) -> None:
+    def git(*words: str) -> str:
+        identity = ["-c", "user.name=Nobody", "-c", "user.email=nobody@example.org"]
+        return subprocess.run(
+            ["git", *identity, *words], cwd=tmp_path, capture_output=True, text=True, check=True
+        ).stdout
+
+    assert execution.commit(tmp_path) == "not a git checkout"
+    git("init", "--quiet")
+    file = write(tmp_path / "file", "one")
+    git("add", "file")
+    git("commit", "--quiet", "--message=one")
+    head = git("rev-parse", "HEAD")[:10]
+    assert execution.commit(tmp_path) == head
+    file.write_text("two")
+    assert execution.commit(tmp_path) == f"{head}-dirty"
+
+
+def test_what_the_status_page_tells() -> None:
+    assert execution.package_versions(["numpy"]) == {"numpy": numpy.__version__}
+    machine = execution.machine()
+    assert int(machine["cores"]) >= 1 and machine["memory"].endswith(" GiB")
+    assert platform.node() not in machine.values()
 
 
 # ---------------------------------------------------------------------------------------------------------------------

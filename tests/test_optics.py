@@ -12,7 +12,7 @@ LENS = optics.ThinLens(focal_length=50, f_number=2, focus_distance=2050, pixel_p
 
 
 def test_the_circle_of_confusion_by_hand():
-    # Aperture 25 mm, magnification 50 / 2000. At 4100 mm: 25 * 0.025 * 2050 / 4100 = 0.3125 mm, sigma a quarter of 31.25 px.
+    # Aperture 25 mm, magnification 50 / 2000: 25 * 0.025 * 2050 / 4100 = 0.3125 mm at 4100 mm; sigma is 31.25 px / 4.
     assert float(LENS.circle_of_confusion(4100)) == pytest.approx(0.3125)
     assert float(LENS.sigma(4100)) == pytest.approx(7.8125)
     assert float(LENS.circle_of_confusion(1025)) == pytest.approx(0.625)

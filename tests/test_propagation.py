@@ -141,7 +141,7 @@ METHODS = ("gaussian", "guided", "closed_form")
 
 @pytest.mark.parametrize("method", METHODS)
 def test_a_constant_stays_constant(sparse, method):
-    image, values, weights = sparse
+    image, _, weights = sparse
     dense = propagate(method, image, np.where(weights > 0, 2.5, 0), weights)
     np.testing.assert_allclose(dense, 2.5, atol=1e-3)
 

@@ -11,7 +11,7 @@ FOCAL_PLANES = (12, 20, 30, 40, 55)
 
 
 def step(sigma, size, angle=0.0, contrast=0.6):
-    """``(3, size, size)`` float32: a straight edge through the centre, turned by ``angle`` degrees, blurred by ``sigma``."""
+    """``(3, size, size)`` float32: an edge through the centre, turned by ``angle`` degrees, blurred by ``sigma``."""
     turn = math.radians(angle)
     y, x = np.indices((size, size)) - (size - 1) / 2
     away = math.cos(turn) * x + math.sin(turn) * y

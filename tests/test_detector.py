@@ -1,0 +1,153 @@
+import json
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from torch.nn import functional as F
+
+from defocus_lib import detector as detectors
+from defocus_lib.detector import Detector, load_detector, save_detector
+
+BACKBONE = "test_resnet"
+
+
+@pytest.fixture(params=["defocus", "rgb"])
+def reads(request):
+    return request.param
+
+
+def inputs_for(reads, number=3, side=48):
+    return torch.rand(number, detectors.CHANNELS[reads], side, side, generator=torch.Generator().manual_seed(0))
+
+
+def make(reads="defocus", seed=0, side=0):
+    return Detector(BACKBONE, reads, side, seed).eval()
+
+
+def test_one_logit_an_input_and_features_before_the_last_layer(reads):
+    model, inputs = make(reads), inputs_for(reads)
+    with torch.no_grad():
+        logits, features = model.answer(inputs)
+        torch.testing.assert_close(model(inputs), logits)
+        assert logits.shape == (3, 1) and features.shape == (3, model.classifier.num_features)
+        torch.testing.assert_close(model.classifier.get_classifier()(features), logits)
+
+
+def test_a_map_is_repeated_and_a_photograph_scaled():
+    with torch.no_grad():
+        model, inputs = make("defocus"), inputs_for("defocus")
+        torch.testing.assert_close(model(inputs), model.classifier(torch.cat([inputs] * 3, dim=1)))
+        model, inputs = make("rgb"), inputs_for("rgb")
+        torch.testing.assert_close(model(inputs), model.classifier((inputs - 0.5) / 0.5))
+
+
+def test_inputs_are_averaged_down_first(reads):
+    inputs = inputs_for(reads, side=64)
+    averaged = F.avg_pool2d(inputs, 2)
+    with torch.no_grad():
+        torch.testing.assert_close(make(reads, side=32)(inputs), make(reads)(averaged))
+
+
+def test_same_seed_same_weights(generators_left_alone):
+    with generators_left_alone():
+        first, again, other = make(seed=1), make(seed=1), make(seed=2)
+    weights = [torch.cat([p.flatten() for p in model.parameters()]) for model in (first, again, other)]
+    assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((BACKBONE, "depth"), "unknown input 'depth'; one of defocus, rgb wanted"),
+        (("resnet_of_mine", "rgb"), "unknown backbone 'resnet_of_mine'; a timm model wanted .similar: .*resnet"),
+        (("zzz", "rgb"), "unknown backbone 'zzz'; a timm model wanted .similar: see timm.list_models"),
+    ],
+)
+def test_unknown_names_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Detector(*arguments)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 32, 32), (1, 32, 32), (2, 1, 32)])
+def test_inputs_of_another_shape_are_refused(shape):
+    with pytest.raises(ValueError, match=r"inputs has shape .*; \(B, 1, H, W\) wanted by a detector on defocus"):
+        make("defocus")(torch.zeros(shape))
+
+
+# Files
+
+
+@pytest.fixture
+def saved(tmp_path):
+    model = make("rgb", seed=3, side=32)
+    return model, save_detector(tmp_path / "detector.safetensors", model, {"preset": "physical", "epoch": 4})
+
+
+def test_round_trip(saved):
+    model, path = saved
+    found, header = load_detector(path, reads="rgb", preset="physical", backbone=BACKBONE)
+    assert header == {"preset": "physical", "epoch": 4, "backbone": BACKBONE, "reads": "rgb", "side": 32}
+    assert not found.training and found.side == 32
+    inputs = inputs_for("rgb")
+    with torch.no_grad():
+        assert torch.equal(found(inputs), model(inputs))
+
+
+def test_same_weights_same_bytes_whatever_their_memory_layout(saved, tmp_path):
+    model, path = saved
+    about = {"epoch": 4, "preset": "physical"}
+    again = save_detector(tmp_path / "again.safetensors", model.to(memory_format=torch.channels_last), about)
+    assert again.read_bytes() == path.read_bytes()
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["again.safetensors", "detector.safetensors"]
+
+
+def test_loading_leaves_the_callers_generators_alone(saved, generators_left_alone):
+    with generators_left_alone():
+        load_detector(saved[1])
+
+
+def test_weights_for_something_else_are_refused(saved):
+    with pytest.raises(ValueError, match=r"detector.safetensors: weights are for reads 'rgb'; 'defocus' wanted"):
+        load_detector(saved[1], reads="defocus")
+    with pytest.raises(ValueError, match="weights are for manipulation None; 'splice' wanted"):
+        load_detector(saved[1], manipulation="splice")
+
+
+def test_a_missing_file_says_how_to_get_one(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no weights at .*none.safetensors: train with epochs"):
+        load_detector(tmp_path / "none.safetensors")
+
+
+def rewrite(path, header, change=lambda weights: weights):
+    """The file at ``path`` with its weights changed, and another JSON header (none if None)."""
+    text = None if header is None else {detectors.HEADER: header if isinstance(header, str) else json.dumps(header)}
+    save_file(change(load_file(path)), path, text)
+
+
+FIRST = "classifier.conv1.0.weight"
+
+
+HEADER = {"backbone": BACKBONE, "reads": "rgb", "side": 32}
+DAMAGE = {
+    "a text file": lambda path: path.write_text("not weights\n" * 9),
+    "an empty file": lambda path: path.write_bytes(b""),
+    "a truncated file": lambda path: path.write_bytes(path.read_bytes()[:-1000]),
+    "a truncated header": lambda path: path.write_bytes(path.read_bytes()[:100]),
+    "a pickle": lambda path: torch.save({"weights": torch.zeros(3)}, path),
+    "foreign safetensors": lambda path: rewrite(path, None),
+    "a header without a backbone": lambda path: rewrite(path, {"reads": "rgb", "side": 0}),
+    "a header that is no JSON": lambda path: rewrite(path, "{"),
+    "a header that is a list": lambda path: rewrite(path, [1, 2]),
+    "an unknown backbone": lambda path: rewrite(path, HEADER | {"backbone": "nonet"}),
+    "another backbone": lambda path: rewrite(path, HEADER | {"backbone": "test_vit"}),
+    "a missing weight": lambda path: rewrite(path, HEADER, lambda w: {k: v for k, v in w.items() if k != FIRST}),
+    "a weight of another shape": lambda path: rewrite(path, HEADER, lambda w: w | {FIRST: w[FIRST][:1].contiguous()}),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
+def test_wrong_files_give_one_clear_error(saved, damage):
+    path = saved[1]
+    damage(path)
+    with pytest.raises(ValueError, match=r"detector.safetensors: (not readable as a|no) detector"):
+        load_detector(path)
