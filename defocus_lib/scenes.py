@@ -23,6 +23,7 @@ from tqdm.auto import tqdm
 from defocus_lib import optics
 
 SPLITS = ("train", "val", "test")
+SMALLEST_SIDE = 32  # px, what a defocus map needs
 SENSOR_WIDTH = 36.0  # mm, full frame
 # No lens and no pixel grid is sharper than this, in px at 128 px.
 SHARPEST = 0.4
@@ -118,6 +119,8 @@ def photograph(
         raise ValueError(
             f"{len(photographs)} photographs; at least 2 wanted, so that a splice can come from another one"
         )
+    if size < SMALLEST_SIDE:
+        raise ValueError(f"size is {size} px; at least {SMALLEST_SIDE} wanted")
     # Each step draws from its own stream: a twin does not depend on which others are made.
     scene = compose(photographs, np.random.default_rng([*seed, 0]), size)
     quality = int(np.random.default_rng([*seed, 1]).integers(80, 96))

@@ -53,7 +53,8 @@ photographs = {
     split: [manifest.load_photograph(photograph) for photograph in sources.photographs_of(split)]
     for split in scenes.SPLITS
 }
-manifest.photograph_table(sources).drop(columns=["sha256", "note", "path"]).set_index("name")
+table = manifest.photograph_table(sources)[["name", "split", "author", "licence", "package"]]
+table.style.hide(axis="index")
 
 # %% [markdown]
 # ## The lens

@@ -107,7 +107,7 @@ measured = pd.concat(
     [metrics.evaluate(table, resamples, seed).assign(detector=model) for model, table in predictions.items()],
     ignore_index=True,
 )
-measured.set_index(["detector", "manipulation"]).round(3)
+measured.set_index(["detector", "manipulation"]).rename(columns={"balanced_accuracy": "bal. acc."}).round(3)
 
 # %% mystnb={"figure": {"caption": "AUC of both detectors on each manipulation. They were trained on one of the four; the others show what carries over. An interval that crosses the dotted line is compatible with guessing.", "name": "fig-auc"}, "image": {"alt": "For each manipulation two points with horizontal error bars, one for each detector, on an axis of AUC with a dotted line at one half."}}
 figures.auc_intervals(measured)
@@ -153,7 +153,7 @@ glue("train_test_scenes", int(measured["scenes"].iat[0]), display=False)
 #
 # A row an image in `predictions.csv`, and the pooled features of the defocus detector, which notebook 07 embeds.
 
-# %%
+# %% tags=["remove-output"]
 both = predictions["defocus"].rename(columns={"logit": "defocus_logit"})
 both = both.assign(rgb_logit=predictions["rgb"]["logit"])
 store.write_beside(folder.path / "predictions.csv", lambda path: both.to_csv(path, index=False))

@@ -122,7 +122,8 @@ figures.embeddings(by_umap, fake, umap_scores, manipulation)
 # %%
 examples = store.concatenate(sets.values())
 edge_fake = examples.pairs != examples.ids
-by_edges = {f"edges, PCA({components}), t-SNE": embedding.pca_tsne(examples.edges, components, perplexity, seed)}
+used = min(components, len(examples))  # no more components than images
+by_edges = {f"edges, PCA({used}), t-SNE": embedding.pca_tsne(examples.edges, used, perplexity, seed)}
 edge_scores = embedding.separation_table(by_edges, edge_fake, embedding.scenes_of(examples.ids))
 
 # %% mystnb={"figure": {"caption": "Edge maps of real and manipulated images, by principal components and t-SNE. Look whether circles and triangles lie in pairs: then the scene places an image, not the manipulation.", "name": "fig-tsne-edges"}, "image": {"alt": "Scatter plot of blue circles and orange triangles with scores in the title."}}

@@ -92,7 +92,7 @@ for column, key in (("defocus detector", "defocus"), ("RGB detector", "rgb")):
 # %% [markdown]
 # ## From photograph to evidence, in one picture
 #
-# The first scene again, real above and manipulated below: what the camera saw, the map of its blur, and what the defocus
+# The scene again, real above and manipulated below: what the camera saw, the map of its blur, and what the defocus
 # detector made of the map. The same figure opens the book.
 
 # %% mystnb={"figure": {"caption": "One scene, real and manipulated: photograph, normalised defocus map, and Shapley values of the defocus detector (red speaks for manipulated, blue for real). The outline is the manipulated region. Compare the two maps inside it, then the colours.", "name": "fig-shapley-chain"}, "image": {"alt": "Two rows, real and manipulated, of a photograph, a defocus map and a map of Shapley values in red and blue. In the lower row a region is outlined."}}

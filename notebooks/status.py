@@ -12,9 +12,9 @@
 # %% [markdown]
 # # Status
 #
-# *You will see* what this book was computed with: versions, machine, parameters, times.
-# *It reads* the record that each run left, `artifacts/<profile>/runs/*.json`.
-# *It writes* nothing.
+# **You will see** what this book was computed with: versions, machine, parameters, times.\
+# **Reads** the record that each run left, `artifacts/<profile>/runs/*.json`.\
+# **Writes** nothing.
 
 # %% tags=["parameters"]
 profile: str = "demo"
@@ -49,11 +49,11 @@ times.round(0).astype(int)
 # %%
 from myst_nb import glue
 
-glue("status_minutes", round(times["time (s)"].sum() / 60, 1), display=False)
-glue("status_peak_gib", round(times["peak memory (MiB)"].max() / 1024, 1), display=False)
+glue("status_minutes", float(times["time (s)"].sum() / 60), display=False)
+glue("status_peak_gib", float(times["peak memory (MiB)"].max() / 1024), display=False)
 
 # %% [markdown]
-# All notebooks together took {glue:text}`status_minutes` minutes; the largest needed {glue:text}`status_peak_gib` GiB.
+# All notebooks together took {glue:text}`status_minutes:.1f` minutes; the largest needed {glue:text}`status_peak_gib:.1f` GiB.
 
 # %% [markdown]
 # ## Parameters and seeds

@@ -306,3 +306,8 @@ def test_the_motorcycle_has_the_depth_that_was_measured():
         for part in (sigma < 0.3, sigma > np.quantile(sigma, 0.9))
     ]
     assert kept[0] > 2 * kept[1]
+
+
+def test_a_scene_smaller_than_a_map_needs_is_refused(textures):
+    with pytest.raises(ValueError, match="size is 31 px; at least 32 wanted"):
+        scenes.photograph(textures["train"], (0,), size=31)
