@@ -84,3 +84,23 @@ def test_a_repeated_image_is_refused():
     predictions = table([0.0, 1.0], splice=[1.0, 2.0])
     with pytest.raises(ValueError, match="duplicate"):
         metrics.evaluate(pd.concat([predictions, predictions.iloc[:1]]))
+
+
+@pytest.mark.parametrize(
+    ("auc", "low", "high", "said"),
+    [
+        (0.9, 0.87, 0.93, "it is met, interval included"),
+        (0.9, 0.80, 0.95, "it is met, though the interval does not rule out less"),
+        (0.8, 0.75, 0.86, "it is missed, though the interval does not rule it out"),
+        (0.7, 0.65, 0.75, "it is missed. Two likely reasons"),
+    ],
+)
+def test_the_verdict_follows_the_interval(auc, low, high, said):
+    assert said in metrics.aim_verdict(auc, low, high, aim=0.85)
+
+
+def test_what_carries_over_is_said_by_the_interval_and_leaves_out_what_was_learned():
+    rows = [("splice", 0.9, 0.8, 0.95), ("warp", 0.55, 0.45, 0.6), ("odd", 0.3, 0.2, 0.4), ("learned", 0.9, 0.8, 1.0)]
+    table = pd.DataFrame(rows, columns=["manipulation", "auc", "auc_low", "auc_high"])
+    said = metrics.carries_over(table, "learned")
+    assert said == "splice 0.90 (above chance), warp 0.55 (like chance), odd 0.30 (below chance)"
