@@ -16,7 +16,7 @@ SMALL = {
     "08_shapley_view": {"images": 2, "manipulation": "splice"},
     "09_alignment_score": {"pairs": 6, "pair": 2},
 }
-FIGURES = {"05_binary_mask": 4, "06_local_variance": 3, "07_tsne": 4, "08_shapley_view": 3, "09_alignment_score": 3}
+FIGURES = {"05_binary_mask": 4, "06_local_variance": 3, "07_tsne": 4, "08_shapley_view": 4, "09_alignment_score": 3}
 
 
 @pytest.fixture(scope="module")
