@@ -61,7 +61,7 @@ inputs = {
     "rgb": torch.from_numpy(scenes["images"]).permute(0, 3, 1, 2),
 }
 sides, epochs = {"defocus": defocus_side, "rgb": rgb_side}, {"defocus": defocus_epochs, "rgb": rgb_epochs}
-labels = torch.from_numpy(records["label"].to_numpy())
+labels = torch.tensor(records["label"].to_list())
 
 
 def examples(model: str, split: str) -> tuple[torch.Tensor, torch.Tensor]:
