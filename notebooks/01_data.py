@@ -54,7 +54,7 @@ photographs = {
     for split in scenes.SPLITS
 }
 table = manifest.photograph_table(sources)[["name", "split", "author", "licence", "package"]]
-table.style.hide(axis="index")
+table.style.hide(axis="index").set_table_attributes('class="dataframe"')
 
 # %% [markdown]
 # ## The lens

@@ -48,7 +48,7 @@ pixels = real.dmaps[0].size
 # %%
 masks = {name: mask.active_mask(fake, twin, threshold) for name, (fake, twin) in pairs.items()}
 counts = mask.count_table({name: mask.active_counts(active) for name, active in masks.items()}, pixels)
-published.beside(counts, published.mask_counts()).round(1)
+published.beside(counts, published.mask_counts())[["share %", "average", "max", "min", "median"]].round(1)
 
 # %% tags=["remove-input"]
 theirs = published.mask_counts()
