@@ -191,28 +191,24 @@ def _one_thread() -> Iterator[None]:
 def _one(image: torch.Tensor, preset: Preset, method: str) -> tuple[torch.Tensor, ...]:
     low, high = preset.input_range
     grey = (image * (high - low) + low).mean(1, keepdim=True)
-    edges = _edges(grey, preset)
     if preset.literal:
+        edges = _edges(grey, preset.canny_sigma, SKIMAGE_THRESHOLD)
         sparse, valid = _sparse_literal(grey, edges, preset)
         weights = None
     else:
-        sparse, valid = _sparse_adaptive(grey, edges, preset)
+        noise = noise_level(grey)
+        # A strong blur leaves faint edges: where noise allows it, look for them at down to half the threshold.
+        edges = _edges(grey, preset.canny_sigma, SKIMAGE_THRESHOLD * (noise / NOISE_OF_FULL_THRESHOLD).clamp(0.5, 1))
+        sparse, valid = _sparse_adaptive(grey, edges, noise, preset)
         # Blurred surfaces carry fewer edges an area than sharp ones; the root evens out their say.
         weights = valid * sparse.sqrt()
     return edges, sparse, valid, _dense(image, grey, sparse, weights, method)
 
 
-def _edges(grey: torch.Tensor, preset: Preset) -> torch.Tensor:
-    """Canny's edges of grey ``(1, 1, H, W)``, clipped to [0, 1] as the reference clips.
-
-    The reference keeps scikit-image's thresholds. A strong blur leaves faint edges, so where noise allows it ours are
-    lower: the upper one is a multiple of the noise, between half of scikit-image's and the whole; the lower one, half.
-    """
-    upper = SKIMAGE_THRESHOLD
-    if not preset.literal:
-        upper *= min(max(float(noise_level(grey)) / NOISE_OF_FULL_THRESHOLD, 0.5), 1.0)
+def _edges(grey: torch.Tensor, sigma: float, threshold: float) -> torch.Tensor:
+    """Canny's edges of grey ``(1, 1, H, W)``, clipped to [0, 1] as the reference clips; the lower threshold is half."""
     plane = grey[0, 0].clamp(0, 1).cpu().numpy()
-    found = canny(plane, sigma=preset.canny_sigma, low_threshold=upper / 2, high_threshold=upper)
+    found = canny(plane, sigma=sigma, low_threshold=float(threshold) / 2, high_threshold=float(threshold))
     return torch.from_numpy(found).to(grey.device)[None, None]
 
 
@@ -260,13 +256,14 @@ def _sparse_literal(grey: torch.Tensor, edges: torch.Tensor, preset: Preset) -> 
     return sparse, edges & _measurable(ratio, fine, coarse)
 
 
-def _sparse_adaptive(grey: torch.Tensor, edges: torch.Tensor, preset: Preset) -> tuple[torch.Tensor, torch.Tensor]:
+def _sparse_adaptive(
+    grey: torch.Tensor, edges: torch.Tensor, noise: torch.Tensor, preset: Preset
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Blur at edges, each read at the finest pair of scales that the image's noise allows.
 
     Fine scales keep neighbouring edges apart; coarse ones average noise away. The largest pair reads what is left.
     """
     gradients = [_gradient(grey, scale, literal=False) for scale in preset.scales]
-    noise = noise_level(grey)
     sparse, valid, open_ = torch.zeros_like(grey), torch.zeros_like(edges), edges.clone()
     pairs = list(zip(preset.scales[:-1], preset.scales[1:], gradients[:-1], gradients[1:], strict=True))
     for fine, coarse, gradient_fine, gradient_coarse in pairs:

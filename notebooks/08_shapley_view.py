@@ -18,7 +18,7 @@
 #
 # A Shapley value is a pixel's part in the detector's answer, in logits. Red speaks for *manipulated*, blue for
 # *real*. The values of an image sum to its answer minus the average answer on the background images, up to a gap that
-# is measured below. Those of the RGB detector are summed over the three channels.
+# {doc}`04_save_shapley` measures. Those of the RGB detector are summed over the three channels.
 
 # %% tags=["parameters"]
 profile: str = "demo"
