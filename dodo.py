@@ -4,6 +4,7 @@ python -m doit                                          the demo book
 python -m doit profile=smoke                            the same, in miniature
 python -m doit set="05_binary_mask.threshold=0.2"       with one parameter changed; several are separated by spaces
 python -m doit notebook:02_defocus_map                  one notebook, after those that it needs
+python -m doit artifacts=/elsewhere book=/elsewhere     what is made goes there
 python -m doit list --all                               what there is to do
 """
 
@@ -20,58 +21,92 @@ from doit.tools import config_changed
 from import_deps import ModuleSet, PyModule
 
 from defocus_lib import execution
-
-# ---------------------------------------------------------------------------------------------------------------------
-# What each notebook reads and writes in artifacts/<profile>/. Their order follows from this table.
-
-SHAPLEY = [f"shapley/{name}.npz" for name in ("real", "resynthesis", "splice", "reenactment", "texture")]
-DETECTORS = ["detector_defocus.safetensors", "detector_rgb.safetensors"]
-SCENES = ["records.csv", "scenes.npz"]
-FRONT_PAGE = "overview.png"
-
-NOTEBOOKS = {
-    # name                (reads, writes)
-    "01_data": ([], SCENES),
-    "02_defocus_map": (SCENES, ["maps.npz"]),
-    "03_train_detector": ([*SCENES, "maps.npz"], [*DETECTORS, "metrics.csv", "predictions.csv", "features.npz"]),
-    "04_save_shapley": ([*SCENES, "maps.npz", *DETECTORS], SHAPLEY),
-    "05_binary_mask": (SHAPLEY, []),
-    "06_local_variance": (SHAPLEY, []),
-    "07_tsne": (["features.npz", *SHAPLEY], []),
-    "08_shapley_view": (SHAPLEY, [FRONT_PAGE]),
-    "09_alignment_score": (SHAPLEY, []),
-}
-# The last page tells how long the others took, so it reads the record of each run.
-NOTEBOOKS["status"] = ([f"runs/{name}.json" for name in NOTEBOOKS], [])
-
-# ---------------------------------------------------------------------------------------------------------------------
+from defocus_lib.manifest import load_manifest
 
 ROOT = Path(__file__).resolve().parent
 SOURCES = ROOT / "notebooks"
 PROFILE = get_var("profile", "demo")
-ARTIFACTS = ROOT / "artifacts" / PROFILE
+ARTIFACTS = Path(get_var("artifacts", ROOT / "artifacts" / PROFILE)).resolve()
 BOOK = Path(get_var("book", ROOT / "book")).resolve()
 HTML = BOOK / "_build" / "html"
 RENDERED = BOOK / "_build" / "profile.txt"  # whose numbers the pages show: every profile renders into the same place
 
 
-def parameters() -> dict[str, dict[str, object]]:
-    """What this run passes to each notebook. All of it is checked here, before anything executes."""
+def given_parameters() -> dict[str, dict[str, object]]:
+    """What the profile and ``set`` say, by notebook."""
     profile = execution.read_profile(SOURCES / "profiles", PROFILE)
     changes = execution.parse_settings(get_var("set", ""))
-    for name in [*profile, *changes]:
+    return {name: {**profile.get(name, {}), **changes.get(name, {})} for name in {**profile, **changes}}
+
+
+try:
+    GIVEN = given_parameters()
+    DATASET = str(GIVEN.get("01_data", {}).get("dataset", "scenes"))
+    ENTRY = None if DATASET == "scenes" else load_manifest().dataset(DATASET)
+except (execution.ParameterError, FileNotFoundError, KeyError, ValueError) as error:
+    raise InvalidDodoFile(error) from None
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What each notebook reads and writes in artifacts/<profile>/. Their order follows from this table.
+
+
+def source(name: str) -> Path:
+    """The file of a notebook. The first one has two: scenes are rendered, all other data sets lie on disk."""
+    return SOURCES / ("01_data_on_disk.py" if name == "01_data" and ENTRY else f"{name}.py")
+
+
+def declared(name: str) -> dict[str, object]:
+    return execution.declared_parameters(execution.read_notebook(source(name)), name)
+
+
+def manipulations() -> list[str]:
+    """Those that the first notebook is asked for; each gets a file of Shapley values."""
+    asked = str(GIVEN.get("01_data", {}).get("manipulations", declared("01_data")["manipulations"]))
+    return [name.strip() for name in asked.split(",")]
+
+
+SHAPLEY = [f"shapley/{name}.npz" for name in ("real", *manipulations())]
+DETECTORS = ["detector_defocus.safetensors", "detector_rgb.safetensors"]
+DATA = ["records.parquet", *([] if ENTRY else ["truth.npz"])]
+MAPS = "maps.json"
+FRONT_PAGE = ["overview.png", "this_run.md"]
+
+NOTEBOOKS = {
+    # name                (reads, writes)
+    "01_data": ([], [*DATA, "this_run.md"]),
+    "02_defocus_map": (DATA, [MAPS]),
+    "03_train_detector": (
+        [*DATA, MAPS],
+        [*DETECTORS, "metrics.csv", "predictions.csv", "features.npz", "stages.csv"],
+    ),
+    "04_save_shapley": ([*DATA, MAPS, *DETECTORS], SHAPLEY),
+    "05_binary_mask": (SHAPLEY, []),
+    "06_local_variance": (SHAPLEY, []),
+    "07_tsne": (["features.npz", *SHAPLEY], []),
+    "08_shapley_view": (SHAPLEY, ["overview.png"]),
+    "09_alignment_score": (SHAPLEY, []),
+}
+# The last page tells how long the others took, so it reads the record of each run.
+NOTEBOOKS["status"] = (["stages.csv", *(f"runs/{name}.json" for name in NOTEBOOKS)], [])
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def parameters() -> dict[str, dict[str, object]]:
+    """What this run passes to each notebook. All of it is checked here, before anything executes."""
+    for name in GIVEN:
         if name not in NOTEBOOKS:
             raise execution.ParameterError(f"unknown notebook {name!r}; there are {', '.join(NOTEBOOKS)}")
-    given = {name: {"profile": PROFILE, **profile.get(name, {}), **changes.get(name, {})} for name in NOTEBOOKS}
+    where = {"artifacts": str(ARTIFACTS)} if get_var("artifacts", "") else {}
+    given = {name: {"profile": PROFILE, **where, **GIVEN.get(name, {})} for name in NOTEBOOKS}
     for name, values in given.items():
-        declared = execution.declared_parameters(execution.read_notebook(SOURCES / f"{name}.py"), name)
-        execution.check_parameters(name, declared, values)
+        execution.check_parameters(name, declared(name), values)
     return given
 
 
 try:
     PARAMETERS = parameters()
-except (execution.ParameterError, FileNotFoundError) as error:
+except execution.ParameterError as error:
     raise InvalidDodoFile(error) from None
 ARTIFACTS.mkdir(parents=True, exist_ok=True)
 
@@ -83,11 +118,11 @@ DOIT_CONFIG = {
 }
 
 
-def library_files(source: Path) -> list[Path]:
-    """The modules of the library that ``source`` imports, and those that they import, with the file that one reads."""
+def library_files(notebook: Path) -> list[Path]:
+    """The modules of the library that a notebook imports, and those that they import, with the file that one reads."""
     modules = ModuleSet(sorted((ROOT / "defocus_lib").glob("*.py")))
     found: set[str] = set()
-    ahead = modules.get_imports(PyModule(source), return_fqn=True)
+    ahead = modules.get_imports(PyModule(notebook), return_fqn=True)
     while ahead:
         name = ahead.pop()
         found.add(name)
@@ -113,35 +148,48 @@ def executed(name: str) -> Path:
 def pages() -> dict[Path, Path]:
     """What the book takes over from a run, and as what."""
     copies = {executed(name): BOOK / "executed" / f"{name}.ipynb" for name in NOTEBOOKS}
-    return copies | {ARTIFACTS / FRONT_PAGE: BOOK / "executed" / FRONT_PAGE}
+    return copies | {ARTIFACTS / name: BOOK / "executed" / name for name in FRONT_PAGE}
 
 
 def task_notebook() -> Iterator[dict]:
     """run a notebook"""
     for number, (name, (reads, writes)) in enumerate(NOTEBOOKS.items(), start=1):
-        source = SOURCES / f"{name}.py"
-        context = {"parameters": PARAMETERS[name]}
+        # To resume a killed training is to reach the same result: no reason to compute it again.
+        context: dict[str, object] = {"parameters": {k: v for k, v in PARAMETERS[name].items() if k != "resume"}}
         if name == "status":
             context["commit"] = execution.commit(ROOT)
+        if name == "01_data" and ENTRY:
+            context["data set"] = ENTRY.fingerprint()
         yield {
             "name": name,
             "title": lambda task, number=number: f"[{number}/{len(NOTEBOOKS)}] {task.name}",
-            "file_dep": [source, *library_files(source), *(ARTIFACTS / read for read in reads)],
+            "file_dep": [source(name), *library_files(source(name)), *(ARTIFACTS / read for read in reads)],
             "targets": [executed(name), ARTIFACTS / "runs" / f"{name}.json", *(ARTIFACTS / write for write in writes)],
-            "uptodate": [config_changed(context)],
-            "actions": [(run, [source, [ARTIFACTS / write for write in writes]])],
+            "uptodate": [config_changed(context), *([index_is_older] if name == "01_data" else [])],
+            "actions": [(run, [name, [ARTIFACTS / write for write in writes]])],
             "io": {"capture": False},  # progress bars go straight to the terminal
         }
 
 
-def run(source: Path, promised: list[Path]) -> TaskFailed | None:
+def index_is_older() -> bool:
+    """Whether the records were made after the index of their data set (``data index`` may have walked it again)."""
+    if not ENTRY:
+        return True
+    from defocus_lib.records import index_files  # pandas takes a second, which only this case needs
+
+    made = ARTIFACTS / "records.parquet"
+    walked = [path.stat().st_mtime for path in index_files(ENTRY) if path.exists()]
+    return made.exists() and max(walked, default=0.0) <= made.stat().st_mtime
+
+
+def run(name: str, promised: list[Path]) -> TaskFailed | None:
     """Execute one notebook; what it promised must be there afterwards."""
     try:
-        execution.run_notebook(source, ARTIFACTS, PARAMETERS[source.stem], ROOT)
+        execution.run_notebook(source(name), ARTIFACTS, PARAMETERS[name], ROOT, name)
     except execution.NotebookFailed as failure:
         return TaskFailed(str(failure))
     missing = [path.name for path in promised if not path.exists()]
-    return TaskFailed(f"{source.stem} ended without writing {', '.join(missing)}") if missing else None
+    return TaskFailed(f"{name} ended without writing {', '.join(missing)}") if missing else None
 
 
 def task_pages() -> dict:

@@ -23,7 +23,8 @@ def region_share(attributions: ArrayLike, regions: ArrayLike) -> np.ndarray:
 
     Returns
     -------
-    (N,) float64 array in [0, 1]; NaN for an attribution that is 0 everywhere.
+    (N,) float64 array in [0, 1]; NaN for an attribution that is 0 everywhere, and where no region is known (none of
+    its pixels is set).
 
     Raises
     ------
@@ -34,7 +35,8 @@ def region_share(attributions: ArrayLike, regions: ArrayLike) -> np.ndarray:
     regions = check_maps("regions", regions).astype(bool)
     check_same_shape(attributions=weights, regions=regions)
     total, inside = weights.sum(axis=(1, 2)), (weights * regions).sum(axis=(1, 2))
-    return np.divide(inside, total, out=np.full(len(total), np.nan), where=total > 0)
+    defined = (total > 0) & regions.any(axis=(1, 2))
+    return np.divide(inside, total, out=np.full(len(total), np.nan), where=defined)
 
 
 def region_table(sets: Mapping[str, tuple[Mapping[str, ArrayLike], ArrayLike]]) -> pd.DataFrame:
@@ -49,24 +51,25 @@ def region_table(sets: Mapping[str, tuple[Mapping[str, ArrayLike], ArrayLike]]) 
     -------
     DataFrame
         One row a manipulation; one column a model, and ``uniform``, the mean share of the image that the region covers.
+        NaN where no region is known.
     """
     rows = {
-        name: {model: np.nanmean(region_share(values, regions)) for model, values in models.items()}
-        | {"uniform": np.mean(regions)}
+        name: {model: pd.Series(region_share(values, regions)).mean() for model, values in models.items()}
+        | {"uniform": pd.Series(region_share(np.ones(np.shape(regions)), regions)).mean()}
         for name, (models, regions) in sets.items()
     }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("manipulation")
 
 
-def completeness(attributions: ArrayLike, gaps: ArrayLike) -> dict[str, float]:
+def completeness(sums: ArrayLike, gaps: ArrayLike) -> dict[str, float]:
     """Do the values of an image sum to what they explain?
 
     Parameters
     ----------
-    attributions : (N, H, W) array_like
-        Shapley values in logits.
+    sums : (N,) array_like
+        Sum of the Shapley values of each image, in logits.
     gaps : (N,) array_like
-        ``f(x) - E f(background)`` minus the sum of the values, in logits.
+        ``f(x) - E f(background)`` minus that sum, in logits.
 
     Returns
     -------
@@ -78,10 +81,8 @@ def completeness(attributions: ArrayLike, gaps: ArrayLike) -> dict[str, float]:
     ValueError
         If the lengths differ, or an array is empty or holds NaN.
     """
-    sums = check_maps("attributions", attributions).sum(axis=(1, 2), dtype=np.float64)
-    gaps = check_maps("gaps", gaps, ndim=1)
-    if len(sums) != len(gaps):
-        raise ValueError(f"attributions and gaps have lengths {len(sums)} and {len(gaps)}; one wanted")
+    sums, gaps = check_maps("sums", sums, ndim=1), check_maps("gaps", gaps, ndim=1)
+    check_same_shape(sums=sums, gaps=gaps)
     return {"|gap|": float(np.median(np.abs(gaps))), "|explained|": float(np.median(np.abs(sums + gaps)))}
 
 
@@ -90,8 +91,8 @@ def completeness_table(sets: Mapping[str, Mapping[str, tuple[ArrayLike, ArrayLik
 
     Parameters
     ----------
-    sets : mapping of str to mapping of str to ((N, H, W), (N,))
-        Manipulation -> model -> (attributions, gaps).
+    sets : mapping of str to mapping of str to ((N,), (N,))
+        Manipulation -> model -> (sums, gaps).
 
     Returns
     -------
@@ -101,10 +102,21 @@ def completeness_table(sets: Mapping[str, Mapping[str, tuple[ArrayLike, ArrayLik
     rows = {
         name: {
             (model, key): value
-            for model, (values, gaps) in models.items()
-            for key, value in completeness(values, gaps).items()
+            for model, (sums, gaps) in models.items()
+            for key, value in completeness(sums, gaps).items()
         }
         for name, models in sets.items()
     }
     table = pd.DataFrame.from_dict(rows, orient="index")
     return table.set_axis(pd.MultiIndex.from_tuples(table.columns, names=["model", "median, logits"]), axis=1)
+
+
+def all_images(
+    sets: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]],
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The sums and gaps of :func:`completeness_table` of all manipulations together, by model."""
+    parts = list(sets.values())
+    return {
+        model: (np.concatenate([part[model][0] for part in parts]), np.concatenate([part[model][1] for part in parts]))
+        for model in parts[0]
+    }

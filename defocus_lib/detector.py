@@ -1,4 +1,4 @@
-"""The detector: a ``timm`` backbone with one logit, on the defocus map or on the photograph; 1 means fake."""
+"""The detector: a ``timm`` backbone with one logit, on the defocus map, on the photograph, or on both; 1 means fake."""
 
 from __future__ import annotations
 
@@ -14,20 +14,23 @@ from torch.nn import functional as F
 
 from defocus_lib.store import write_beside
 
-CHANNELS = {"defocus": 1, "rgb": 3}
+CHANNELS = {"defocus": 1, "rgb": 3, "fusion": 4}
 HEADER = "defocus_lib"
 
 
 class Detector(nn.Module):
-    """A ``timm`` backbone that reads one kind of input.
+    """A ``timm`` backbone that reads one kind of input, or two of them that read both.
+
+    A detector on both has the backbones ``rgb_branch`` and ``defocus_branch``. The last feature maps of the two are
+    multiplied, pooled as the backbone pools, and read by one linear layer, ``head``.
 
     Parameters
     ----------
     backbone : str
         Name of a ``timm`` model.
-    reads : {"defocus", "rgb"}
+    reads : {"defocus", "rgb", "fusion"}
         ``defocus``: maps ``(B, 1, H, W)`` in [0, 1], repeated to three channels (Jeon & Woo 2025). ``rgb``: images
-        ``(B, 3, H, W)`` in [0, 1], scaled to [-1, 1].
+        ``(B, 3, H, W)`` in [0, 1], scaled to [-1, 1]. ``fusion``: ``(B, 4, H, W)``, the image and then the map.
     side : int
         Side in px that inputs are averaged down (or up) to first; 0 takes them as they are.
     seed : int
@@ -49,24 +52,44 @@ class Detector(nn.Module):
         self.backbone, self.reads, self.side = backbone, reads, side
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
-            self.classifier = timm.create_model(backbone, pretrained=False, num_classes=1)
+            if reads == "fusion":
+                # Without heads of their own: weights that no loss reaches would stop several processes in step.
+                self.rgb_branch = timm.create_model(backbone, pretrained=False, num_classes=0)
+                self.defocus_branch = timm.create_model(backbone, pretrained=False, num_classes=0)
+                self.head = nn.Linear(self.defocus_branch.head_hidden_size, 1)
+            else:
+                self.classifier = timm.create_model(backbone, pretrained=False, num_classes=1)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Logits ``(B, 1)`` of inputs ``(B, C, H, W)`` in [0, 1]."""
+        if self.reads == "fusion":
+            return self.head(self._fused(inputs))
         return self.classifier(self._prepare(inputs))
 
     def answer(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits ``(B, 1)``, and the pooled backbone features ``(B, D)`` before the last layer."""
+        if self.reads == "fusion":
+            features = self._fused(inputs)
+            return self.head(features), features
         maps = self.classifier.forward_features(self._prepare(inputs))
         return self.classifier.forward_head(maps), self.classifier.forward_head(maps, pre_logits=True)
 
+    def _fused(self, inputs: torch.Tensor) -> torch.Tensor:
+        photographs, maps = self._check(inputs).split([3, 1], dim=1)
+        both = self.rgb_branch.forward_features(photographs * 2 - 1)
+        both = both * self.defocus_branch.forward_features(maps.expand(-1, 3, -1, -1))
+        return self.defocus_branch.forward_head(both, pre_logits=True)
+
     def _prepare(self, inputs: torch.Tensor) -> torch.Tensor:
+        inputs = self._check(inputs)
+        return inputs.expand(-1, 3, -1, -1) if self.reads == "defocus" else inputs * 2 - 1
+
+    def _check(self, inputs: torch.Tensor) -> torch.Tensor:
+        """The inputs at the side that the backbone reads, if their shape is right."""
         if inputs.ndim != 4 or inputs.shape[1] != CHANNELS[self.reads]:
             wanted = f"(B, {CHANNELS[self.reads]}, H, W)"
             raise ValueError(f"inputs has shape {tuple(inputs.shape)}; {wanted} wanted by a detector on {self.reads}")
-        if self.side:
-            inputs = F.interpolate(inputs, size=(self.side, self.side), mode="area")
-        return inputs.expand(-1, 3, -1, -1) if self.reads == "defocus" else inputs * 2 - 1
+        return F.interpolate(inputs, size=(self.side, self.side), mode="area") if self.side else inputs
 
 
 def save_detector(path: Path, detector: Detector, about: dict) -> Path:

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from defocus_lib.checks import check_maps
+from defocus_lib.checks import check_maps, check_same_shape
 
 PERPLEXITIES = (5, 10, 20, 40)
 """Perplexities of the reference."""
@@ -36,39 +36,86 @@ def parse_perplexities(text: str) -> tuple[float, ...]:
     return values
 
 
-def scenes_of(ids: ArrayLike) -> np.ndarray:
-    """The scene of each id ``<scene>/<manipulation>``: images of one scene share a group."""
-    return np.strings.partition(np.asarray(ids, dtype=str), "/")[0]
+def groups_of(ids: ArrayLike, pairs: ArrayLike | None = None) -> np.ndarray:
+    """The group of each image: what must not be taken apart, since its images resemble each other.
+
+    It is the text before the first ``/`` of the image's pair, or of its own id where it has none.
+
+    Parameters
+    ----------
+    ids : (N,) str array_like
+        ``<video>/<frame>/<manipulation>``, or ``<name>/<manipulation>`` for scenes and single pictures.
+    pairs : (N,) str array_like, optional
+        Id of the real image that each belongs to; "" for none. A fake video ``800_840`` is of the group ``800``.
+
+    Returns
+    -------
+    (N,) str array
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ.
+    """
+    ids = np.asarray(ids, dtype=str)
+    pairs = ids if pairs is None else np.asarray(pairs, dtype=str)
+    check_same_shape(ids=ids, pairs=pairs)
+    return np.strings.partition(np.where(pairs == "", ids, pairs), "/")[0]
 
 
-def real_and(manipulation: str, ids: ArrayLike, manipulations: ArrayLike) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def real_and(
+    manipulation: str, manipulations: ArrayLike, groups: ArrayLike
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Choose the real images and those of one manipulation.
 
     Parameters
     ----------
     manipulation : str
-    ids, manipulations : (N,) str array_like
-        One id ``<scene>/<manipulation>`` and one manipulation (or ``"real"``) an image.
+    manipulations, groups : (N,) str array_like
+        The manipulation (or ``"real"``) and the group of each image, see :func:`groups_of`.
 
     Returns
     -------
     rows : (M,) int array
         Their rows, in order.
     fake : (M,) bool array
-    scenes : (M,) str array
+    groups : (M,) str array
+        Those of the chosen rows.
 
     Raises
     ------
     ValueError
-        If there are no images of the manipulation, or no real ones.
+        If there are no images of the manipulation, or no real ones, or the lengths differ.
     """
-    manipulations = np.asarray(manipulations, dtype=str)
+    manipulations, groups = np.asarray(manipulations, dtype=str), np.asarray(groups, dtype=str)
+    check_same_shape(manipulations=manipulations, groups=groups)
     found = sorted(set(manipulations.tolist()))
     for wanted in ("real", manipulation):
         if wanted not in found:
             raise ValueError(f"manipulations has no {wanted!r}; found {', '.join(found) or 'nothing'}")
     rows = np.flatnonzero(np.isin(manipulations, ["real", manipulation]))
-    return rows, manipulations[rows] != "real", scenes_of(ids)[rows]
+    return rows, manipulations[rows] != "real", groups[rows]
+
+
+def at_most(images: int, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """At most so many images of each manipulation, from as many groups as possible: the first of each, then the second.
+
+    Parameters
+    ----------
+    images : int
+    arrays : mapping of str to (N, ...) array
+        ``ids``, ``pairs`` and ``manipulations``, and whatever goes with them.
+
+    Returns
+    -------
+    dict
+        The same arrays, fewer rows, in their order.
+    """
+    groups = groups_of(arrays["ids"], arrays["pairs"])
+    table = pd.DataFrame({"manipulation": arrays["manipulations"], "group": groups})
+    turns = table.groupby(["manipulation", "group"]).cumcount().sort_values(kind="stable")
+    rows = table.loc[turns.index].groupby("manipulation").head(images).index.sort_values()
+    return {name: values[rows] for name, values in arrays.items()}
 
 
 def _check_features(features: ArrayLike) -> np.ndarray:
@@ -165,7 +212,7 @@ def pca_tsne(edges: ArrayLike, components: int = 100, perplexity: float = 20, se
     return tsne(reduced, perplexity, seed)
 
 
-def separation(points: ArrayLike, fake: ArrayLike, scenes: ArrayLike, neighbors: int = 5) -> dict[str, float]:
+def separation(points: ArrayLike, fake: ArrayLike, groups: ArrayLike, neighbors: int = 5) -> dict[str, float]:
     """How far real and manipulated images lie apart.
 
     Parameters
@@ -173,8 +220,8 @@ def separation(points: ArrayLike, fake: ArrayLike, scenes: ArrayLike, neighbors:
     points : (N, D) array_like
         An embedding, or the features themselves.
     fake : (N,) bool array_like
-    scenes : (N,) str array_like
-        Images of one scene never vote on each other.
+    groups : (N,) str array_like
+        Images of one group, such as the frames of a video and of its fakes, never vote on each other.
     neighbors : int
         Neighbours that vote.
 
@@ -182,45 +229,45 @@ def separation(points: ArrayLike, fake: ArrayLike, scenes: ArrayLike, neighbors:
     -------
     dict
         ``silhouette`` in [-1, 1] (Rousseeuw 1987): 0 where real and manipulated lie in one cloud, 1 for two tight
-        clusters. ``kNN accuracy`` in [0, 1]: five-fold, whole scenes left out; 0.5 is chance when there are as many
+        clusters. ``kNN accuracy`` in [0, 1]: five-fold, whole groups left out; 0.5 is chance when there are as many
         real as manipulated images.
 
     Raises
     ------
     ValueError
-        If the lengths differ, one kind is missing, or there are fewer than 2 scenes.
+        If the lengths differ, one kind is missing, or there are fewer than 2 groups.
     """
     from sklearn.metrics import silhouette_score
     from sklearn.model_selection import GroupKFold, cross_val_predict
     from sklearn.neighbors import KNeighborsClassifier
 
-    points, fake, scenes = check_maps("points", points, ndim=2), np.asarray(fake, dtype=bool), np.asarray(scenes)
-    if not len(points) == len(fake) == len(scenes):
+    points, fake, groups = check_maps("points", points, ndim=2), np.asarray(fake, dtype=bool), np.asarray(groups)
+    if not len(points) == len(fake) == len(groups):
         raise ValueError(
-            f"points, fake and scenes have lengths {len(points)}, {len(fake)} and {len(scenes)}; one wanted"
+            f"points, fake and groups have lengths {len(points)}, {len(fake)} and {len(groups)}; one wanted"
         )
     if fake.all() or not fake.any():
         raise ValueError(f"fake is {'True' if fake.all() else 'False'} for every image; both kinds wanted")
-    groups = len(np.unique(scenes))
-    if groups < 2:
-        raise ValueError(f"scenes has {groups} scene; at least 2 wanted")
-    folds = GroupKFold(min(5, groups))
-    smallest = min(len(train) for train, _ in folds.split(points, fake, scenes))
+    units = len(np.unique(groups))
+    if units < 2:
+        raise ValueError(f"groups has {units} group; at least 2 wanted")
+    folds = GroupKFold(min(5, units))
+    smallest = min(len(train) for train, _ in folds.split(points, fake, groups))
     model = KNeighborsClassifier(min(neighbors, smallest))
-    votes = cross_val_predict(model, points, fake, groups=scenes, cv=folds)
+    votes = cross_val_predict(model, points, fake, groups=groups, cv=folds)
     return {"silhouette": float(silhouette_score(points, fake)), "kNN accuracy": float((votes == fake).mean())}
 
 
-def separation_table(spaces: Mapping[str, ArrayLike], fake: ArrayLike, scenes: ArrayLike) -> pd.DataFrame:
+def separation_table(spaces: Mapping[str, ArrayLike], fake: ArrayLike, groups: ArrayLike) -> pd.DataFrame:
     """:func:`separation` of several pictures of the same images: one row a picture."""
-    rows = {name: separation(points, fake, scenes) for name, points in spaces.items()}
+    rows = {name: separation(points, fake, groups) for name, points in spaces.items()}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("space")
 
 
 def separation_by_manipulation(
     features: ArrayLike,
-    ids: ArrayLike,
     manipulations: ArrayLike,
+    groups: ArrayLike,
     names: Iterable[str],
     perplexity: float = 20,
     seed: int = 42,
@@ -230,7 +277,7 @@ def separation_by_manipulation(
     Parameters
     ----------
     features : (N, D) array_like
-    ids, manipulations : (N,) str array_like
+    manipulations, groups : (N,) str array_like
         As :func:`real_and`.
     names : iterable of str
         Manipulations, in the order of the rows.
@@ -243,8 +290,8 @@ def separation_by_manipulation(
     features = check_maps("features", features, ndim=2)
     tables = {}
     for name in names:
-        rows, fake, scenes = real_and(name, ids, manipulations)
+        rows, fake, chosen = real_and(name, manipulations, groups)
         spaces = {"features": features[rows], "t-SNE": tsne(features[rows], perplexity, seed)}
-        scores = separation_table(spaces, fake, scenes)
+        scores = separation_table(spaces, fake, chosen)
         tables[name] = {(space, score): scores.loc[space, score] for space in scores.index for score in scores.columns}
     return pd.DataFrame.from_dict(tables, orient="index").rename_axis("manipulation")

@@ -15,7 +15,6 @@ import re
 import shlex
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -34,12 +33,18 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
-from defocus_lib.store import write_beside, write_json
+from defocus_lib.metering import peak_memory
+from defocus_lib.store import PROVENANCE, Folder, write_beside, write_json
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 SCALARS = {"int": int, "float": float, "str": str, "bool": bool}
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 TRACEBACK_LINES = 20
+NEEDS = {
+    "pairs": "pairs of a real and a manipulated image",
+    "regions": "the regions that were manipulated",
+}
+"""What a section can ask for by the tag ``needs-<name>`` of its heading, in words for the reader."""
 # YAML 1.1 reads 1e-3 as a string: it wants a dot in the mantissa and a sign in the exponent.
 EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 
@@ -213,10 +218,11 @@ def parse_settings(text: str) -> dict[str, dict[str, object]]:
     return settings
 
 
-def run_notebook(source: Path, folder: Path, parameters: Mapping[str, object], root: Path) -> Run:
+def run_notebook(source: Path, folder: Path, parameters: Mapping[str, object], root: Path, name: str = "") -> Run:
     """Execute ``source`` with the working directory ``root`` and write what came of it into ``folder``.
 
-    ``folder/notebooks/<name>.ipynb`` is the executed notebook, ``folder/runs/<name>.json`` its :class:`Run`. Only
+    ``folder/notebooks/<name>.ipynb`` is the executed notebook, ``folder/runs/<name>.json`` its :class:`Run`; the name
+    is that of ``source`` unless another is given. Cells that need what the data lack are left out. Only
     parameters that differ from the notebook's own defaults are injected, so the page shows its parameters cell and,
     right below, what this run changed: nothing is said twice, and nothing hidden.
 
@@ -227,15 +233,15 @@ def run_notebook(source: Path, folder: Path, parameters: Mapping[str, object], r
     NotebookFailed
         If a cell raises. What ran until then is in ``folder/failed/<name>.ipynb``.
     """
-    name = source.stem
-    notebook = read_notebook(source)
+    name = name or source.stem
+    notebook = leave_out(read_notebook(source), folder)
     declared = declared_parameters(notebook, name)
     in_force = check_parameters(name, declared, parameters)
     injected = {key: value for key, value in in_force.items() if value != declared[key]}
     failed = folder / "failed" / f"{name}.ipynb"
     failed.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
-    with _kernel_environment(), _peak_memory() as memory:
+    with _kernel_environment(), peak_memory(lambda: psutil.Process().children(recursive=True)) as memory:
         executed = _execute(notebook, failed, name, injected, root)
     failed.unlink()
     run = Run(name, round(time.monotonic() - started, 1), round(memory["peak"] / 2**20, 1), in_force)
@@ -243,6 +249,37 @@ def run_notebook(source: Path, folder: Path, parameters: Mapping[str, object], r
     write_beside(folder / "notebooks" / f"{name}.ipynb", lambda beside: beside.write_text(text, encoding="utf-8"))
     write_json(folder / "runs" / f"{name}.json", asdict(run))
     return run
+
+
+def leave_out(notebook: NotebookNode, folder: Path) -> NotebookNode:
+    """``notebook`` without the sections that need what the data of ``folder`` lack: a note takes their place.
+
+    A heading with the tag ``needs-pairs`` or ``needs-regions`` speaks for its section, the first heading for the whole
+    notebook. The heading stays, and so does the parameters cell.
+    """
+    if not (folder / PROVENANCE).exists():  # nothing is known of the data yet
+        return notebook
+    about = Folder.open(json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))["profile"], folder).about
+    lacking = {f"needs-{need}": words for need, words in NEEDS.items() if need not in about.has}
+    cells, below = [], 0  # the level of the heading whose section is being left out, or 0
+    for cell in notebook.cells:
+        tags, level = cell.metadata.get("tags", []), _heading_level(cell)
+        missing = next((lacking[tag] for tag in tags if tag in lacking), "")
+        below = 0 if 0 < level <= below else below
+        if missing and level and not below:
+            below = level
+            text = cell.source if level == 1 else cell.source.splitlines()[0]
+            note = f"*Left out: this needs {missing}, and the data ({about.title}) have none.*"
+            cells.append(nbformat.v4.new_markdown_cell(f"{text}\n\n{note}"))
+        elif not below or "parameters" in tags:
+            cells.append(cell)
+    return NotebookNode({**notebook, "cells": cells})
+
+
+def _heading_level(cell: NotebookNode) -> int:
+    """1 for a cell that begins with ``# ``, 2 for ``## ``, 0 for one without a heading."""
+    heading = re.match(r"(#+) ", cell.source) if cell.cell_type == "markdown" else None
+    return len(heading[1]) if heading else 0
 
 
 def _execute(notebook: NotebookNode, failed: Path, name: str, parameters: dict, root: Path) -> NotebookNode:
@@ -298,31 +335,6 @@ def _kernel_environment() -> Iterator[None]:
     finally:
         for key, value in before.items():
             os.environ.pop(key) if value is None else os.environ.update({key: value})
-
-
-@contextmanager
-def _peak_memory(interval: float = 0.1) -> Iterator[dict[str, int]]:
-    """Watch the resident memory (bytes) of the child processes: the kernel is the only one while a notebook runs."""
-    memory, done, parent = {"peak": 0}, threading.Event(), psutil.Process()
-
-    def watch() -> None:
-        while not done.wait(interval):
-            memory["peak"] = max(memory["peak"], sum(_resident(child) for child in parent.children(recursive=True)))
-
-    watcher = threading.Thread(target=watch, daemon=True)
-    watcher.start()
-    try:
-        yield memory
-    finally:
-        done.set()
-        watcher.join()
-
-
-def _resident(process: psutil.Process) -> int:
-    try:
-        return process.memory_info().rss
-    except psutil.Error:  # it ended meanwhile
-        return 0
 
 
 def tidy(notebook: NotebookNode) -> NotebookNode:

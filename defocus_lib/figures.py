@@ -7,8 +7,9 @@ notebook shows what the cell returns once.
 from __future__ import annotations
 
 import functools
+import itertools
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -19,6 +20,7 @@ from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
+from sklearn.calibration import calibration_curve
 from sklearn.metrics import roc_curve
 
 WIDTH = 7.6  # inches: the text column of the book
@@ -31,9 +33,23 @@ MANIPULATION_COLORS = {
     "splice": PALETTE[1],
     "reenactment": PALETTE[2],
     "texture": PALETTE[4],
+    # Those of FaceForensics++ share the colour of the one that imitates them.
+    "Deepfakes": PALETTE[0],
+    "FaceSwap": PALETTE[1],
+    "Face2Face": PALETTE[2],
+    "NeuralTextures": PALETTE[4],
+    "FaceShifter": PALETTE[9],
 }
-MODEL_COLORS = {"defocus": PALETTE[2], "rgb": PALETTE[4], "uniform": PALETTE[7]}
-MODEL_NAMES = {"defocus": "defocus detector", "rgb": "RGB detector", "uniform": "uniform attribution"}
+MODEL_COLORS = {"defocus": PALETTE[2], "rgb": PALETTE[4], "fusion": PALETTE[0], "uniform": PALETTE[7]}
+MODEL_NAMES = {
+    "defocus": "defocus detector",
+    "rgb": "RGB detector",
+    "fusion": "fusion detector",
+    "uniform": "uniform attribution",
+}
+MODEL_MARKERS = {"defocus": "o", "rgb": "s", "fusion": "D"}
+SCORES = {"val_auc": ("AUC", "-"), "val_accuracy": ("accuracy", ":")}  # on validation: their names and lines
+TICKS = (0, 0.25, 0.5, 0.75, 1)  # of a share or a probability
 MAP_COLORS = "viridis"  # normalised defocus maps
 SIGMA_COLORS = "magma"  # blur in px
 
@@ -77,9 +93,30 @@ def show_image(ax: Axes, image: np.ndarray, title: str = "", **options) -> AxesI
     return shown
 
 
-def row_label(ax: Axes, text: str) -> None:
-    """Name a row of images at its first one."""
-    ax.set_ylabel(text, rotation=90, labelpad=6)
+def row_label(ax: Axes, text: str, room: int = 26) -> None:
+    """Name a row of images at its first one, with at most ``room`` letters a line.
+
+    A long id, and that of a frame, is broken before its manipulation; what is still too long loses its beginning.
+    """
+    lines = text.rsplit("/", 1) if text.count("/") > 1 or len(text) > room else [text]
+    shortened = (line if len(line) <= room else "\N{HORIZONTAL ELLIPSIS}" + line[1 - room :] for line in lines)
+    ax.set_ylabel("/\n".join(shortened), rotation=90, labelpad=6)
+
+
+def manipulation_colors(names: Iterable[str]) -> dict[str, str]:
+    """A colour for each manipulation: the same in every figure for those we know, then whatever is left."""
+    names = list(dict.fromkeys(names))
+    chosen: dict[str, str] = {}
+    for name in names:
+        if (color := MANIPULATION_COLORS.get(name)) and color not in chosen.values():
+            chosen[name] = color
+    left = itertools.cycle([color for color in PALETTE if color not in chosen.values()] or PALETTE)
+    return {name: chosen.get(name) or next(left) for name in names}
+
+
+def fakes_in(table: pd.DataFrame) -> list[str]:
+    """The manipulations of a table of images, in order of appearance."""
+    return [name for name in table["manipulation"].unique() if name != "real"]
 
 
 def outline(ax: Axes, region: np.ndarray, color: str = PALETTE[3]) -> None:
@@ -104,7 +141,7 @@ def mask_triptychs(
         Row labels.
     """
     rows, pixels = len(fake), fake[0].size
-    fig, axes = plt.subplots(rows, 4, figsize=(WIDTH, 1.95 * rows + 0.35), squeeze=False)
+    fig, axes = plt.subplots(rows, 4, figsize=(WIDTH, 1.9 * rows + 0.9), squeeze=False)
     for ax, title in zip(
         axes[0], ("manipulated image", "its map", "map of the real image", "binary mask"), strict=True
     ):
@@ -133,26 +170,26 @@ def mask_sweep(ours: pd.DataFrame, published: pd.DataFrame, counterpart: Mapping
     ours, published : DataFrame
         One row a threshold, one column a manipulation, in percent of the image.
     counterpart : mapping of str to str
-        Manipulation -> the published column drawn in its colour.
+        Manipulation -> the published column drawn in its colour. Others have none. Where a manipulation is its own
+        counterpart, the data are the same and the legend does not call them other data.
     source : str
-        Name of the other data, for the legend.
+        Name of the published data, for the legend.
     """
     fig, ax = plt.subplots(figsize=(WIDTH, 3.8))
-    for name in ours.columns:
-        color = MANIPULATION_COLORS.get(name, PALETTE[7])
-        ax.plot(ours.index, ours[name], "o-", color=color, markersize=4, label=name)
-        if other := counterpart.get(name):
-            ax.plot(published.index, published[other], "--", color=color, linewidth=1.2, alpha=0.9, label=other)
+    lines, other_lines = [], []
+    for name, color in manipulation_colors(ours.columns).items():
+        lines += ax.plot(ours.index, ours[name], "o-", color=color, markersize=4, label=name)
+        if (other := counterpart.get(name)) in published:
+            look = {"color": color, "linewidth": 1.2, "alpha": 0.9}
+            other_lines += ax.plot(published.index, published[other], "--", **look, label=other)
     ax.set(xscale="log", xlabel="threshold on |fake - real| (normalised map)", ylabel="mean active pixels (% of image)")
     ax.set_ylim(bottom=0)
     ax.invert_xaxis()  # from strict to lenient, as the published table is ordered
-    lines = dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
-    ours_lines = {name: lines[name] for name in ours.columns}
-    other_lines = {name: line for name, line in lines.items() if name not in ours_lines}
-    fig.legend(ours_lines.values(), ours_lines.keys(), title="this run", alignment="left", loc="outside right upper")
+    fig.legend(handles=lines, title="this run", alignment="left", loc="outside right upper")
     if other_lines:
-        other = textwrap.fill(f"other data: {source}", 20)
-        fig.legend(other_lines.values(), other_lines.keys(), title=other, alignment="left", loc="outside right lower")
+        same = any(name == other for name, other in counterpart.items())
+        title = textwrap.fill(f"{'published' if same else 'other data'}: {source}", 20)
+        fig.legend(handles=other_lines, title=title, alignment="left", loc="outside right lower")
     return fig
 
 
@@ -199,8 +236,10 @@ def _largest_gap(real: np.ndarray, fake: np.ndarray) -> tuple[float, float, floa
 
 
 @figure
-def variance_distributions(long: pd.DataFrame, tests: pd.DataFrame) -> Figure:
-    """Distribution of the mean local variance of each image: density above, empirical distribution function below.
+def variance_distributions(long: pd.DataFrame, tests: pd.DataFrame, unit: str = "image") -> Figure:
+    """Distribution of the mean local variance of each image: histogram above, empirical distribution function below.
+
+    Real and manipulated images may differ in number: both are shown as shares of their own kind.
 
     Parameters
     ----------
@@ -208,6 +247,8 @@ def variance_distributions(long: pd.DataFrame, tests: pd.DataFrame) -> Figure:
         As :func:`variance.long_table` returns it.
     tests : DataFrame
         As :func:`variance.comparison_table` returns it; D and p stand in the panels.
+    unit : str
+        What a row of ``long`` is, for the labels; "video" if it holds the means of videos.
     """
     names = list(tests.index)
     fig, axes = plt.subplots(
@@ -223,18 +264,20 @@ def variance_distributions(long: pd.DataFrame, tests: pd.DataFrame) -> Figure:
             "hue_order": ["real", "fake"],
             "legend": False,
         }
-        sns.histplot(rows, ax=top, bins=bins, element="step", fill=True, alpha=0.25, **shared)
+        share = {"stat": "percent", "common_norm": False}
+        sns.histplot(rows, ax=top, bins=bins, element="step", fill=True, alpha=0.25, **share, **shared)
         sns.ecdfplot(rows, ax=bottom, **shared)
         x, low, high = _largest_gap(
             *(rows.loc[rows["kind"] == kind, "variance"].to_numpy() for kind in ("real", "fake"))
         )
         bottom.vlines(x, low, high, color="black", linewidth=1.2)
         test = tests.loc[name]
-        bottom.set_title(f"KS D = {test['KS D']:.2f}, p = {test['KS p']:.2g}", fontsize=8)
-        top.set(title=name, xlabel="", ylabel="images")
-        bottom.set(xlabel="", ylabel="share of images\nat or below")
-        bottom.locator_params(axis="x", nbins=4)
-    fig.supxlabel("mean local variance of the image (squared units of the normalised map)", fontsize=9)
+        gap = ", " if len(names) < 4 else "\n"
+        bottom.set_title(f"KS D = {test['KS D']:.2f}{gap}p = {test['KS p']:.2g}", fontsize=8)
+        top.set(title=name, xlabel="", ylabel=f"{unit}s (%)")
+        bottom.set(xlabel="", ylabel=f"share of {unit}s\nat or below")
+        bottom.locator_params(axis="x", nbins=4 if len(names) < 5 else 3)
+    fig.supxlabel(f"mean local variance of the {unit} (squared units of the normalised map)", fontsize=9)
     axes[1, 0].set_ylim(0, 1.03)
     handles = [Line2D([], [], color=color, label=KIND_NAMES[kind]) for kind, color in KIND_COLORS.items()]
     fig.legend(handles=handles, loc="outside upper right", ncols=2)
@@ -406,7 +449,7 @@ def localisation_bars(table: pd.DataFrame) -> Figure:
     table : DataFrame
         As :func:`mask.localisation_table` returns it.
     """
-    fig, ax = plt.subplots(figsize=(WIDTH * 0.75, 3.0))
+    fig, ax = plt.subplots(figsize=(WIDTH * (0.75 if len(table) < 5 else 1), 3.0))
     long = table.reset_index().melt("manipulation", ["precision", "recall"], var_name="measure")
     sns.barplot(long, x="manipulation", y="value", hue="measure", palette=[PALETTE[0], PALETTE[1]], ax=ax, gap=0.1)
     places = np.arange(len(table))
@@ -434,7 +477,7 @@ def scene_gallery(
         Row labels; column titles.
     """
     rows, columns = images.shape[:2]
-    fig, axes = plt.subplots(rows, columns + 1, figsize=(WIDTH, WIDTH / (columns + 1) * rows + 0.5), squeeze=False)
+    fig, axes = plt.subplots(rows, columns + 1, figsize=(WIDTH, WIDTH / (columns + 1) * rows + 0.9), squeeze=False)
     for row in range(rows):
         shown = show_image(
             axes[row, 0],
@@ -453,6 +496,62 @@ def scene_gallery(
 
 
 @figure
+def image_gallery(
+    images: Sequence[Sequence[np.ndarray | None]], row_names: Sequence[str], column_names: Sequence[str]
+) -> Figure:
+    """A grid of images: one row a group, one column the real image or a manipulation.
+
+    Parameters
+    ----------
+    images : R rows of C (H, W, 3) uint8, or one (R, C, H, W, 3) array
+        None leaves the place blank.
+    row_names, column_names : R and C str
+    """
+    rows, columns = len(row_names), len(column_names)
+    side = min(WIDTH / columns, 2.4)
+    fig, axes = plt.subplots(rows, columns, figsize=(WIDTH, side * rows + 0.3), squeeze=False)
+    for ax, name in zip(axes[0], column_names, strict=True):
+        ax.set_title(name)
+    for row, name, places in zip(images, row_names, axes, strict=True):
+        for ax, image in zip(places, row, strict=True):
+            if image is None:
+                ax.set(xticks=[], yticks=[], facecolor="none", box_aspect=1)
+                sns.despine(ax=ax, left=True, bottom=True)
+            else:
+                show_image(ax, image, ax.get_title())
+        row_label(places[0], name, room=int(13 * side))
+    return fig
+
+
+@figure
+def preview(images: np.ndarray, maps: np.ndarray, labels: np.ndarray, probabilities: np.ndarray) -> Figure:
+    """Photograph and map side by side, with what the image is and what the detector says.
+
+    Parameters
+    ----------
+    images : (N, H, W, 3) uint8
+    maps : (N, H, W), normalised maps in [0, 1]
+    labels : (N,)
+        1 = fake.
+    probabilities : (N,)
+        Of being fake, in [0, 1].
+    """
+    pairs = min(2, len(images))
+    rows = -(-len(images) // pairs)
+    fig, axes = plt.subplots(rows, 2 * pairs, figsize=(1.9 * 2 * pairs, 2.15 * rows), squeeze=False)
+    places = axes.reshape(-1, 2)
+    for ax in places[len(images) :].flat:
+        ax.set_visible(False)
+    for (left, right), image, values, label, probability in zip(
+        places, images, maps, labels, probabilities, strict=False
+    ):
+        show_image(left, image)
+        show_image(right, values, cmap=MAP_COLORS, vmin=0, vmax=1)
+        left.set_title(f"{'fake' if label else 'real'}, p(fake) = {probability:.2f}", loc="left")
+    return fig
+
+
+@figure
 def lens_curves(distance: np.ndarray, sigmas: Mapping[str, np.ndarray]) -> Figure:
     """Blur against distance for several lenses: ``distance`` (D,) in m, each curve (D,) in px."""
     fig, ax = plt.subplots(figsize=(WIDTH * 0.7, 2.6))
@@ -464,30 +563,43 @@ def lens_curves(distance: np.ndarray, sigmas: Mapping[str, np.ndarray]) -> Figur
 
 
 @figure
-def map_stages(image: np.ndarray, maps: Mapping[str, np.ndarray], sigma: np.ndarray) -> Figure:
-    """The stages of one map beside the truth.
+def map_stages(image: np.ndarray, stages: Mapping[str, np.ndarray], sigma: np.ndarray | None = None) -> Figure:
+    """The stages of one map, beside the truth if it is known.
 
     Parameters
     ----------
     image : (H, W, 3) uint8
-    maps : mapping with ``edges`` (H, W) bool, ``sparse`` (H, W) px, ``valid`` (H, W) bool, ``dense`` (H, W) px
-    sigma : (H, W) true blur in px
+    stages : mapping with ``edges`` (H, W) bool, ``sparse`` (H, W) px, ``valid`` (H, W) bool, ``dense`` (H, W) px
+    sigma : (H, W), optional
+        True blur in px.
     """
-    top = float(np.ceil(max(sigma.max(), np.percentile(maps["dense"], 99))))
+    known = {"dense": stages["dense"]} | ({} if sigma is None else {"true blur": sigma})
+    top = float(np.ceil(max(np.percentile(stages["dense"], 99), 0.5 if sigma is None else sigma.max())))
     fig, axes = plt.subplots(2, 3, figsize=(WIDTH, 5.6))
     show_image(axes[0, 0], image, "photograph")
     # Fewer edge pixels than ink: drawn dark on white.
-    show_image(axes[0, 1], maps["edges"], "edges", cmap="gray_r", vmin=0, vmax=1)
-    invalid = maps["edges"] & ~maps["valid"]
+    show_image(axes[0, 1], stages["edges"], "edges", cmap="gray_r", vmin=0, vmax=1)
+    invalid = stages["edges"] & ~stages["valid"]
     show_image(axes[0, 2], invalid, "edges without a measurement", cmap="gray_r", vmin=0, vmax=1)
-    rows, columns = np.nonzero(maps["valid"])
-    show_image(axes[1, 0], np.full(sigma.shape, 0.12), "sparse", cmap="gray", vmin=0, vmax=1)
     options = {"cmap": SIGMA_COLORS, "vmin": 0, "vmax": top}
-    axes[1, 0].scatter(columns, rows, c=maps["sparse"][maps["valid"]], s=1.5, marker="s", linewidths=0, **options)
-    show_image(axes[1, 1], maps["dense"], "dense", **options)
-    shown = show_image(axes[1, 2], sigma, "true blur", **options)
-    fig.colorbar(shown, ax=axes[1], location="bottom", shrink=0.5, aspect=40, pad=0.02).set_label("sigma (px)")
+    _show_sparse(axes[1, 0], stages["sparse"], stages["valid"], **options)
+    for ax, (title, values) in zip(axes[1, 1:], known.items(), strict=False):
+        shown = show_image(ax, values, title, **options)
+    if sigma is None:
+        axes[1, 2].set_axis_off()
+        bar = fig.colorbar(shown, ax=axes[1, 2], location="left", shrink=0.8, aspect=20)
+    else:
+        bar = fig.colorbar(shown, ax=axes[1], location="bottom", shrink=0.5, aspect=40, pad=0.02)
+    bar.set_label("sigma (px)")
     return fig
+
+
+def _show_sparse(ax: Axes, sparse: np.ndarray, valid: np.ndarray, **options) -> None:
+    """Coloured dots on dark ground, each about as large as its pixel, and large enough to be seen."""
+    show_image(ax, np.full(valid.shape, 0.12), "sparse", cmap="gray", vmin=0, vmax=1)
+    rows, columns = np.nonzero(valid)
+    points = 72 * WIDTH / 3.3 / valid.shape[1]  # the side of a pixel
+    ax.scatter(columns, rows, c=sparse[valid], s=max(1.0, points**2), marker="s", linewidths=0, **options)
 
 
 @figure
@@ -527,20 +639,37 @@ def focal_planes(scenes: Mapping[str, tuple[np.ndarray, np.ndarray]], estimates:
 
 @figure
 def training_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
-    """Loss and validation AUC of each detector by epoch; the table of each has epoch, train_loss, val_loss, val_auc."""
+    """Loss, and AUC and accuracy on validation, of each detector by epoch.
+
+    Parameters
+    ----------
+    histories : mapping of a detector to a table
+        With epoch (from 0), and any of train_loss, val_loss, val_auc, val_accuracy; what is NaN or lacking is left out.
+    """
     fig, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 2.6))
+    shown = [score for score in SCORES if any(score in history for history in histories.values())] or ["val_auc"]
     for name, history in histories.items():
-        color, epoch = MODEL_COLORS[name], history["epoch"] + 1
-        left.plot(epoch, history["train_loss"], "o-", color=color, markersize=3, label=f"{name}, training")
-        left.plot(epoch, history["val_loss"], "o--", color=color, markersize=3, label=f"{name}, validation")
-        right.plot(epoch, history["val_auc"], "o-", color=color, markersize=3, label=name)
+        color = MODEL_COLORS.get(name, PALETTE[3])
+        _draw_history(left, history, "train_loss", color, "-", f"{name}, training")
+        _draw_history(left, history, "val_loss", color, "--", f"{name}, validation")
+        for score in shown:
+            said, line = SCORES[score]
+            _draw_history(right, history, score, color, line, name if len(shown) == 1 else f"{name}, {said}")
     left.set(xlabel="epoch", ylabel="cross-entropy (nats)")
-    right.set(xlabel="epoch", ylabel="validation AUC", ylim=(0.45, 1.01))
+    lowest = min([0.5, *(line.get_ydata().min() for line in right.lines)])
+    right.set(xlabel="epoch", ylabel=f"validation {SCORES[shown[0]][0]}" if len(shown) == 1 else "score on validation")
+    right.set_ylim(lowest - 0.05, 1.01)
     for ax in (left, right):
         ax.xaxis.get_major_locator().set_params(integer=True)
-        if histories:
+        if ax.lines:
             ax.legend()
     return fig
+
+
+def _draw_history(ax: Axes, history: pd.DataFrame, column: str, color: str, line: str, label: str) -> None:
+    if column in history and history[column].notna().any():
+        known = history.dropna(subset=[column])
+        ax.plot(known["epoch"] + 1, known[column], line, marker="o", color=color, markersize=3, label=label)
 
 
 @figure
@@ -549,35 +678,101 @@ def roc_curves(predictions: Mapping[str, pd.DataFrame]) -> Figure:
 
     Parameters
     ----------
-    predictions : mapping of a detector to a table with manipulation, label, logit
+    predictions : mapping of a detector to a table with manipulation, label, probability
     """
-    fig, axes = plt.subplots(1, len(predictions), figsize=(WIDTH, 3.6), sharey=True, squeeze=False)
+    fig, axes = plt.subplots(1, len(predictions), figsize=_panels(len(predictions)), sharey=True, squeeze=False)
     for ax, (model, table) in zip(axes[0], predictions.items(), strict=True):
         ax.axline((0, 0), slope=1, color="0.6", linewidth=1, zorder=0)
-        for name in [name for name in table["manipulation"].unique() if name != "real"]:
+        for name, color in manipulation_colors(fakes_in(table)).items():
             both = table[table["manipulation"].isin(["real", name])]
-            false, true, _ = roc_curve(both["label"], both["logit"])
-            ax.plot(false, true, color=MANIPULATION_COLORS.get(name), label=name)
-        ax.set(xlabel="false positive rate", title=MODEL_NAMES[model], aspect="equal", xlim=(0, 1), ylim=(0, 1))
+            false, true, _ = roc_curve(both["label"], both["probability"])
+            ax.plot(false, true, color=color, label=name)
+        title = MODEL_NAMES.get(model, model)
+        ax.set(xlabel="false positive rate", title=title, xlim=(0, 1), ylim=(0, 1), box_aspect=1)
+        ax.set(xticks=TICKS, yticks=TICKS)
     axes[0, 0].set_ylabel("true positive rate")
-    axes[0, -1].legend(loc="lower right")
+    _legend_below(fig, axes[0])
+    return fig
+
+
+def _panels(number: int) -> tuple[float, float]:
+    """Size of a figure with about square panels in a row, their labels, and a legend of two rows below."""
+    width = WIDTH * (0.55 if number == 1 else 1)
+    return width, width / number + 0.9
+
+
+def _legend_below(fig: Figure, axes: Iterable[Axes]) -> None:
+    handles = {}
+    for ax in axes:
+        handles |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
+    fig.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=min(4, len(handles)))
+
+
+@figure
+def reliability(predictions: Mapping[str, pd.DataFrame], bins: int = 10) -> Figure:
+    """Share of fakes against the mean predicted probability, above the histogram of the predictions.
+
+    On the diagonal a detector means what it says. As for the metrics, each manipulation is taken with all real images:
+    how high its line lies also depends on how many images there are of either kind.
+
+    Parameters
+    ----------
+    predictions : mapping of a detector to a table with manipulation, label, probability
+    bins : int
+        Of equal width on [0, 1].
+    """
+    width, height = _panels(len(predictions))
+    fig, axes = plt.subplots(
+        2,
+        len(predictions),
+        figsize=(width, height + 1.0),
+        sharex=True,
+        sharey="row",
+        squeeze=False,
+        height_ratios=[3, 1],
+    )
+    for (top, bottom), (model, table) in zip(axes.T, predictions.items(), strict=True):
+        top.axline((0, 0), slope=1, color="0.6", linewidth=1, zorder=0)
+        for name, color in manipulation_colors(fakes_in(table)).items():
+            both = table[table["manipulation"].isin(["real", name])]
+            share, mean = calibration_curve(both["label"], both["probability"], n_bins=bins)
+            top.plot(mean, share, "o-", color=color, markersize=4, label=name)
+        top.set(title=MODEL_NAMES.get(model, model), xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
+        top.set(xticks=TICKS, yticks=TICKS)
+        for kind, rows in table.groupby(np.where(table["label"] == 1, "fake", "real")):
+            weights = np.full(len(rows), 100 / len(rows))
+            look = {"histtype": "stepfilled", "alpha": 0.35, "color": KIND_COLORS[kind], "label": KIND_NAMES[kind]}
+            bottom.hist(rows["probability"], bins=bins, range=(0, 1), weights=weights, **look)
+        bottom.set(xlabel="probability of being fake")
+    axes[0, 0].set_ylabel("share of fakes")
+    axes[1, 0].set_ylabel("images (%)")
+    _legend_below(fig, axes.flat)
     return fig
 
 
 @figure
-def auc_intervals(metrics: pd.DataFrame) -> Figure:
-    """AUC with its interval; one row a manipulation, one mark a detector. The table is that of notebook 03."""
-    fig, ax = plt.subplots(figsize=(WIDTH * 0.8, 2.5))
-    names = metrics["manipulation"].unique()
-    for (model, table), shift, marker in zip(metrics.groupby("detector", sort=False), (-0.12, 0.12), "os", strict=True):
-        place = np.array([list(names).index(name) for name in table["manipulation"]]) + shift
-        ax.hlines(place, table["auc_low"], table["auc_high"], color=MODEL_COLORS[model])
-        ax.plot(table["auc"], place, marker, color=MODEL_COLORS[model], label=MODEL_NAMES[model])
+def auc_intervals(metrics: pd.DataFrame, level: str = "frame") -> Figure:
+    """AUC with its interval; one row a manipulation, one mark a detector.
+
+    Parameters
+    ----------
+    metrics : DataFrame
+        As :func:`metrics.evaluate` returns it, with a column ``detector``.
+    level : {"frame", "video"}
+    """
+    rows = metrics[(metrics["metric"] == "auc") & (metrics["level"] == level)]
+    names, models = rows["manipulation"].unique().tolist(), rows["detector"].unique().tolist()
+    fig, ax = plt.subplots(figsize=(WIDTH * 0.8, max(1.7, 0.8 + 0.14 * len(names) * (1 + len(models)))))
+    for number, model in enumerate(models):
+        table = rows[rows["detector"] == model]
+        place = table["manipulation"].map(names.index) + 0.24 * (number - (len(models) - 1) / 2)
+        color, marker = MODEL_COLORS.get(model, PALETTE[3]), MODEL_MARKERS.get(model, "v")
+        ax.hlines(place, table["low"], table["high"], color=color)
+        ax.plot(table["value"], place, marker, color=color, markersize=5, label=MODEL_NAMES.get(model, model))
     ax.axvline(0.5, color="0.6", linewidth=1, linestyle=":")
-    ax.set(
-        yticks=range(len(names)), yticklabels=names, xlabel="AUC with 95 % interval (dotted: chance)", xlim=(0.3, 1.01)
-    )
-    ax.invert_yaxis()
+    lowest = np.nanmin(rows[["value", "low"]], initial=0.4)
+    ax.set(xlabel="AUC with 95 % interval (dotted: chance)", xlim=(lowest - 0.03, 1.01))
+    ax.set(ylabel="manipulation", yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5))
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return fig
 
@@ -594,7 +789,7 @@ def completeness(sums: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
     for ax, (model, (total, gap)) in zip(axes[0], sums.items(), strict=True):
         ax.axline((0, 0), slope=1, color="0.6", linewidth=1, zorder=0)
         ax.scatter(total + gap, total, s=10, color=MODEL_COLORS[model], alpha=0.7, linewidths=0)
-        ax.set(xlabel="f(x) - E f(background) (logits)", title=MODEL_NAMES[model])
+        ax.set(xlabel="f(x) - E f(background) (logits)", title=MODEL_NAMES.get(model, model))
     axes[0, 0].set_ylabel("sum of the values (logits)")
     return fig
 

@@ -73,6 +73,17 @@ def map_errors(estimate: np.ndarray, sigma: np.ndarray, known: np.ndarray, cap: 
     }
 
 
+def against_truth(estimate: np.ndarray, sigma: np.ndarray | None) -> str:
+    """:func:`map_errors` of one map as a sentence; where the true sigma is not known, that."""
+    if sigma is None:
+        return "What the true blur is, nobody knows here; the next sections measure the method where it is known."
+    found = map_errors(estimate, sigma, np.ones_like(sigma, dtype=bool))
+    return (
+        f"The dense map is off by {found['error (px)']:.2f} px on average, and its rank correlation with the truth is "
+        f"{found['Spearman']:.2f}."
+    )
+
+
 def estimator_table(scenes: Mapping[object, tuple[np.ndarray, np.ndarray, np.ndarray]]) -> pd.DataFrame:
     """Errors of each estimator on scenes with known blur, and of a map that is the true mean everywhere.
 

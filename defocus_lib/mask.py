@@ -115,19 +115,18 @@ def localisation(masks: ArrayLike, regions: ArrayLike) -> pd.DataFrame:
     -------
     DataFrame
         One row a pair: ``active`` and ``hits`` (active pixels, and those inside the region, in pixels), ``precision``
-        (hits / active; NaN without an active pixel), ``recall`` (hits / region; NaN without a region) and ``region``
-        (share of the image that the region covers, which is the precision of a mask drawn at random).
+        (hits / active; NaN without an active pixel), ``recall`` (hits / region) and ``region`` (share of the image
+        that the region covers, which is the precision of a mask drawn at random). A region without a pixel is one
+        that nobody knows: all but ``active`` are then NaN.
     """
     masks, regions = check_maps("masks", masks).astype(bool), check_maps("regions", regions).astype(bool)
     check_same_shape(masks=masks, regions=regions)
     active, area = active_counts(masks), active_counts(regions)
-    hits = active_counts(masks & regions)
+    area = np.where(area > 0, area, np.nan)
+    hits = np.where(area > 0, active_counts(masks & regions), np.nan)
     precision = np.divide(hits, active, out=np.full(len(hits), np.nan), where=active > 0)
-    recall = np.divide(hits, area, out=np.full(len(hits), np.nan), where=area > 0)
-    region = area / regions[0].size
-    return pd.DataFrame(
-        {"active": active, "hits": hits, "precision": precision, "recall": recall, "region": region}
-    ).rename_axis("pair")
+    table = {"active": active, "hits": hits, "precision": precision, "recall": hits / area}
+    return pd.DataFrame(table | {"region": area / regions[0].size}).rename_axis("pair")
 
 
 def localisation_table(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
@@ -138,11 +137,12 @@ def localisation_table(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     DataFrame
         One row a manipulation: number of ``pairs`` and of ``empty`` masks; ``inside`` (share of all active pixels,
         over all pairs, that lie inside the region); ``precision`` and ``recall`` (mean over the pairs in which they
-        are defined); and ``by chance`` (mean share of the image that the region covers).
+        are defined); and ``by chance`` (mean share of the image that the region covers). Where no region is known,
+        the last four are NaN.
     """
 
     def row(table: pd.DataFrame) -> dict:
-        active = table["active"].sum()
+        active = table.loc[table["hits"].notna(), "active"].sum()
         return {
             "pairs": len(table),
             "empty": int((table["active"] == 0).sum()),

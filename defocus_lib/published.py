@@ -1,10 +1,12 @@
-"""Figures that the reference published, to stand beside ours. Other data: FaceForensics++, not our scenes.
+"""Figures that the reference published, to stand beside ours. They are of FaceForensics++; our scenes are other data.
 
 Source: Jeon & Woo, *Seeing Through the Blur*, CIKM '25 (doi 10.1145/3746252.3761260, arXiv 2509.23289) and the
 notebooks released with its code. Maps of 299x299 pixels, min-max normalised per image.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
 
 import pandas as pd
 
@@ -17,7 +19,10 @@ COUNTERPART = {
     "reenactment": "Face2Face",
     "texture": "NeuralTextures",
 }
-"""Manipulation of this project -> the one of FaceForensics++ that it is modelled on."""
+"""Manipulation of our scenes -> the one of FaceForensics++ that it is modelled on."""
+
+OTHER_DATA = f"other data: {SOURCE}"
+OWN_RUN = "the authors' own run on FaceForensics++"
 
 _COUNTS = {
     "Deepfakes": (8949.28, 76472, 16, 8092.0),
@@ -59,20 +64,37 @@ def local_variance() -> pd.DataFrame:
     return pd.DataFrame([row], index=pd.Index(["Deepfakes"], name="manipulation"))
 
 
+def counterpart(names: Iterable[str]) -> dict[str, str]:
+    """Each manipulation -> the published one to compare it with; those that have none are left out.
+
+    A manipulation of FaceForensics++ is its own counterpart.
+    """
+    published = {name: name for name in _COUNTS} | COUNTERPART
+    return {name: published[name] for name in names if name in published}
+
+
+def relation(names: Iterable[str]) -> str:
+    """What the published figures are to a run with these manipulations, for prose; "" if none has a counterpart."""
+    found = counterpart(names)
+    if not found:
+        return ""
+    return OWN_RUN if all(name == other for name, other in found.items()) else OTHER_DATA
+
+
 def beside(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
-    """Our table, and below it the published rows of the counterparts, in the same order and marked as other data.
+    """Our table, and below it the published rows of the counterparts, in the same order and marked by their relation.
 
     Parameters
     ----------
     ours : DataFrame
-        Index manipulation of this project.
+        Index manipulation, of our scenes or of FaceForensics++.
     theirs : DataFrame
         Index manipulation of FaceForensics++, with the same columns.
 
     Returns
     -------
     DataFrame
-        Index ``(data, manipulation)``.
+        Index ``(data, manipulation)``; ours alone if nothing was published for its manipulations.
 
     Raises
     ------
@@ -81,6 +103,6 @@ def beside(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
     """
     if list(ours.columns) != list(theirs.columns):
         raise ValueError(f"columns {list(ours.columns)} and {list(theirs.columns)} differ; the same columns wanted")
-    counterparts = [COUNTERPART[name] for name in ours.index if name in COUNTERPART]
-    groups = {"this run": ours, f"other data: {SOURCE}": theirs.loc[counterparts]}
-    return pd.concat(groups, names=["data", "manipulation"])
+    rows = [other for other in counterpart(ours.index).values() if other in theirs.index]
+    tables = {"this run": ours} | ({relation(ours.index): theirs.loc[rows]} if rows else {})
+    return pd.concat(tables, names=["data", "manipulation"])

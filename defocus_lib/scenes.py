@@ -8,9 +8,11 @@ before storage.
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,8 +23,10 @@ from skimage.restoration import denoise_tv_chambolle
 from tqdm.auto import tqdm
 
 from defocus_lib import optics
+from defocus_lib.store import Folder, read_arrays, write_beside
 
 SPLITS = ("train", "val", "test")
+TRUTH = "truth.npz"
 SMALLEST_SIDE = 32  # px, what a defocus map needs
 SENSOR_WIDTH = 36.0  # mm, full frame
 # No lens and no pixel grid is sharper than this, in px at 128 px.
@@ -84,8 +88,7 @@ def records(counts: dict[str, int], train_on: str, manipulations: Sequence[str])
     Returns
     -------
     DataFrame
-        Columns id, pair (id of the real counterpart), scene, split, index (of the scene in its split), label
-        (1 = fake), manipulation.
+        The columns of :data:`records.COLUMNS` without those of the stored file; video and group are the scene.
     """
     unknown = [name for name in (train_on, *manipulations) if name not in MANIPULATIONS]
     if unknown:
@@ -95,8 +98,26 @@ def records(counts: dict[str, int], train_on: str, manipulations: Sequence[str])
         for index in range(counts[split]):
             scene = f"{split}-{index:05d}"
             for name in ("real", *(manipulations if split == "test" else (train_on,))):
-                rows.append((f"{scene}/{name}", f"{scene}/real", scene, split, index, int(name != "real"), name))
-    return pd.DataFrame(rows, columns=["id", "pair", "scene", "split", "index", "label", "manipulation"])
+                path, label = f"images/{scene}/{name}.png", int(name != "real")
+                rows.append((f"{scene}/{name}", path, label, name, scene, "", scene, split, f"{scene}/real", ""))
+    columns = ["id", "path", "label", "manipulation", "video", "frame", "group", "split", "pair", "source"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def store_images(root: Path, table: pd.DataFrame, images: np.ndarray) -> pd.DataFrame:
+    """Write ``images`` (M, H, W, 3) uint8 as PNG where the records ``table`` says; from then on they are read like any
+    other data set.
+
+    Returns
+    -------
+    DataFrame
+        The records with the SHA-256 of each file, its width and height.
+    """
+    digests = []
+    for path, image in zip(table["path"], images, strict=True):
+        file = write_beside(root / path, Image.fromarray(image).save)
+        digests.append(hashlib.sha256(file.read_bytes()).hexdigest())
+    return table.assign(digest=digests, width=images.shape[2], height=images.shape[1])
 
 
 def photograph(
@@ -162,15 +183,15 @@ def photograph_all(
         ``ids`` (M,) str, ``images`` (M, H, W, 3) uint8 and ``regions`` (M, H, W) bool in the order of the table;
         ``scenes`` (S,) str and their true ``sigma`` (S, H, W) float32 in px.
     """
-    groups = list(table.groupby("scene", sort=False))
+    groups = list(table.groupby("group", sort=False))
     jobs = (
         delayed(photograph)(
             photographs[rows["split"].iat[0]],
-            (seed, SPLITS.index(rows["split"].iat[0]), int(rows["index"].iat[0])),
+            (seed, SPLITS.index(rows["split"].iat[0]), int(scene.split("-")[1])),
             size,
             [name for name in rows["manipulation"] if name != "real"],
         )
-        for _, rows in groups
+        for scene, rows in groups
     )
     made = Parallel(n_jobs=workers, prefer="threads", return_as="generator")(jobs)
     twins = list(tqdm(made, total=len(groups), desc="photographing", unit="scene", disable=not progress))
@@ -182,6 +203,23 @@ def photograph_all(
         "scenes": np.array([scene for scene, _ in groups]),
         "sigma": np.stack([one.sigma for one in twins]),
     }
+
+
+def true_sigma(folder: Folder, scene: str) -> np.ndarray | None:
+    """The true blur (H, W) of a scene, in px, as notebook 01 wrote it; None where the data of the run have none."""
+    if "depth" not in folder.about.has:
+        return None
+    truth, _ = read_arrays(folder.require(TRUTH, made_by="01_data"), {"scenes", "sigma"})
+    return truth["sigma"][truth["scenes"] == scene][0]
+
+
+def true_regions(folder: Folder, ids: Sequence[str], size: int) -> np.ndarray:
+    """The manipulated pixels (N, size, size) of images; none where the data of the run do not tell."""
+    if "regions" not in folder.about.has:
+        return np.zeros((len(ids), size, size), dtype=bool)
+    truth, _ = read_arrays(folder.require(TRUTH, made_by="01_data"), {"ids", "regions"})
+    row = {name: index for index, name in enumerate(truth["ids"].tolist())}
+    return truth["regions"][[row[name] for name in ids]]
 
 
 def compose(photographs: Sequence[np.ndarray], rng: np.random.Generator, size: int) -> Scene:

@@ -11,13 +11,46 @@ import os
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 
 import numpy as np
 
 MANIFEST = "data_manifest.yaml"
 PROVENANCE = "provenance.json"
+
+
+@dataclass(frozen=True)
+class About:
+    """What the images of a profile are: written by notebook 01, read by all others.
+
+    Attributes
+    ----------
+    dataset, title : str
+        Name in ``data_manifest.yaml``, and how a reader calls it.
+    unit : str
+        What is independent of each other: "scene", "video" or "image".
+    has : tuple of str
+        Of "pairs" (manipulated images have a real counterpart), "regions" (the manipulated pixels are known) and
+        "depth" (the true blur is known). A section of a notebook that needs one of them is left out where it is absent.
+    root : str
+        Folder that the paths of the records start from; "" is the artefact folder.
+    size : int
+        Side of the images in px as they are used; 0 leaves them as they are.
+    fit : {"stretch", "crop"}
+        How an image that is no square becomes one.
+    max_pixels : int
+        Larger images are refused.
+    """
+
+    dataset: str = "own"
+    title: str = "own images"
+    unit: str = "image"
+    has: tuple[str, ...] = ("pairs", "regions")
+    root: str = ""
+    size: int = 0
+    fit: str = "stretch"
+    max_pixels: int = 64_000_000
 
 
 class MissingArtifact(FileNotFoundError):
@@ -209,18 +242,38 @@ def concatenate(sets: Iterable[ShapleySet]) -> ShapleySet:
     return ShapleySet(**arrays, meta=parts[0].meta)
 
 
-def one_of_each(sets: Mapping[str, ShapleySet], row: int) -> ShapleySet:
-    """The image at ``row`` of every set, one after the other: examples for a figure.
+def complete_pairs(sets: Mapping[str, ShapleySet]) -> list[str]:
+    """The ids of the real images that every set has a version of, in the order of the first set.
 
     Raises
     ------
     ValueError
-        If a set has no such row.
+        If there is none.
+    """
+    everywhere = set.intersection(*(set(values.pairs.tolist()) for values in sets.values())) - {""}
+    found = [name for name in dict.fromkeys(next(iter(sets.values())).pairs.tolist()) if name in everywhere]
+    if not found:
+        raise ValueError(f"no real image has a version in every set of {', '.join(sets)}")
+    return found
+
+
+def versions(sets: Mapping[str, ShapleySet], pair: str) -> ShapleySet:
+    """The image of every set that belongs to the real image ``pair``, one after the other: examples for a figure.
+
+    Raises
+    ------
+    ValueError
+        If a set has none.
     """
     for name, values in sets.items():
-        if not 0 <= row < len(values):
-            raise ValueError(f"row is {row}; set {name!r} has rows 0 to {len(values) - 1}")
-    return concatenate(values.take(np.array([row])) for values in sets.values())
+        if pair not in values.pairs:
+            raise ValueError(f"set {name!r} has no image of pair {pair!r}")
+    return concatenate(values.take(np.flatnonzero(values.pairs == pair)[:1]) for values in sets.values())
+
+
+def firsts(sets: Mapping[str, ShapleySet]) -> ShapleySet:
+    """The first image of every set, one after the other: examples where images have no counterparts."""
+    return concatenate(values.take(np.array([0])) for values in sets.values())
 
 
 @dataclass(frozen=True)
@@ -231,8 +284,8 @@ class Folder:
     profile: str
 
     @classmethod
-    def create(cls, profile: str, path: str | Path = "") -> Folder:
-        """Make the folder, or take it over if it belongs to this profile.
+    def create(cls, profile: str, path: str | Path = "", about: About | None = None) -> Folder:
+        """Make the folder, or take it over if it belongs to this profile; ``about`` replaces what it said of its data.
 
         Raises
         ------
@@ -242,8 +295,10 @@ class Folder:
         folder = cls(Path(path) if path else project_root() / "artifacts" / profile, profile)
         if (folder.path / PROVENANCE).exists():
             folder._check_profile()
-        else:
-            write_json(folder.path / PROVENANCE, {"profile": profile})
+        elif about is None:
+            about = About()
+        if about is not None:
+            write_json(folder.path / PROVENANCE, {"profile": profile, "data": asdict(about)})
         return folder
 
     @classmethod
@@ -262,13 +317,22 @@ class Folder:
         folder._check_profile()
         return folder
 
-    def _check_profile(self) -> None:
+    @property
+    def about(self) -> About:
+        """What the images are; the defaults where the folder was written by hand and does not say."""
+        said = self._provenance().get("data", {})
+        return About(**{**said, "has": tuple(said.get("has", About.has))})
+
+    def _provenance(self) -> dict:
+        path = self.path / PROVENANCE
         try:
-            found = json.loads((self.path / PROVENANCE).read_text(encoding="utf-8"))["profile"]
+            said = json.loads(path.read_text(encoding="utf-8"))
+            return {**said, "profile": said["profile"]}
         except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(
-                f"{self.path / PROVENANCE} is damaged ({error}): delete the folder and run 01_data"
-            ) from error
+            raise ValueError(f"{path} is damaged ({error}): delete the folder and run 01_data") from error
+
+    def _check_profile(self) -> None:
+        found = self._provenance()["profile"]
         if found != self.profile:
             raise ValueError(f"{self.path} belongs to profile {found!r}, not to {self.profile!r}: name its own folder")
 

@@ -14,7 +14,7 @@
 #
 # **You will see** the photographs, the lens, and the scenes on which everything else in this book is measured.\
 # **Reads** `data_manifest.yaml` and the photographs that it lists, which ship inside installed packages.\
-# **Writes** `records.csv`, one row an image, and `scenes.npz`, the images with their truth.
+# **Writes** `records.parquet`, one row an image, the images, and `truth.npz`, what is true of them.
 #
 # The scenes are a controlled experiment with known truth, not deepfakes: {doc}`../data` says what they are, and where
 # the likeness to real manipulations ends.
@@ -26,6 +26,7 @@ train_scenes: int = 800
 val_scenes: int = 100
 test_scenes: int = 150
 size: int = 128
+manipulations: str = "resynthesis, splice, reenactment, texture"
 train_on: str = "resynthesis"
 seed: int = 0
 
@@ -34,11 +35,12 @@ import ipywidgets
 import numpy as np
 from myst_nb import glue
 
-from defocus_lib import figures, manifest, optics, scenes, store
+from defocus_lib import collection, figures, manifest, optics, scenes, store
 from defocus_lib.explore import explore
 
-folder = store.Folder.create(profile, artifacts)
-names = list(scenes.MANIPULATIONS)
+about = store.About("scenes", "controlled scenes", "scene", has=("pairs", "regions", "depth"), size=size)
+folder = store.Folder.create(profile, artifacts, about)
+names = [name.strip() for name in manipulations.split(",")]
 
 # %% [markdown]
 # ## The photographs
@@ -53,8 +55,8 @@ photographs = {
     split: [manifest.load_photograph(photograph) for photograph in sources.photographs_of(split)]
     for split in scenes.SPLITS
 }
-table = manifest.photograph_table(sources)[["name", "split", "author", "licence", "package"]]
-table.style.hide(axis="index").set_table_attributes('class="dataframe"')
+listed = manifest.photograph_table(sources)[["name", "split", "author", "licence", "package"]]
+listed.style.hide(axis="index").set_table_attributes('class="dataframe"')
 
 # %% [markdown]
 # ## The lens
@@ -74,15 +76,17 @@ figures.lens_curves(distance, {name: lens.sigma(1000 * distance) for name, lens 
 # ## The scenes
 #
 # Every scene is photographed once; that is the real image. The training and validation scenes have one twin each, of the
-# manipulation that the detectors learn. The test scenes have all four.
+# manipulation that the detectors learn. The test scenes have all of them.
 
 # %%
-records = scenes.records(
+table = scenes.records(
     {"train": train_scenes, "val": val_scenes, "test": test_scenes}, train_on=train_on, manipulations=names
 )
-arrays = scenes.photograph_all(records, photographs, seed, size, progress=True)
-store.write_beside(folder.path / "records.csv", lambda path: records.to_csv(path, index=False))
-store.write_arrays(folder.path / "scenes.npz", arrays, meta={"profile": profile, "seed": seed, "size": size})
+arrays = scenes.photograph_all(table, photographs, seed, size, progress=True)
+images = arrays.pop("images")
+records = scenes.store_images(folder.path, table, images)
+collection.save(folder, records)
+store.write_arrays(folder.path / "truth.npz", arrays, meta={"profile": profile, "seed": seed, "size": size})
 records.pivot_table(index="manipulation", columns="split", values="id", aggfunc="count", sort=False).fillna(0).astype(
     int
 )
@@ -98,6 +102,7 @@ glue("data_sigma_low", float(np.percentile(true_sigma, 5)), display=False)
 glue("data_sigma_high", float(np.percentile(true_sigma, 95)), display=False)
 glue("data_region_low", float(100 * np.percentile(covered, 5)), display=False)
 glue("data_region_high", float(100 * np.percentile(covered, 95)), display=False)
+collection.write_summary(folder)
 
 # %% [markdown]
 # The run has {glue:text}`data_images` images of {glue:text}`data_scenes` scenes, {glue:text}`data_size` px on a side;
@@ -108,14 +113,14 @@ glue("data_region_high", float(100 * np.percentile(covered, 95)), display=False)
 
 # %%
 def gallery(first: int):
-    rows = records.query("split == 'test'").groupby("scene", sort=False).head(len(names) + 1)
-    chosen = rows["scene"].unique()[first : first + 3]
-    picks = np.stack([rows.index[rows["scene"] == scene] for scene in chosen])
+    rows = records.query("split == 'test'").groupby("group", sort=False).head(len(names) + 1)
+    chosen = rows["group"].unique()[first : first + 3]
+    picks = np.stack([rows.index[rows["group"] == scene] for scene in chosen])
     sigma = true_sigma[np.isin(arrays["scenes"], chosen)]
-    return figures.scene_gallery(arrays["images"][picks], arrays["regions"][picks], sigma, chosen, ["real", *names])
+    return figures.scene_gallery(images[picks], arrays["regions"][picks], sigma, chosen, ["real", *names])
 
 
-# %% mystnb={"figure": {"caption": "Three test scenes. Left: the true blur, dark where the image is sharp. Then the real photograph and its four twins; the outline is the region that was manipulated. Some manipulations are plain to the eye, others are not: look for a region whose sharpness does not fit its surroundings.", "name": "fig-scenes"}, "image": {"alt": "Three rows of overlapping textured shapes. Each row shows a map of true blur, the real photograph and four manipulated versions with an outlined region on the nearest shape."}}
+# %% mystnb={"figure": {"caption": "Three test scenes. Left: the true blur, dark where the image is sharp. Then the real photograph and its manipulated twins; the outline is the region that was manipulated. Some manipulations are plain to the eye, others are not: look for a region whose sharpness does not fit its surroundings.", "name": "fig-scenes"}, "image": {"alt": "Three rows of overlapping textured shapes. Each row shows a map of true blur, the real photograph and manipulated versions with an outlined region on the nearest shape."}}
 gallery(0)
 
 # %% [markdown]

@@ -13,8 +13,8 @@
 # # Defocus map
 #
 # **You will see** how one photograph becomes a map of blur, and how far that map is from the truth.\
-# **Reads** `records.csv` and `scenes.npz` (notebook 01), and the motorcycle scene with its measured depth.\
-# **Writes** `maps.npz`, the normalised map of every image.
+# **Reads** the images and their records (notebook 01), and the motorcycle scene with its measured depth.\
+# **Writes** the map of every image into the cache that all runs share, and `maps.json`, which maps they are.
 #
 # {doc}`../method` derives the method. Here it is at work, step by step, and then on images whose blur is known.
 
@@ -25,22 +25,20 @@ preset: str = "physical"
 propagation: str = "gaussian"
 example: int = 0
 motorcycle_size: int = 299
+workers: int = -1
 seed: int = 0
 
 # %%
 import ipywidgets
 import numpy as np
-import pandas as pd
 import torch
 from myst_nb import glue
-from tqdm.auto import tqdm
 
-from defocus_lib import defocus_maps, figures, known_blur, manifest, normalize_per_sample, optics, scenes, store
+from defocus_lib import collection, defocus_maps, figures, known_blur, manifest, optics, scenes, store
 from defocus_lib.explore import explore
 
 folder = store.Folder.open(profile, artifacts)
-records = pd.read_csv(folder.require("records.csv", made_by="01_data"))
-data, _ = store.read_arrays(folder.require("scenes.npz", made_by="01_data"), {"images", "scenes", "sigma"})
+run = collection.load(folder)
 
 # %% [markdown]
 # ## From edges to a map
@@ -54,25 +52,22 @@ def as_batch(images: np.ndarray) -> torch.Tensor:
     return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 255
 
 
-row = records.query("split == 'test' and label == 0").index[example]
-truth = data["sigma"][data["scenes"] == records["scene"][row]][0]
-maps = defocus_maps(as_batch(data["images"][[row]]), preset, propagation)
+real = run.records.query("split == 'test' and label == 0").iloc[example]
+image, truth = run.reader(real), scenes.true_sigma(folder, real["group"])
+maps = defocus_maps(as_batch(image[None]), preset, propagation)
 stages = {name: values[0, 0].numpy() for name, values in maps._asdict().items()}
 
-# %% mystnb={"figure": {"caption": "The stages of one map, and the truth. Edges; those of them where blur could not be measured; the blur that was read at the others; the dense map. Compare the dense map with the true blur: the broad layout is there, the outlines of the shapes are not.", "name": "fig-map-stages"}, "image": {"alt": "Six panels: a photograph of textured shapes, its edges, the edges that gave no measurement, coloured dots of blur at edges, a smooth map of blur, and the true blur with crisp outlines."}}
-figures.map_stages(data["images"][row], stages, truth)
+# %% mystnb={"figure": {"caption": "The stages of one map. Edges; those of them where blur could not be measured; the blur that was read at the others; the dense map; and the truth, where it is known. Compare the dense map with the true blur: the broad layout is there, the outlines of the shapes are not.", "name": "fig-map-stages"}, "image": {"alt": "Panels: a photograph, its edges, the edges that gave no measurement, coloured dots of blur at edges, a smooth map of blur, and, where it is known, the true blur with crisp outlines."}}
+figures.map_stages(image, stages, truth)
 
 # %% tags=["remove-input"]
-error = known_blur.map_errors(stages["dense"], truth, np.ones_like(truth, dtype=bool))
 glue("map_edges", float(100 * stages["edges"].mean()), display=False)
 glue("map_valid", float(100 * stages["valid"].sum() / max(1, stages["edges"].sum())), display=False)
-glue("map_error", error["error (px)"], display=False)
-glue("map_spearman", error["Spearman"], display=False)
+glue("map_against_truth", known_blur.against_truth(stages["dense"], truth), display=False)
 
 # %% [markdown]
 # In this image {glue:text}`map_edges:.1f` % of the pixels are edges, and {glue:text}`map_valid:.0f` % of those could be
-# measured. The dense map is off by {glue:text}`map_error:.2f` px on average, and its rank correlation with the truth is
-# {glue:text}`map_spearman:.2f`.
+# measured. {glue:text}`map_against_truth`
 
 # %% [markdown]
 # ## A step of known blur
@@ -149,22 +144,14 @@ glue("map_motorcycle_constant", float(summary.loc["constant mean", "error (px)"]
 # %% [markdown]
 # ## All maps
 #
-# Every image of the run, min-max normalised as the detector reads them.
-
+# Every image of the run, in pixels of sigma; the detectors read them min-max normalised. A map is computed once and kept
+# under a key made of the image's bytes, its size, the preset and the method itself, so another run, or another epoch,
+# finds it there.
 
 # %% tags=["remove-output"]
-def normalised(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    found = defocus_maps(as_batch(images), preset, propagation, workers=-1)
-    return normalize_per_sample(found.dense)[:, 0].numpy(), found.edges[:, 0].numpy()
-
-
-parts = np.array_split(data["images"], np.arange(50, len(data["images"]), 50))
-pairs = [normalised(part) for part in tqdm(parts, desc="defocus maps", unit="batch")]
-meta = {"profile": profile, "preset": preset, "propagation": propagation}
-arrays = {"ids": records["id"].to_numpy(dtype=str), "dmaps": np.concatenate([maps for maps, _ in pairs])}
-store.write_arrays(
-    folder.path / "maps.npz", {**arrays, "edges": np.concatenate([edges for _, edges in pairs])}, meta
-).name
+cache = collection.map_cache(run.reader, preset, propagation)
+cache.fill(run.records, run.reader, workers, progress=True)
+collection.save_maps(folder, cache, run.records).name
 
 # %% [markdown]
 # ## Try it

@@ -12,152 +12,181 @@
 # %% [markdown]
 # # Train the detectors
 #
-# **You will see** two detectors learn to tell real from manipulated, one from defocus maps and one from photographs, and
-# how well each does on scenes of unseen photographs.\
-# **Reads** `records.csv` and `scenes.npz` (notebook 01), `maps.npz` (notebook 02).\
-# **Writes** `detector_defocus.safetensors` and `detector_rgb.safetensors`, `metrics.csv`, `predictions.csv` and
-# `features.npz`.
+# **You will see** detectors learn to tell real from manipulated, one from defocus maps and one from photographs, and how
+# well each does on test images.\
+# **Reads** the images and their records (notebook 01), and their maps (notebook 02).\
+# **Writes** `detector_<input>.safetensors`, `metrics.csv`, `predictions.csv` (one row an image), `features.npz`,
+# `stages.csv`, and below `training/` logs, previews and checkpoints.
 #
-# Both are the same `timm` backbone with one logit, from random weights. They learn one manipulation; the test asks about
-# all four. Set the epochs to 0 to evaluate weights that are there already.
+# All are the same `timm` backbone with one logit. They learn one manipulation; the test asks about all. With 0 epochs
+# nothing is trained: weights that are there, the authors' released ones among them, are evaluated.
 
 # %% tags=["parameters"]
 profile: str = "demo"
 artifacts: str = ""
+inputs: str = "defocus, rgb"
 backbone: str = "resnet10t"
 defocus_epochs: int = 10
 rgb_epochs: int = 4
+fusion_epochs: int = 4
 defocus_side: int = 64
 rgb_side: int = 0
+fusion_side: int = 0
+defocus_weights: str = ""
+rgb_weights: str = ""
+fusion_weights: str = ""
 batch_size: int = 64
 learning_rate: float = 0.002
 schedule: str = "one_cycle"
 precision: str = "bf16-mixed"
+monitor: str = "val_auc"
+patience: int = 0
+workers: int = 0
+resume: bool = False
 resamples: int = 1000
 seed: int = 42
 
 # %%
-import numpy as np
+from pathlib import Path
+
 import pandas as pd
-import torch
+from IPython.display import Image, Markdown
 from myst_nb import glue
 
-from defocus_lib import detector, figures, metrics, store, training
+from defocus_lib import collection, experiment, figures, metering, metrics, store, training
 
 folder = store.Folder.open(profile, artifacts)
-records = pd.read_csv(folder.require("records.csv", made_by="01_data"))
-scenes, _ = store.read_arrays(folder.require("scenes.npz", made_by="01_data"), {"images"})
-maps, about_maps = store.read_arrays(folder.require("maps.npz", made_by="02_defocus_map"), {"dmaps"})
-
-# %% [markdown]
-# ## What they read
-#
-# The defocus detector reads the min-max normalised map, averaged down, since it is smooth; the RGB detector reads the
-# photograph at full size. A side of 0 leaves the input as it is.
-
-# %%
-inputs = {
-    "defocus": torch.from_numpy(maps["dmaps"])[:, None],
-    "rgb": torch.from_numpy(scenes["images"]).permute(0, 3, 1, 2),
-}
-sides, epochs = {"defocus": defocus_side, "rgb": rgb_side}, {"defocus": defocus_epochs, "rgb": rgb_epochs}
-labels = torch.tensor(records["label"].to_list())
-
-
-def examples(model: str, split: str) -> tuple[torch.Tensor, torch.Tensor]:
-    rows = np.flatnonzero(records["split"] == split)
-    chosen = inputs[model][rows]
-    return chosen.float() / 255 if model == "rgb" else chosen, labels[rows]
-
+run = collection.load(folder)
+cache, about_maps = collection.load_maps(folder, run.reader)
+models = [name.strip() for name in inputs.split(",")]
 
 # %% [markdown]
 # ## Training
 #
-# Binary cross-entropy, Adam, images mirrored at random. The epoch with the best validation AUC is kept; the test split
-# chooses nothing.
+# The defocus detector reads the min-max normalised map, the RGB detector the photograph, a fusion detector both. Inputs
+# are averaged down to a side where one is given; 0 leaves them as they are. Binary cross-entropy, Adam, images mirrored
+# at random. The best epoch on validation is kept, and the threshold chosen there; the test split chooses nothing.
 
 # %% tags=["remove-output"]
-detectors, histories = {}, {}
-for model in inputs:
-    weights = folder.path / f"detector_{model}.safetensors"
-    if epochs[model] == 0:
-        detectors[model], _ = detector.load_detector(weights, reads=model, preset=about_maps["preset"])
-        continue
-    detectors[model] = detector.Detector(backbone, model, sides[model], seed)
-    plan = training.Plan(epochs[model], batch_size, learning_rate, schedule, precision, seed)
-    histories[model] = training.fit(detectors[model], examples(model, "train"), examples(model, "val"), plan)
-    best = {"val_auc": float(histories[model]["val_auc"].max()), "data": "scenes", **about_maps}
-    detector.save_detector(weights, detectors[model].eval(), best)
-
-# %% mystnb={"figure": {"caption": "Loss and validation AUC by epoch. A validation loss that parts from the training loss is a detector that learns the training photographs by heart.", "name": "fig-training"}, "image": {"alt": "Two panels over the epochs: training and validation loss of both detectors, and their validation AUC."}}
-figures.training_curves(histories)
-
-# %% [markdown]
-# ## On unseen photographs
-#
-# The test scenes are textured with photographs that neither training nor validation has seen. Each row compares the twins
-# of one manipulation with the real images of the same scenes. Intervals resample scenes, a real image and its twin
-# together.
-
-# %%
-test = records[records["split"] == "test"].drop(columns="index")
-answers = {model: training.predict(detectors[model], examples(model, "test")[0]) for model in inputs}
-predictions = {model: test.assign(logit=logits.numpy()) for model, (logits, _) in answers.items()}
-measured = pd.concat(
-    [metrics.evaluate(table, resamples, seed).assign(detector=model) for model, table in predictions.items()],
-    ignore_index=True,
-)
-measured.set_index(["detector", "manipulation"]).rename(columns={"balanced_accuracy": "bal. acc."}).round(3)
-
-# %% mystnb={"figure": {"caption": "AUC of both detectors on each manipulation. They were trained on one of the four; the others show what carries over. An interval that crosses the dotted line is compatible with guessing.", "name": "fig-auc"}, "image": {"alt": "For each manipulation two points with horizontal error bars, one for each detector, on an axis of AUC with a dotted line at one half."}}
-figures.auc_intervals(measured)
-
-# %% mystnb={"figure": {"caption": "The same as curves: how many manipulated images are found for a given rate of false alarms. The diagonal is guessing.", "name": "fig-roc"}, "image": {"alt": "Two square panels, one a detector, with one curve of true positive rate over false positive rate for each manipulation."}}
-figures.roc_curves(predictions)
+epochs = {"defocus": defocus_epochs, "rgb": rgb_epochs, "fusion": fusion_epochs}
+sides = {"defocus": defocus_side, "rgb": rgb_side, "fusion": fusion_side}
+weights = {"defocus": defocus_weights, "rgb": rgb_weights, "fusion": fusion_weights}
+stages, outcomes = metering.Stages(), {}
+for model in models:
+    saved = folder.path / f"detector_{model}.safetensors"
+    plan = training.Plan(
+        epochs[model], batch_size, learning_rate, schedule, precision, seed, monitor, patience, workers
+    )
+    outcomes[model] = experiment.run(
+        run.records,
+        model,
+        run.reader,
+        cache,
+        plan,
+        backbone,
+        sides[model],
+        weights=None if plan.epochs else Path(weights[model] or saved),
+        folder=folder.path / "training" / model,
+        resume=resume,
+        stages=stages,
+    )
+    experiment.save(saved, outcomes[model], {"data": run.about.dataset, "learned": run.trained_on, **about_maps})
 
 # %% tags=["remove-input"]
-trained_on = records.query("split == 'train' and label == 1")["manipulation"].iat[0]
-cell = measured.set_index(["detector", "manipulation"])
-for model in inputs:
-    row = cell.loc[(model, trained_on)]
-    glue(f"train_{model}_auc", f"{row.auc:.2f} [{row.auc_low:.2f}, {row.auc_high:.2f}]", display=False)
-    glue(f"train_{model}_accuracy", float(row.balanced_accuracy), display=False)
-    glue(
-        f"train_{model}_others",
-        metrics.carries_over(measured[measured["detector"] == model], trained_on),
-        display=False,
-    )
-glue("train_on", trained_on, display=False)
-glue(
-    "train_verdict",
-    metrics.aim_verdict(*cell.loc[("defocus", trained_on), ["auc", "auc_low", "auc_high"]]),
-    display=False,
-)
-glue("train_test_scenes", int(measured["scenes"].iat[0]), display=False)
+histories = {model: outcome.history for model, outcome in outcomes.items() if outcome.history is not None}
+
+# %% mystnb={"figure": {"caption": "Loss and validation AUC by epoch. A validation loss that parts from the training loss is a detector that learns the training images by heart.", "name": "fig-training"}, "image": {"alt": "Two panels over the epochs: training and validation loss of the detectors, and their validation AUC."}}
+figures.training_curves(histories) if histories else Markdown("Nothing was trained in this run.")
+
+# %% mystnb={"figure": {"caption": "Four validation images after the last epoch, each beside its map, with what the defocus detector makes of them. Such a picture is written after every epoch.", "name": "fig-preview"}, "image": {"alt": "Photographs side by side with their defocus maps, each with its label and predicted probability."}}
+previews = sorted((folder.path / "training" / models[0] / "previews").glob("*.png"))
+Image(previews[-1]) if previews and histories else Markdown("Nothing was trained in this run.")
 
 # %% [markdown]
-# On {glue:text}`train_on`, which they learned, over {glue:text}`train_test_scenes` test scenes, the defocus detector reaches
-# an AUC of {glue:text}`train_defocus_auc` and the RGB detector {glue:text}`train_rgb_auc` (95 % intervals). Balanced accuracy
-# at a logit of 0 is {glue:text}`train_defocus_accuracy:.2f` and {glue:text}`train_rgb_accuracy:.2f`.
+# ## On test images
+#
+# Each row compares the images of one manipulation with all real test images. Intervals (95 %) resample the
+# {glue:text}`train_unit`: all images of it, real and manipulated, stay together. Accuracy, precision, recall and F1 are at
+# the threshold that was best on validation.
+
+# %%
+test = {model: outcome.test for model, outcome in outcomes.items()}
+measured = pd.concat(
+    [
+        metrics.evaluate(table, outcomes[model].threshold, resamples, seed).assign(detector=model)
+        for model, table in test.items()
+    ],
+    ignore_index=True,
+)
+metrics.wide(measured, "frame", ("auc", "average_precision", "eer", "calibration_error"))
+
+# %%
+metrics.wide(measured, "frame", ("accuracy", "balanced_accuracy", "precision", "recall"))
+
+# %%
+metrics.wide(measured, "frame", ("f1", "tn", "fp", "fn", "tp"), intervals=False)
+
+# %% [markdown]
+# The same by video, whose probability is the mean of its frames'. Where every image stands alone, it is the same twice.
+
+# %%
+metrics.wide(measured, "video", ("auc", "eer", "balanced_accuracy", "calibration_error"))
+
+# %% mystnb={"figure": {"caption": "AUC of the detectors on each manipulation. They were trained on one; the others show what carries over. An interval that crosses the dotted line is compatible with guessing.", "name": "fig-auc"}, "image": {"alt": "For each manipulation one point a detector with horizontal error bars, on an axis of AUC with a dotted line at one half."}}
+figures.auc_intervals(measured)
+
+# %% mystnb={"figure": {"caption": "The same as curves: how many manipulated images are found for a given rate of false alarms. The diagonal is guessing.", "name": "fig-roc"}, "image": {"alt": "Square panels, one a detector, with one curve of true positive rate over false positive rate for each manipulation."}}
+figures.roc_curves(test)
+
+# %% mystnb={"figure": {"caption": "Is a probability of 0.8 right eight times in ten? Share of manipulated images against the predicted probability, over all test images; below, how often each probability is predicted. On the diagonal the probabilities mean what they say. The manipulations that the detector never saw count here too.", "name": "fig-reliability"}, "image": {"alt": "One panel a detector: points of the share of manipulated images over predicted probability with a diagonal, and a histogram of the predictions."}}
+figures.reliability(test)
+
+# %% tags=["remove-input"]
+trained_on = run.trained_on.split(", ")[0]
+cell = measured[measured["level"] == "frame"].set_index(["detector", "manipulation", "metric"])
+for model in ("defocus", "rgb"):
+    row = cell.loc[(model, trained_on, "auc")]
+    glue(f"train_{model}_auc", f"{row.value:.2f} [{row.low:.2f}, {row.high:.2f}]", display=False)
+    glue(f"train_{model}_accuracy", float(cell.loc[(model, trained_on, "balanced_accuracy"), "value"]), display=False)
+    glue(
+        f"train_{model}_calibration", float(cell.loc[(model, trained_on, "calibration_error"), "value"]), display=False
+    )
+    others = metrics.carries_over(measured[measured["detector"] == model], trained_on)
+    glue(f"train_{model}_others", others, display=False)
+glue("train_on", trained_on, display=False)
+glue("train_unit", run.about.unit, display=False)
+glue("train_units", f"{run.about.unit}s", display=False)
+by_defocus = measured[measured["detector"] == "defocus"]
+verdict = (
+    metrics.aim_verdict(by_defocus, trained_on) if run.about.dataset == "scenes" else "No aim was set for it here."
+)
+glue("train_verdict", verdict, display=False)
+glue("train_test_groups", int(run.records.query("split == 'test'")["group"].nunique()), display=False)
+
+# %% [markdown]
+# On {glue:text}`train_on`, which they learned, over {glue:text}`train_test_groups` {glue:text}`train_units`, the defocus
+# detector reaches an AUC of {glue:text}`train_defocus_auc` and the RGB detector {glue:text}`train_rgb_auc` (95 %
+# intervals). Balanced accuracy is {glue:text}`train_defocus_accuracy:.2f` and {glue:text}`train_rgb_accuracy:.2f`, the
+# calibration error {glue:text}`train_defocus_calibration:.2f` and {glue:text}`train_rgb_calibration:.2f`.
 # {glue:text}`train_verdict`
 #
 # Manipulations that they never saw: for the defocus detector, {glue:text}`train_defocus_others`; for the RGB detector,
 # {glue:text}`train_rgb_others`.
 #
-# For orientation, other data and far larger budgets: an Xception on FaceForensics++ has a published accuracy of 99.26 %
-# (AUC 99.2) on raw video and 86.86 % (AUC 89.3) at strong compression, trained and tested on the same manipulations
-# (PMC11042011, table 2).
+# For orientation, from other budgets: an Xception on FaceForensics++ has a published accuracy of 99.26 % (AUC 99.2) on raw
+# video and 86.86 % (AUC 89.3) at strong compression, trained and tested on the same manipulations (PMC11042011, table 2).
 
 # %% [markdown]
 # ## What is kept for the analyses
 #
-# A row an image in `predictions.csv`, and the pooled features of the defocus detector, which notebook 07 embeds.
+# A row an image in `predictions.csv`, all metrics in `metrics.csv`, and the pooled features of the defocus detector, which
+# notebook 07 embeds. How long each stage took, and how much memory, is on the {doc}`status page <status>`.
 
 # %% tags=["remove-output"]
-both = predictions["defocus"].rename(columns={"logit": "defocus_logit"})
-both = both.assign(rgb_logit=predictions["rgb"]["logit"])
-store.write_beside(folder.path / "predictions.csv", lambda path: both.to_csv(path, index=False))
-store.write_beside(folder.path / "metrics.csv", lambda path: measured.to_csv(path, index=False))
-kept = {"ids": test["id"].to_numpy(dtype=str), "manipulations": test["manipulation"].to_numpy(dtype=str)}
-kept["features"] = answers["defocus"][1].numpy()
-store.write_arrays(folder.path / "features.npz", kept, meta={"profile": profile, "backbone": backbone}).name
+predictions = experiment.side_by_side(test)
+for name, table in {"predictions": predictions, "metrics": measured, "stages": stages.table()}.items():
+    store.write_beside(folder.path / f"{name}.csv", lambda path, table=table: table.to_csv(path, index=False))
+kept = run.records.set_index("id").loc[test["defocus"]["id"]].reset_index()
+arrays = {f"{name}s": kept[name].to_numpy(dtype=str) for name in ("id", "pair", "manipulation")}
+arrays["features"] = outcomes["defocus"].features
+store.write_arrays(folder.path / "features.npz", arrays, meta={"profile": profile, "backbone": backbone}).name

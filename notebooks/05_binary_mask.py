@@ -9,7 +9,7 @@
 #     name: python3
 # ---
 
-# %% [markdown]
+# %% [markdown] tags=["needs-pairs"]
 # # Binary mask
 #
 # **You will see** where, and by how much, the defocus map of a manipulated image differs from the map of its real twin.\
@@ -17,8 +17,8 @@
 # **Writes** nothing: tables and figures are on this page.
 #
 # The reference calls a pixel *active* if the two maps differ by more than a threshold, and counts the active pixels
-# of each pair. Both maps are min-max normalised, each by its own extremes. Our scenes were manipulated inside a known
-# region, so here the mask can also be held against the truth.
+# of each pair. Both maps are min-max normalised, each by its own extremes. Where the manipulated region is known, the
+# mask can also be held against the truth.
 
 # %% tags=["parameters"]
 profile: str = "demo"
@@ -38,12 +38,13 @@ real = folder.load_set("real")
 fakes = {name: folder.load_set(name) for name in real.meta["manipulations"]}
 pairs = {name: (fake.dmaps, store.paired(fake, real).dmaps) for name, fake in fakes.items()}
 pixels = real.dmaps[0].size
+shown = store.complete_pairs(fakes)
 
 # %% [markdown]
 # ## How many pixels are active
 #
-# A row describes the pairs of one manipulation. The published rows stand below: other data, larger images, and
-# manipulations that ours only imitate. Compare the shares of the image, not the counts.
+# A row describes the pairs of one manipulation. Published rows, where there are any, stand below. They may differ from
+# this run in data and in the size of the images: compare the shares of the image, not the counts.
 
 # %%
 masks = {name: mask.active_mask(fake, twin, threshold) for name, (fake, twin) in pairs.items()}
@@ -53,7 +54,8 @@ published.beside(counts, published.mask_counts())[["share %", "average", "max", 
 # %% tags=["remove-input"]
 theirs = published.mask_counts()
 glue("mask_threshold", threshold, display=False)
-glue("mask_pairs", len(real), display=False)
+glue("mask_pairs", sum(map(len, fakes.values())), display=False)
+glue("mask_published", published.relation(list(fakes)) or f"other data: {published.SOURCE}", display=False)
 glue("mask_pixels", pixels, display=False)
 glue("mask_share_low", float(counts["share %"].min()), display=False)
 glue("mask_share_high", float(counts["share %"].max()), display=False)
@@ -67,31 +69,32 @@ glue("mask_max", float(100 * counts["max"].max() / pixels), display=False)
 # %% [markdown]
 # At threshold {glue:text}`mask_threshold`, between {glue:text}`mask_share_low:.1f` % ({glue:text}`mask_least`) and
 # {glue:text}`mask_share_high:.1f` % ({glue:text}`mask_most`) of the image is active on average, over
-# {glue:text}`mask_pairs` scenes of {glue:text}`mask_pixels` pixels. On FaceForensics++ (other data) the published
-# averages lie between {glue:text}`mask_published_low:.1f` % and {glue:text}`mask_published_high:.1f` %.
+# {glue:text}`mask_pairs` pairs of {glue:text}`mask_pixels` pixels each. The published averages
+# ({glue:text}`mask_published`) lie between {glue:text}`mask_published_low:.1f` % and
+# {glue:text}`mask_published_high:.1f` %.
 #
 # Read the maximum with care. In the fullest mask of this run {glue:text}`mask_max:.0f` % of the image is active, in
 # the published table {glue:text}`mask_published_max:.0f` %. When a manipulation moves the smallest or largest value
 # of a map, the min-max normalisation moves every other pixel with it, and the mask can fill far from any change.
 
 # %% [markdown]
-# ## One scene, four manipulations
+# ## One image and its manipulated versions
 
 
 # %%
 def triptychs(scene: int, threshold: float):
-    examples = store.one_of_each(fakes, scene)
+    examples = store.versions(fakes, shown[scene])
     twins = store.paired(examples, real)
     active = mask.active_mask(examples.dmaps, twins.dmaps, threshold)
     return figures.mask_triptychs(examples.images, examples.dmaps, twins.dmaps, active, examples.regions, list(fakes))
 
 
-# %% mystnb={"figure": {"caption": "One scene under the four manipulations: the manipulated image, its defocus map, the map of the real image, and the mask of pixels that differ by more than the threshold. The outline is the region that was really changed; look for active pixels on both sides of it.", "name": "fig-mask-triptychs"}, "image": {"alt": "Four rows, one a manipulation. Each shows a photograph with an outlined region, two similar defocus maps, and a black and white mask with its count of active pixels."}}
+# %% mystnb={"figure": {"caption": "One image under each manipulation: the manipulated image, its defocus map, the map of the real image, and the mask of pixels that differ by more than the threshold. The outline, where the region is known, is what was really changed; look for active pixels on both sides of it.", "name": "fig-mask-triptychs"}, "image": {"alt": "One row a manipulation. Each shows a photograph, two similar defocus maps, and a black and white mask with its count of active pixels."}}
 triptychs(scene, threshold)
 
 # %% [markdown]
-# The maps are dense: they spread what was measured at edges over their surroundings. So a change inside the outline can
-# activate pixels outside it, and a region without edges can change without leaving a trace.
+# The maps are dense: they spread what was measured at edges over their surroundings. So a change in one place can
+# activate pixels around it, and a region without edges can change without leaving a trace.
 
 # %% [markdown]
 # ## The threshold decides
@@ -102,9 +105,12 @@ triptychs(scene, threshold)
 sweep = mask.threshold_sweep(pairs)
 (100 * sweep / pixels).round(1).rename_axis(columns="share of the image, %")
 
-# %% mystnb={"figure": {"caption": "Mean share of active pixels against the threshold, strict on the left, lenient on the right. Solid: this run. Dashed: the published curves (other data, FaceForensics++), each in the colour of the manipulation that imitates it. Look for lines that cross: there the threshold decides which manipulation looks stronger.", "name": "fig-mask-sweep"}, "image": {"alt": "Line plot with a logarithmic threshold axis. Four solid lines with markers and four dashed lines rise from left to right."}}
+# %% mystnb={"figure": {"caption": "Mean share of active pixels against the threshold, strict on the left, lenient on the right. Solid: this run. Dashed: the published curves (FaceForensics++), where they have a counterpart here, in its colour. Look for lines that cross: there the threshold decides which manipulation looks stronger.", "name": "fig-mask-sweep"}, "image": {"alt": "Line plot with a logarithmic threshold axis. Solid lines with markers and dashed lines rise from left to right."}}
 figures.mask_sweep(
-    100 * sweep / pixels, 100 * published.threshold_sweep() / published.PIXELS, published.COUNTERPART, published.SOURCE
+    100 * sweep / pixels,
+    100 * published.threshold_sweep() / published.PIXELS,
+    published.counterpart(list(fakes)),
+    published.SOURCE,
 )
 
 # %% tags=["remove-input"]
@@ -124,11 +130,14 @@ glue("mask_loosest", float(sweep.index[-1]), display=False)
 # %% [markdown]
 # From most to fewest active pixels, the order at threshold {glue:text}`mask_strictest` is
 # {glue:text}`mask_order_strict`; at {glue:text}`mask_loosest` it is {glue:text}`mask_order_loose`. In the published
-# sweep (other data) the order goes from {glue:text}`mask_order_strict_published` to
+# sweep (FaceForensics++) the order goes from {glue:text}`mask_order_strict_published` to
 # {glue:text}`mask_order_loose_published`. A small threshold counts rounding and the long tails of the propagation;
 # only a large one speaks of blur that changed.
+#
+# The mask needs the real twin, so it describes a manipulation and detects none. It also does not tell defocus from
+# any other cause of a changed map: new edges are enough.
 
-# %% [markdown]
+# %% [markdown] tags=["needs-regions"]
 # ## Does the mask find the manipulated region?
 #
 # *Inside* pools all active pixels of all pairs; *precision* and *recall* are means over pairs. A mask drawn at random
@@ -156,21 +165,18 @@ glue("mask_manipulations", len(found), display=False)
 # mask has {glue:text}`mask_chance:.2f`; it exceeds that for {glue:text}`mask_above_chance` of
 # {glue:text}`mask_manipulations` manipulations. Recall lies between {glue:text}`mask_recall_low:.2f` and
 # {glue:text}`mask_recall_high:.2f`. {glue:text}`mask_empty` masks are empty and count in the recall only.
-#
-# The mask needs the real twin, so it describes a manipulation and detects none. It also does not tell defocus from
-# any other cause of a changed map: new edges inside the region are enough.
 
 # %% [markdown]
 # ## Try it
 #
-# Choose a scene and a threshold. The picture shows one choice; in JupyterLab the sliders draw others.
+# Choose an image and a threshold. The picture shows one choice; in JupyterLab the sliders draw others.
 
-# %% mystnb={"figure": {"caption": "The same scene at half of the threshold.", "name": "fig-mask-try"}, "image": {"alt": "Four rows of image, two maps and mask, with at least as many active pixels as before."}}
+# %% mystnb={"figure": {"caption": "The same image at half of the threshold.", "name": "fig-mask-try"}, "image": {"alt": "Rows of image, two maps and mask, with at least as many active pixels as before."}}
 triptychs(scene, threshold / 2)
 
 # %% tags=["remove-output"]
 explore(
     triptychs,
-    scene=ipywidgets.IntSlider(scene, 0, len(real) - 1),
+    scene=ipywidgets.IntSlider(scene, 0, len(shown) - 1),
     threshold=ipywidgets.FloatLogSlider(threshold, min=-4, max=0, step=0.1, readout_format=".4f"),
 )

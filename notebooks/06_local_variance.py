@@ -31,27 +31,35 @@ seed: int = 42
 import ipywidgets
 from myst_nb import glue
 
-from defocus_lib import figures, published, store, variance
+from defocus_lib import embedding, figures, published, store, variance
 from defocus_lib.explore import explore
 
 folder = store.Folder.open(profile, artifacts)
 real = folder.load_set("real")
 fakes = {name: folder.load_set(name) for name in real.meta["manipulations"]}
-pairs = {name: (store.paired(fake, real).dmaps, fake.dmaps) for name, fake in fakes.items()}
+about = folder.about
+paired = "pairs" in about.has
+twins = {name: store.paired(fake, real) if paired else real for name, fake in fakes.items()}
+groups = {
+    name: (embedding.groups_of(twins[name].ids), embedding.groups_of(fake.ids, fake.pairs))
+    for name, fake in fakes.items()
+}
 
-# %% [markdown]
+# %% [markdown] tags=["needs-pairs"]
 # ## Where the map varies
 
 
 # %%
+shown = store.complete_pairs(fakes)
+
+
 def heatmaps(scene: int, window: int):
-    examples = store.one_of_each(fakes, scene)
-    twins = store.paired(examples, real)
-    heat = [variance.local_variance(maps, window) for maps in (twins.dmaps, examples.dmaps)]
+    examples = store.versions(fakes, shown[scene])
+    heat = [variance.local_variance(maps, window) for maps in (store.paired(examples, real).dmaps, examples.dmaps)]
     return figures.variance_pairs(examples.images, *heat, examples.regions, list(fakes))
 
 
-# %% mystnb={"figure": {"caption": "Local variance of the real and of the manipulated map, one scene, each pair on one scale. Look for differences inside the outlined region, and at the frame along the border of every map.", "name": "fig-variance-pairs"}, "image": {"alt": "Four rows, one a manipulation: a photograph with an outlined region and two heatmaps in black, red, yellow and white that look much alike."}}
+# %% mystnb={"figure": {"caption": "Local variance of the real and of the manipulated map, one image, each pair on one scale. Look for differences, inside the outline where the region is known, and at the frame along the border of every map.", "name": "fig-variance-pairs"}, "image": {"alt": "One row a manipulation: a photograph and two heatmaps in black, red, yellow and white that look much alike."}}
 heatmaps(scene, window)
 
 # %% [markdown]
@@ -62,33 +70,35 @@ heatmaps(scene, window)
 # %% [markdown]
 # ## Real against manipulated
 #
-# One number an image: the mean of its heatmap. The unit is the scene: each column compares images of different
-# scenes, and each real image has one manipulated twin. *KS* treats the two samples as independent. *Paired* is a
-# sign-flip permutation test on the difference within each scene, which is the question that pairs can answer.
+# One number an image: the mean of its heatmap. The independent unit is the {glue:text}`variance_unit`; images of the
+# same one are averaged first. *KS* treats the two samples as independent. *Paired*, where there are pairs, is a
+# sign-flip permutation test on the difference within each unit, which is the question that pairs can answer.
 
 # %%
 means = {
-    name: (variance.mean_variance(twin, window), variance.mean_variance(fake, window))
-    for name, (twin, fake) in pairs.items()
+    name: (variance.mean_variance(twins[name].dmaps, window), variance.mean_variance(fake.dmaps, window))
+    for name, fake in fakes.items()
 }
-tests = variance.comparison_table(means, seed)
+tests = variance.comparison_table(means, seed, groups=groups, paired=paired)
+glue("variance_unit", about.unit, display=False)
+glue("variance_plural", f"{about.unit}s", display=False)
 tests.map("{:.4g}".format)
 
 # %% [markdown]
-# The published test, on other data (FaceForensics++):
+# The published test, on FaceForensics++:
 
 # %%
 published.local_variance().map("{:.4g}".format)
 
-# %% mystnb={"figure": {"caption": "Mean local variance of each image, real and manipulated. Above: how many images have which value. Below: the share of images at or below a value; the black bar marks the largest distance between the two curves, which is the KS statistic D.", "name": "fig-variance-distributions"}, "image": {"alt": "Four columns, one a manipulation. The upper panels show two overlapping histograms, the lower ones two rising curves that lie close to each other."}}
-figures.variance_distributions(variance.long_table(means), tests)
+# %% mystnb={"figure": {"caption": "Mean local variance of each image (of each video, where there are videos), real and manipulated. Above: what share of them has which value. Below: the share at or below a value; the black bar marks the largest distance between the two curves, which is the KS statistic D.", "name": "fig-variance-distributions"}, "image": {"alt": "One column a manipulation. The upper panels show two overlapping histograms, the lower ones two rising curves that lie close to each other."}}
+figures.variance_distributions(variance.long_table(means, groups), tests, about.unit)
 
 # %% tags=["remove-input"]
 theirs = published.local_variance().loc["Deepfakes"]
-glue("variance_scenes", int(tests["scenes"].min()), display=False)
+glue("variance_units", int(tests["groups"].min()), display=False)
 glue("variance_manipulations", len(tests), display=False)
 glue("variance_ks_below", int((tests["KS p"] < 0.05).sum()), display=False)
-glue("variance_paired_below", int((tests["paired p"] < 0.05).sum()), display=False)
+glue("variance_paired", variance.paired_sentence(tests), display=False)
 glue("variance_real_larger", int((tests["real"] > tests["fake"]).sum()), display=False)
 glue("variance_d_max", float(tests["KS D"].max()), display=False)
 glue("variance_d_max_name", tests["KS D"].idxmax(), display=False)
@@ -102,13 +112,13 @@ by_video = variance.ks_pvalue(theirs["KS D"], theirs["videos"], theirs["videos"]
 glue("variance_published_p_video", float(by_video), display=False)
 
 # %% [markdown]
-# Over {glue:text}`variance_scenes` scenes, the KS test is below 0.05 for {glue:text}`variance_ks_below` of
-# {glue:text}`variance_manipulations` manipulations and the paired test for {glue:text}`variance_paired_below`. With
+# Over {glue:text}`variance_units` {glue:text}`variance_plural`, the KS test is below 0.05 for {glue:text}`variance_ks_below` of
+# {glue:text}`variance_manipulations` manipulations. {glue:text}`variance_paired` With
 # that many tests at 0.05, a stray one is no discovery. The largest distance is D = {glue:text}`variance_d_max:.2f`
 # ({glue:text}`variance_d_max_name`). The real mean is the larger one for {glue:text}`variance_real_larger` of
 # {glue:text}`variance_manipulations`.
 #
-# The reference (other data: Deepfakes of FaceForensics++) reports {glue:text}`variance_published_real:.6f` for real
+# The reference (Deepfakes of FaceForensics++) reports {glue:text}`variance_published_real:.6f` for real
 # and {glue:text}`variance_published_fake:.6f` for fake, D = {glue:text}`variance_published_d:.4f`, p =
 # {glue:text}`variance_published_p:.1e`. That p-value takes {glue:text}`variance_published_images:,d` frames on each
 # side as independent, but they come from {glue:text}`variance_published_videos` videos, and frames of one video are
@@ -122,35 +132,36 @@ glue("variance_published_p_video", float(by_video), display=False)
 
 # %%
 inner = {
-    name: tuple(variance.mean_variance(maps, window, border=False) for maps in pair) for name, pair in pairs.items()
+    name: tuple(variance.mean_variance(part.dmaps, window, border=False) for part in (twins[name], fake))
+    for name, fake in fakes.items()
 }
-inner_tests = variance.comparison_table(inner, seed)
+inner_tests = variance.comparison_table(inner, seed, groups=groups, paired=paired)
 inner_tests.map("{:.4g}".format)
 
 # %% tags=["remove-input"]
 glue("variance_border_share", float(1 - (inner_tests["real"] / tests["real"]).iloc[0]), display=False)
 glue("variance_inner_ks_below", int((inner_tests["KS p"] < 0.05).sum()), display=False)
-glue("variance_inner_paired_below", int((inner_tests["paired p"] < 0.05).sum()), display=False)
+glue("variance_inner_paired", variance.paired_sentence(inner_tests), display=False)
 glue("variance_inner_real_larger", int((inner_tests["real"] > inner_tests["fake"]).sum()), display=False)
 
 # %% [markdown]
 # Without the border, the mean of the real images changes by {glue:text}`variance_border_share:.0%` of its value. The
-# KS test is then below 0.05 for {glue:text}`variance_inner_ks_below`, the paired test for
-# {glue:text}`variance_inner_paired_below` of {glue:text}`variance_manipulations` manipulations, and the real mean is
+# KS test is then below 0.05 for {glue:text}`variance_inner_ks_below` of {glue:text}`variance_manipulations`
+# manipulations. {glue:text}`variance_inner_paired` The real mean is
 # the larger one for {glue:text}`variance_inner_real_larger`. A conclusion that depends on the frame is one about the
 # frame.
 
-# %% [markdown]
+# %% [markdown] tags=["needs-pairs"]
 # ## Try it
 #
-# Choose a scene and a window. The picture shows a small window; in JupyterLab the sliders draw others.
+# Choose an image and a window. The picture shows a small window; in JupyterLab the sliders draw others.
 
-# %% mystnb={"figure": {"caption": "The same scene with a window of 5 pixels: finer lines, and a narrower frame.", "name": "fig-variance-try"}, "image": {"alt": "Four rows of a photograph and two heatmaps with thinner bright lines than before."}}
+# %% mystnb={"figure": {"caption": "The same image with a window of 5 pixels: finer lines, and a narrower frame.", "name": "fig-variance-try"}, "image": {"alt": "Rows of a photograph and two heatmaps with thinner bright lines than before."}}
 heatmaps(scene, 5)
 
 # %% tags=["remove-output"]
 explore(
     heatmaps,
-    scene=ipywidgets.IntSlider(scene, 0, len(real) - 1),
+    scene=ipywidgets.IntSlider(scene, 0, len(shown) - 1),
     window=ipywidgets.IntSlider(window, 3, 31, step=2),
 )

@@ -19,12 +19,14 @@
 # A picture of clusters persuades more than it proves. t-SNE keeps neighbourhoods, but neither distances between
 # groups nor their sizes, and another perplexity or seed gives another picture. So each picture carries two numbers.
 # The *silhouette* is 0 where real and manipulated images lie in one cloud and 1 for two tight, distant groups. The
-# *kNN accuracy* asks the five nearest images of other scenes for their vote; chance is one half.
+# *kNN accuracy* asks the five nearest images for their vote, those of the same scene, video or picture left out; chance is
+# one half.
 
 # %% tags=["parameters"]
 profile: str = "demo"
 artifacts: str = ""
-manipulation: str = "resynthesis"
+manipulation: str = ""
+images: int = 1000
 perplexities: str = "5, 10, 20, 40"
 perplexity: float = 20.0
 neighbors: int = 15
@@ -33,6 +35,7 @@ seed: int = 42
 
 # %%
 import ipywidgets
+import numpy as np
 from myst_nb import glue
 
 from defocus_lib import embedding, figures, store
@@ -40,11 +43,14 @@ from defocus_lib.explore import explore
 
 folder = store.Folder.open(profile, artifacts)
 stored, _ = store.read_arrays(
-    folder.require("features.npz", made_by="03_train_detector"), {"ids", "manipulations", "features"}
+    folder.require("features.npz", made_by="03_train_detector"), {"ids", "pairs", "manipulations", "features"}
 )
-sets = {"real": folder.load_set("real"), manipulation: folder.load_set(manipulation)}
-names = sets["real"].meta["manipulations"]
-rows, fake, scenes = embedding.real_and(manipulation, stored["ids"], stored["manipulations"])
+stored = embedding.at_most(images, stored)
+kinds, owners = stored["manipulations"], embedding.groups_of(stored["ids"], stored["pairs"])
+real = folder.load_set("real")
+names = real.meta["manipulations"]
+manipulation = manipulation or names[0]
+rows, fake, groups = embedding.real_and(manipulation, kinds, owners)
 features = stored["features"][rows]
 
 # %% [markdown]
@@ -52,7 +58,7 @@ features = stored["features"][rows]
 
 # %%
 tsne = {f"perplexity {p:g}": embedding.tsne(features, p, seed) for p in embedding.parse_perplexities(perplexities)}
-scores = embedding.separation_table({"features": features} | tsne, fake, scenes)
+scores = embedding.separation_table({"features": features} | tsne, fake, groups)
 scores.round(3)
 
 # %% mystnb={"figure": {"caption": "t-SNE of the pooled features of real images and one manipulation, at four perplexities. Look for regions of one colour, then at the scores in the titles: the same features can look separate at one perplexity and mixed at another.", "name": "fig-tsne"}, "image": {"alt": "Four scatter plots of blue circles for real and orange triangles for manipulated images, with silhouette and accuracy in each title."}}
@@ -78,18 +84,16 @@ glue("tsne_features_knn", float(scores.loc["features", "kNN accuracy"]), display
 # {glue:text}`tsne_knn_high:.2f`. In the {glue:text}`tsne_dimensions` dimensions that the pictures were made from they
 # are {glue:text}`tsne_features_silhouette:.3f` and {glue:text}`tsne_features_knn:.2f`. A picture cannot know more
 # than the features; where one scores higher, the drawing made the difference. The reference shows the same four
-# pictures (other data) without a score.
+# pictures (FaceForensics++) without a score.
 
 # %% [markdown]
 # ## The other manipulations
 #
-# The same detector, one t-SNE for each manipulation at perplexity {glue:text}`tsne_perplexity:g`. The detector was
-# trained on resynthesis only, so the others ask what it carries over.
+# The same detector, one t-SNE for each manipulation at perplexity {glue:text}`tsne_perplexity:g`. The detector learned
+# one of them ({doc}`03_train_detector` says which), so the others ask what it carries over.
 
 # %%
-across = embedding.separation_by_manipulation(
-    stored["features"], stored["ids"], stored["manipulations"], names, perplexity, seed
-)
+across = embedding.separation_by_manipulation(stored["features"], kinds, owners, names, perplexity, seed)
 across.round(3)
 
 # %% tags=["remove-input"]
@@ -108,7 +112,7 @@ glue("tsne_across_high_name", knn.idxmax(), display=False)
 
 # %%
 by_umap = {f"UMAP, {neighbors} neighbours": embedding.umap(features, neighbors, seed)}
-umap_scores = embedding.separation_table(by_umap, fake, scenes)
+umap_scores = embedding.separation_table(by_umap, fake, groups)
 
 # %% mystnb={"figure": {"caption": "UMAP of the same features. Compare with the t-SNE pictures: groups that only one of the two shows are a property of the picture.", "name": "fig-tsne-umap"}, "image": {"alt": "Scatter plot of blue circles and orange triangles with scores in the title."}}
 figures.embeddings(by_umap, fake, umap_scores, manipulation)
@@ -120,13 +124,13 @@ figures.embeddings(by_umap, fake, umap_scores, manipulation)
 # their principal components, then shown by t-SNE.
 
 # %%
-examples = store.concatenate(sets.values())
-edge_fake = examples.pairs != examples.ids
+examples = store.concatenate([real, folder.load_set(manipulation)])
+edge_fake = np.arange(len(examples)) >= len(real)
 used = min(components, len(examples))  # no more components than images
 by_edges = {f"edges, PCA({used}), t-SNE": embedding.pca_tsne(examples.edges, used, perplexity, seed)}
-edge_scores = embedding.separation_table(by_edges, edge_fake, embedding.scenes_of(examples.ids))
+edge_scores = embedding.separation_table(by_edges, edge_fake, embedding.groups_of(examples.ids, examples.pairs))
 
-# %% mystnb={"figure": {"caption": "Edge maps of real and manipulated images, by principal components and t-SNE. Look whether circles and triangles lie in pairs: then the scene places an image, not the manipulation.", "name": "fig-tsne-edges"}, "image": {"alt": "Scatter plot of blue circles and orange triangles with scores in the title."}}
+# %% mystnb={"figure": {"caption": "Edge maps of real and manipulated images, by principal components and t-SNE. Look whether circles and triangles lie in pairs: then the content places an image, not the manipulation.", "name": "fig-tsne-edges"}, "image": {"alt": "Scatter plot of blue circles and orange triangles with scores in the title."}}
 figures.embeddings(by_edges, edge_fake, edge_scores, manipulation)
 
 # %% tags=["remove-input"]
@@ -139,8 +143,8 @@ glue("tsne_edges_images", len(examples), display=False)
 # %% [markdown]
 # UMAP scores {glue:text}`tsne_umap_silhouette:.3f` and {glue:text}`tsne_umap_knn:.2f`. The edge maps of
 # {glue:text}`tsne_edges_images` images score {glue:text}`tsne_edges_silhouette:.3f` and
-# {glue:text}`tsne_edges_knn:.2f`. The real and the manipulated image of a scene share the edges outside the region,
-# which draws them together. What the edges alone achieve is what a detector must exceed before *defocus* deserves the
+# {glue:text}`tsne_edges_knn:.2f`. A real image and its manipulated version share the edges outside the region, which
+# draws them together. What the edges alone achieve is what a detector must exceed before *defocus* deserves the
 # credit.
 
 # %% [markdown]
@@ -153,7 +157,7 @@ glue("tsne_edges_images", len(examples), display=False)
 # %%
 def one_picture(perplexity: float, seed: int):
     picture = {f"perplexity {perplexity:g}, seed {seed}": embedding.tsne(features, perplexity, seed)}
-    return figures.embeddings(picture, fake, embedding.separation_table(picture, fake, scenes), manipulation)
+    return figures.embeddings(picture, fake, embedding.separation_table(picture, fake, groups), manipulation)
 
 
 # %% mystnb={"figure": {"caption": "The same features at another seed.", "name": "fig-tsne-try"}, "image": {"alt": "Scatter plot of blue circles and orange triangles with scores in the title."}}

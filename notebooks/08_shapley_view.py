@@ -23,7 +23,7 @@
 # %% tags=["parameters"]
 profile: str = "demo"
 artifacts: str = ""
-manipulation: str = "resynthesis"
+manipulation: str = ""
 scene: int = 0
 images: int = 3
 
@@ -39,28 +39,32 @@ folder = store.Folder.open(profile, artifacts)
 real = folder.load_set("real")
 fakes = {name: folder.load_set(name) for name in real.meta["manipulations"]}
 everything = {"real": real} | fakes
+about, paired = folder.about, "pairs" in folder.about.has
+manipulation = manipulation or next(iter(fakes))
 
-# %% [markdown]
-# ## One scene, five versions
 
-
-# %%
 def view(examples: store.ShapleySet):
     return figures.shapley_views(
         examples.images, examples.rgb_shaps, examples.defocus_shaps, examples.regions, examples.ids.tolist()
     )
 
 
-# %% mystnb={"figure": {"caption": "One scene, real and manipulated in four ways: original, Shapley values of the RGB detector, and of the defocus detector. Each map has its own symmetric scale. Look for colour inside the outline, and compare with the top row, where nothing was changed.", "name": "fig-shapley-scene"}, "image": {"alt": "Five rows of a photograph and two maps in red and blue on white; in four rows a region is outlined."}}
-view(store.one_of_each(everything, scene))
+# %% [markdown] tags=["needs-pairs"]
+# ## One image, real and manipulated
+#
+#
+
+# %% mystnb={"figure": {"caption": "One image, real and manipulated: original, Shapley values of the RGB detector, and of the defocus detector. Each map has its own symmetric scale. Look for colour where something was changed (inside the outline, where the region is known), and compare with the top row, where nothing was.", "name": "fig-shapley-scene"}, "image": {"alt": "Rows of a photograph and two maps in red and blue on white, the real image first."}}
+shown = store.complete_pairs(everything)
+view(store.versions(everything, shown[scene]))
 
 # %% [markdown]
 # ## More images of one manipulation
 
-# %% mystnb={"figure": {"caption": "Further images of one manipulation. Look for what the maps have in common from scene to scene: the outlined region, strong edges, or the border of the image.", "name": "fig-shapley-images"}, "image": {"alt": "Rows of a photograph and two maps in red and blue on white, each with an outlined region."}}
-view(fakes[manipulation].take(np.arange(min(images, len(real)))))
+# %% mystnb={"figure": {"caption": "Further images of one manipulation. Look for what the maps have in common from image to image: the manipulated region, strong edges, or the border of the image.", "name": "fig-shapley-images"}, "image": {"alt": "Rows of a photograph and two maps in red and blue on white."}}
+view(fakes[manipulation].take(np.arange(min(images, len(fakes[manipulation])))))
 
-# %% [markdown]
+# %% [markdown] tags=["needs-regions"]
 # ## How much of it lies in the manipulated region?
 #
 # Share of the absolute Shapley value inside the region, mean over the images. A uniform attribution has the share
@@ -92,11 +96,12 @@ for column, key in (("defocus detector", "defocus"), ("RGB detector", "rgb")):
 # %% [markdown]
 # ## From photograph to evidence, in one picture
 #
-# The scene again, real above and manipulated below: what the camera saw, the map of its blur, and what the defocus
+# A real image above and a manipulated one below: what the camera saw, the map of its blur, and what the defocus
 # detector made of the map. The same figure opens the book.
 
-# %% mystnb={"figure": {"caption": "One scene, real and manipulated: photograph, normalised defocus map, and Shapley values of the defocus detector (red speaks for manipulated, blue for real). The outline is the manipulated region. Compare the two maps inside it, then the colours.", "name": "fig-shapley-chain"}, "image": {"alt": "Two rows, real and manipulated, of a photograph, a defocus map and a map of Shapley values in red and blue. In the lower row a region is outlined."}}
-both = store.one_of_each({"real": real, manipulation: fakes[manipulation]}, scene)
+# %% mystnb={"figure": {"caption": "A real and a manipulated image: photograph, normalised defocus map, and Shapley values of the defocus detector (red speaks for manipulated, blue for real). The outline, where it is known, is the manipulated region. Compare the two maps there, then the colours.", "name": "fig-shapley-chain"}, "image": {"alt": "Two rows, real and manipulated, of a photograph, a defocus map and a map of Shapley values in red and blue."}}
+two = {"real": real, manipulation: fakes[manipulation]}
+both = store.versions(two, store.complete_pairs(two)[scene]) if paired else store.firsts(two)
 chain = figures.evidence_chain(both.images, both.dmaps, both.defocus_shaps, both.regions, ["real", manipulation])
 chain
 
@@ -106,20 +111,21 @@ store.write_beside(folder.path / "overview.png", lambda path: chain.savefig(path
 # %% [markdown]
 # ## Try it
 #
-# Choose a manipulation and a scene. In JupyterLab the controls draw them.
+# Choose a manipulation and an image. In JupyterLab the controls draw them.
 
 
 # %%
-def one_image(manipulation: str, scene: int):
-    return view(everything[manipulation].take(np.array([scene])))
+def one_image(manipulation: str, image: int):
+    chosen = everything[manipulation]
+    return view(chosen.take(np.array([min(image, len(chosen) - 1)])))
 
 
-# %% mystnb={"figure": {"caption": "The last scene of the set.", "name": "fig-shapley-try"}, "image": {"alt": "One row of a photograph and two maps in red and blue on white."}}
-one_image(manipulation, len(real) - 1)
+# %% mystnb={"figure": {"caption": "The last image of the set.", "name": "fig-shapley-try"}, "image": {"alt": "One row of a photograph and two maps in red and blue on white."}}
+one_image(manipulation, len(fakes[manipulation]) - 1)
 
 # %% tags=["remove-output"]
 explore(
     one_image,
     manipulation=ipywidgets.Dropdown(options=list(everything)),
-    scene=ipywidgets.IntSlider(scene, 0, len(real) - 1),
+    image=ipywidgets.IntSlider(0, 0, len(real) - 1),
 )

@@ -13,7 +13,7 @@
 # # Status
 #
 # **You will see** what this book was computed with: versions, machine, parameters, times.\
-# **Reads** the record that each run left, `artifacts/<profile>/runs/*.json`.\
+# **Reads** the record that each run left, `runs/*.json`, and the stages of the training, `stages.csv`.\
 # **Writes** nothing.
 
 # %% tags=["parameters"]
@@ -54,6 +54,16 @@ glue("status_peak_gib", float(times["peak memory (MiB)"].max() / 1024), display=
 
 # %% [markdown]
 # All notebooks together took {glue:text}`status_minutes:.1f` minutes; the largest needed {glue:text}`status_peak_gib:.1f` GiB.
+
+# %% [markdown]
+# ## The stages of notebook 03
+#
+# Wall-clock time, images a second, and peak memory of the process and those it started; of a GPU, where there was one.
+# Measured around each stage, never inside the detector.
+
+# %%
+measured = pd.read_csv(folder.require("stages.csv", made_by="03_train_detector"))
+measured.set_index("stage").round(1)
 
 # %% [markdown]
 # ## Parameters and seeds

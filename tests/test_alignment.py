@@ -126,10 +126,12 @@ def test_region_share_by_hand():
 
 
 def test_completeness_by_hand():
-    shaps = np.array([[[1.0, 1.0]], [[0.0, -1.0]], [[3.0, 0.0]]])
-    found = attribution.completeness(shaps, np.array([0.5, -0.1, 0.2]))
+    sums = np.array([2.0, -1.0, 3.0])
+    found = attribution.completeness(sums, np.array([0.5, -0.1, 0.2]))
     assert found == pytest.approx({"|gap|": 0.2, "|explained|": 2.5})
-    table = attribution.completeness_table({"real": {"RGB": (shaps, np.zeros(3))}})
+    table = attribution.completeness_table({"real": {"RGB": (sums, np.zeros(3))}})
     assert table.loc["real", ("RGB", "|explained|")] == 2
-    with pytest.raises(ValueError, match="lengths 3 and 2"):
-        attribution.completeness(shaps, np.zeros(2))
+    with pytest.raises(ValueError, match=r"sums \(3,\), gaps \(2,\)"):
+        attribution.completeness(sums, np.zeros(2))
+    together = attribution.all_images({"real": {"RGB": (sums, sums)}, "splice": {"RGB": (sums[:1], sums[:1])}})
+    assert together["RGB"][0].tolist() == [2, -1, 3, 2]

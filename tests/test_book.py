@@ -1,6 +1,7 @@
 """The whole book in miniature: the smoke profile, run and rendered by the real graph, then read page by page."""
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,9 +11,13 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import nbformat
+import pandas as pd
 import pytest
 import yaml
 from bs4 import BeautifulSoup
+
+from defocus_lib import store
+from tests import trees
 
 ROOT = Path(__file__).resolve().parent.parent
 ARTIFACTS = ROOT / "artifacts" / "smoke"
@@ -205,6 +210,73 @@ def test_mathematics_and_icons_are_drawn(built: Built, pages: dict[str, Beautifu
     assert not page.select("mjx-merror, [data-mjx-error]")
     drawn = page.select("svg.svg-inline--fa path[d]")
     assert drawn and not page.select("i.fa-solid, i.fas, i.fa-brands")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+# The same book on data sets that lie on disk.
+
+
+def run_on_disk(tmp_path: Path, profile: str, changes: str, *words: str, **roots: Path) -> subprocess.CompletedProcess:
+    """Run the graph with what it makes in ``tmp_path``, so that nobody's own run of the profile is touched."""
+    command = [sys.executable, "-m", "doit", f"profile={profile}", f"artifacts={tmp_path / 'run'}", f"set={changes}"]
+    environment = os.environ | {name: str(root) for name, root in roots.items()}
+    done = subprocess.run([*command, *words], cwd=ROOT, capture_output=True, text=True, check=False, env=environment)
+    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    return done
+
+
+def text_of(tmp_path: Path, name: str) -> str:
+    notebook = nbformat.read(tmp_path / "run" / "notebooks" / f"{name}.ipynb", as_version=4)
+    return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+
+
+def test_the_smoke_book_of_faceforensics(tmp_path: Path) -> None:
+    """All nine notebooks and the rendered pages, on a tree with a missing frame, foreign files and an odd folder."""
+    root = trees.faceforensics(tmp_path / "ffpp", videos=30, frames=3, size=72, compression="c23", faces="faces")
+    (root / "manipulated_sequences/FaceSwap/c23/faces/024_025/0001.png").unlink()
+    (root / "original_sequences/youtube/c23/faces/026/0000.png").unlink()
+    trees.foreign_files(root / "original_sequences/youtube/c23/faces/000")
+    trees.odd_folders(root / "manipulated_sequences/Deepfakes/c23/faces", next(root.rglob("*.png")))
+    book = copy_sources(tmp_path)
+    roots = {"FFPP_ROOT": root, "FFPP_COMPRESSION": "c23", "FFPP_FACES": "faces"}
+    done = run_on_disk(tmp_path, "ffpp-smoke", "", f"book={book}", **roots)
+    assert "WARNING" not in done.stdout + done.stderr
+    again = run_on_disk(tmp_path, "ffpp-smoke", "", f"book={book}", **roots)
+    assert [line for line in again.stdout.splitlines() if line.startswith(". ")] == []
+
+    records = pd.read_parquet(tmp_path / "run" / "records.parquet").set_index("id")
+    assert records.loc["024_025/0002/FaceSwap", "pair"] == "024/0002/real"  # one frame on, not slipped
+    assert records.loc["026_027/0000/Deepfakes", "pair"] == ""
+    for name in ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures"):
+        explained = store.load_set(tmp_path / "run" / "shapley" / f"{name}.npz")
+        pairs = [(one.split("_")[0], one.split("/")[1]) for one in explained.ids.tolist()]
+        assert pairs == [tuple(one.split("/")[:2]) for one in explained.pairs.tolist()] and pairs
+    assert "Left out: this needs the regions" in text_of(tmp_path, "05_binary_mask")
+    page = BeautifulSoup((book / "_build/html/executed/01_data.html").read_text(encoding="utf-8"), "html.parser")
+    told = {row.th.get_text(): row.td.get_text() for row in page.select("table tr") if row.th and row.td}
+    assert int(told["files and folders with an odd name"]) > 0 and int(told["files that are no images"]) > 0
+    assert int(told["manipulated images without a real counterpart"]) > 0
+    front = (book / "_build/html/intro.html").read_text(encoding="utf-8")
+    assert "These pages show the run" in front and "FaceForensics++" in front
+
+
+def test_a_book_without_pairs_skips_what_needs_them_and_says_so(tmp_path: Path) -> None:
+    root = trees.cifake(tmp_path / "cifake", train=40, test=20)
+    small = (
+        "02_defocus_map.motorcycle_size=64 03_train_detector.backbone=test_resnet 03_train_detector.defocus_epochs=1 "
+        "03_train_detector.rgb_epochs=1 03_train_detector.batch_size=8 03_train_detector.workers=0 "
+        "03_train_detector.resamples=20 04_save_shapley.images=6 04_save_shapley.samples=4 "
+        '04_save_shapley.background=2 07_tsne.perplexities="2, 3" 07_tsne.perplexity=2.0 07_tsne.neighbors=3'
+    )
+    run_on_disk(tmp_path, "cifake", small, "notebook", CIFAKE_ROOT=root)
+    pairs = "Left out: this needs pairs of a real and a manipulated image"
+    for name in ("05_binary_mask", "06_local_variance", "08_shapley_view", "09_alignment_score"):
+        assert pairs in text_of(tmp_path, name), name
+    assert pairs not in text_of(tmp_path, "07_tsne")
+    assert "## Real against manipulated" in text_of(tmp_path, "06_local_variance")
+    assert len(store.load_set(tmp_path / "run" / "shapley" / "fake.npz")) == 6
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from defocus_lib.detector import Detector, load_detector, save_detector
 BACKBONE = "test_resnet"
 
 
-@pytest.fixture(params=["defocus", "rgb"])
+@pytest.fixture(params=["defocus", "rgb", "fusion"])
 def reads(request):
     return request.param
 
@@ -29,8 +29,9 @@ def test_one_logit_an_input_and_features_before_the_last_layer(reads):
     with torch.no_grad():
         logits, features = model.answer(inputs)
         torch.testing.assert_close(model(inputs), logits)
-        assert logits.shape == (3, 1) and features.shape == (3, model.classifier.num_features)
-        torch.testing.assert_close(model.classifier.get_classifier()(features), logits)
+        last = model.head if reads == "fusion" else model.classifier.get_classifier()
+        assert logits.shape == (3, 1) and features.shape == (3, last.in_features)
+        torch.testing.assert_close(last(features), logits)
 
 
 def test_a_map_is_repeated_and_a_photograph_scaled():
@@ -41,6 +42,30 @@ def test_a_map_is_repeated_and_a_photograph_scaled():
         torch.testing.assert_close(model(inputs), model.classifier((inputs - 0.5) / 0.5))
 
 
+def test_both_are_read_each_by_its_branch_and_their_feature_maps_multiplied():
+    model, inputs = make("fusion"), inputs_for("fusion")
+    with torch.no_grad():
+        of_photographs = model.rgb_branch.forward_features((inputs[:, :3] - 0.5) / 0.5)
+        of_maps = model.defocus_branch.forward_features(torch.cat([inputs[:, 3:]] * 3, dim=1))
+        pooled = (of_photographs * of_maps).mean((2, 3))
+        weights, bias = model.head.weight, model.head.bias
+        torch.testing.assert_close(model(inputs), pooled @ weights.T + bias)
+
+
+def test_the_branches_differ_and_every_weight_of_them_learns():
+    model = make("fusion").train()
+    first = [branch.conv1[0].weight for branch in (model.rgb_branch, model.defocus_branch)]
+    assert not torch.equal(*first)
+    model(inputs_for("fusion")).sum().backward()
+    assert [name for name, value in model.named_parameters() if value.grad is None] == []
+
+
+def test_the_weights_of_one_input_are_called_as_before():
+    # Files of earlier versions hold these names.
+    for reads in ("defocus", "rgb"):
+        assert {name.split(".")[0] for name in make(reads).state_dict()} == {"classifier"}
+
+
 def test_inputs_are_averaged_down_first(reads):
     inputs = inputs_for(reads, side=64)
     averaged = F.avg_pool2d(inputs, 2)
@@ -48,9 +73,9 @@ def test_inputs_are_averaged_down_first(reads):
         torch.testing.assert_close(make(reads, side=32)(inputs), make(reads)(averaged))
 
 
-def test_same_seed_same_weights(generators_left_alone):
+def test_same_seed_same_weights(reads, generators_left_alone):
     with generators_left_alone():
-        first, again, other = make(seed=1), make(seed=1), make(seed=2)
+        first, again, other = make(reads, seed=1), make(reads, seed=1), make(reads, seed=2)
     weights = [torch.cat([p.flatten() for p in model.parameters()]) for model in (first, again, other)]
     assert torch.equal(weights[0], weights[1]) and not torch.equal(weights[0], weights[2])
 
@@ -58,7 +83,7 @@ def test_same_seed_same_weights(generators_left_alone):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((BACKBONE, "depth"), "unknown input 'depth'; one of defocus, rgb wanted"),
+        ((BACKBONE, "depth"), "unknown input 'depth'; one of defocus, rgb, fusion wanted"),
         (("resnet_of_mine", "rgb"), "unknown backbone 'resnet_of_mine'; a timm model wanted .similar: .*resnet"),
         (("zzz", "rgb"), "unknown backbone 'zzz'; a timm model wanted .similar: see timm.list_models"),
     ],
@@ -75,6 +100,14 @@ def test_inputs_of_another_shape_are_refused(shape):
 
 
 # Files
+
+
+def test_round_trip_of_each_kind(reads, tmp_path):
+    model, inputs = make(reads, seed=5, side=32), inputs_for(reads)
+    found, header = load_detector(save_detector(tmp_path / "any.safetensors", model, {}))
+    assert header == {"backbone": BACKBONE, "reads": reads, "side": 32}
+    with torch.no_grad():
+        assert torch.equal(found(inputs), model(inputs))
 
 
 @pytest.fixture

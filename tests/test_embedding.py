@@ -79,19 +79,63 @@ def test_separation_of_two_clear_groups_and_of_one_cloud():
     assert abs(table.loc["mixed", "silhouette"]) < 0.1 and 0.25 < table.loc["mixed", "kNN accuracy"] < 0.75
 
 
+def test_groups_are_those_of_the_pair_or_of_the_image_itself():
+    ids = ["800/0000/real", "800_840/0000/Deepfakes", "840_800/0007/Deepfakes", "lonely/fake"]
+    pairs = ["800/0000/real", "800/0000/real", "", ""]
+    assert embedding.groups_of(ids, pairs).tolist() == ["800", "800", "840_800", "lonely"]
+    assert embedding.groups_of(["test-1/real", "test-1/splice"]).tolist() == ["test-1", "test-1"]
+
+
+def test_a_pair_that_is_longer_than_every_id_is_not_cut_off():
+    assert embedding.groups_of(["a/fake"], ["a-much-longer-name/0000/real"]).tolist() == ["a-much-longer-name"]
+
+
+def test_a_smaller_choice_takes_every_group_before_a_second_frame():
+    ids = [f"{video}/{frame}/{name}" for name in ("real", "fake") for video in "abc" for frame in range(3)]
+    names = np.array([name.split("/")[2] for name in ids])
+    arrays = {"ids": np.array(ids), "pairs": np.full(18, ""), "manipulations": names, "features": np.arange(18.0)}
+    chosen = embedding.at_most(4, arrays)
+    expected = [f"{frame}/{name}" for name in ("real", "fake") for frame in ("a/0", "a/1", "b/0", "c/0")]
+    assert chosen["ids"].tolist() == expected
+    assert [ids[int(row)] for row in chosen["features"]] == expected
+    assert embedding.at_most(100, arrays)["ids"].tolist() == ids
+
+
 def test_real_and_one_manipulation():
     ids = ["test-1/real", "test-1/splice", "test-1/texture", "test-2/real", "test-2/splice"]
-    rows, fake, scenes = embedding.real_and("splice", ids, [name.split("/")[1] for name in ids])
+    names = [name.split("/")[1] for name in ids]
+    rows, fake, groups = embedding.real_and("splice", names, embedding.groups_of(ids))
     assert rows.tolist() == [0, 1, 3, 4] and fake.tolist() == [False, True, False, True]
-    assert scenes.tolist() == ["test-1", "test-1", "test-2", "test-2"]
+    assert groups.tolist() == ["test-1", "test-1", "test-2", "test-2"]
+
+
+@pytest.mark.parametrize("videos", [2, 3, 7])
+def test_frames_of_one_video_do_not_vote_on_each_other(videos):
+    """Each video is a tight cloud of its own, of which the fakes are a part: only its own frames could tell."""
+    rng = np.random.default_rng(0)
+    groups = np.repeat([f"{video:03d}" for video in range(videos)], 24)
+    fake = np.tile(np.repeat([False, True], 12), videos)
+    # Within a video real and fake lie apart, in a direction that the next video turns round.
+    turned = np.repeat(np.resize([1, -1], videos), 24)
+    points = np.c_[1000.0 * np.repeat(np.arange(videos), 24), 10.0 * fake * turned] + rng.normal(size=(24 * videos, 2))
+    assert embedding.separation(points, fake, groups)["kNN accuracy"] < 0.7
+    assert embedding.separation(points, fake, np.arange(len(points)))["kNN accuracy"] == 1
+
+
+def test_a_group_may_hold_one_kind_only():
+    """Pictures without counterparts, unequal in number; the votes come from whatever the other folds hold."""
+    points = np.r_[np.zeros((3, 2)), np.ones((9, 2))] + np.random.default_rng(0).normal(0, 0.01, (12, 2))
+    fake = np.repeat([False, True], [3, 9])
+    two = embedding.separation(points, fake, np.where(fake, "b", "a"))
+    assert two["kNN accuracy"] == 0 and two["silhouette"] > 0.9
+    assert embedding.separation(points, fake, np.arange(12), neighbors=3)["kNN accuracy"] > 0.7
 
 
 def test_separation_by_manipulation_is_the_same_as_one_at_a_time(clouds):
-    features, fake, scenes = clouds
+    features, fake, groups = clouds
     names = np.where(fake, "splice", "real")
-    ids = [f"{scene}/{name}" for scene, name in zip(scenes, names, strict=True)]
-    table = embedding.separation_by_manipulation(features, ids, names, ["splice"], perplexity=5)
-    for score, value in embedding.separation(features, fake, scenes).items():
+    table = embedding.separation_by_manipulation(features, names, groups, ["splice"], perplexity=5)
+    for score, value in embedding.separation(features, fake, groups).items():
         assert table.loc["splice", ("features", score)] == value
 
 
@@ -116,9 +160,11 @@ def test_perplexities_from_text():
         (lambda x: embedding.pca_tsne(np.zeros((5, 4))), r"edges has shape \(5, 4\)"),
         (lambda x: embedding.pca_tsne(np.zeros((5, 4, 4)), components=1), "components is 1"),
         (lambda x: embedding.separation(x, np.zeros(32), np.arange(32)), "fake is False for every image"),
-        (lambda x: embedding.separation(x, np.arange(32) % 2, np.zeros(32)), "scenes has 1 scene"),
+        (lambda x: embedding.separation(x, np.arange(32) % 2, np.zeros(32)), "groups has 1 group"),
         (lambda x: embedding.separation(x, np.zeros(31), np.arange(32)), "lengths 32, 31 and 32"),
-        (lambda x: embedding.real_and("splice", ["a/real"], ["real"]), "has no 'splice'; found real"),
+        (lambda x: embedding.real_and("splice", ["real"], ["a"]), "has no 'splice'; found real"),
+        (lambda x: embedding.real_and("splice", ["real", "splice"], ["a"]), r"manipulations \(2,\), groups \(1,\)"),
+        (lambda x: embedding.groups_of(["a/real"], ["a/real", ""]), r"ids \(1,\), pairs \(2,\)"),
     ],
 )
 def test_bad_input_names_the_argument(clouds, call, message):

@@ -14,7 +14,7 @@ from doit import doit_cmd
 from doit.cmd_base import ModuleTaskLoader
 from doit.exceptions import InvalidDodoFile
 
-from defocus_lib import execution
+from defocus_lib import execution, store
 from defocus_lib.execution import NotebookFailed, ParameterError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -209,6 +209,61 @@ def test_a_wrong_parameter_stops_before_anything_executes(source: Path, tmp_path
     assert not (tmp_path / "trace").exists()
 
 
+SECTIONS = """\
+# %% [markdown]
+# # Title
+
+# %% tags=["parameters"]
+profile: str = "demo"
+
+# %% [markdown] tags=["needs-pairs"]
+# ## Pairs
+# More of it.
+
+# %%
+pairs = 1
+
+# %% [markdown] tags=["needs-regions"]
+# ### Regions below pairs
+
+# %%
+regions = 1
+
+# %% [markdown]
+# ## Other
+
+# %%
+other = 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("has", "code", "notes"),
+    [
+        (("pairs", "regions"), ["pairs = 1", "regions = 1", "other = 1"], []),
+        (("pairs",), ["pairs = 1", "other = 1"], ["### Regions below pairs"]),
+        (("regions",), ["other = 1"], ["## Pairs"]),
+    ],
+)
+def test_a_section_that_needs_what_the_data_lack_is_left_out_and_says_so(tmp_path, has, code, notes) -> None:
+    notebook = execution.read_notebook(write(tmp_path / "page.py", SECTIONS))
+    store.Folder.create("demo", tmp_path / "run", store.About(title="two folders", has=has))
+    left = execution.leave_out(notebook, tmp_path / "run").cells
+    assert [cell.source for cell in left if cell.cell_type == "code"][1:] == code
+    said = [cell.source.splitlines() for cell in left if "Left out" in cell.source]
+    assert [lines[0] for lines in said] == notes
+    assert all("the data (two folders) have none" in lines[-1] and "More of it." not in lines for lines in said)
+    assert execution.leave_out(notebook, tmp_path / "nothing known").cells == notebook.cells
+
+
+def test_a_whole_notebook_can_be_left_out_but_for_its_opening_and_parameters(tmp_path) -> None:
+    source = SECTIONS.replace("[markdown]\n# # Title", '[markdown] tags=["needs-pairs"]\n# # Title\n#\n# What it is.')
+    store.Folder.create("demo", tmp_path / "run", store.About(has=()))
+    left = execution.leave_out(execution.read_notebook(write(tmp_path / "page.py", source)), tmp_path / "run").cells
+    assert len(left) == 2 and "What it is." in left[0].source and "Left out" in left[0].source
+    assert left[1].metadata["tags"] == ["parameters"]
+
+
 def test_the_commit_is_told_with_its_changes(tmp_path: Path) -> None:
     def git(*words: str) -> str:
         identity = ["-c", "user.name=Nobody", "-c", "user.email=nobody@example.org"]
@@ -253,6 +308,9 @@ IMPORTS = {
 }
 
 
+MANIPULATIONS = "resynthesis, splice, reenactment, texture"
+
+
 def load_dodo(root: Path, **settings: str) -> dict:
     """The names of ``root/dodo.py``, loaded as doit would after ``doit key=value ...``."""
     doit_cmd.reset_vars()
@@ -277,18 +335,20 @@ class Project:
             write(root / "defocus_lib" / f"{name}.py", text)
         for name in self.table:
             write(root / "notebooks" / f"{name}.py", f"{PARAMETERS}\n# %%\n{IMPORTS.get(name, '')}\n")
+        first = root / "notebooks" / "01_data.py"
+        write(first, first.read_text().replace("steps: int", f'manipulations: str = "{MANIPULATIONS}"\nsteps: int'))
         for profile in ("demo", "smoke"):
             write(root / "notebooks" / "profiles" / f"{profile}.yaml", "")
         monkeypatch.setattr(execution, "run_notebook", self.execute)
 
-    def execute(self, source: Path, folder: Path, parameters: dict, root: Path) -> None:
-        if source.stem == self.broken:
-            raise NotebookFailed(f"{source.stem}: cell In [3] failed")
-        self.log.append(source.stem)
-        reads, writes = self.table[source.stem]
-        content = json.dumps([source.stem, parameters, [(folder / read).read_text() for read in reads]])
-        for path in ["notebooks/{}.ipynb", "runs/{}.json", *(writes if source.stem != self.forgetful else [])]:
-            write(folder / path.format(source.stem), content)
+    def execute(self, source: Path, folder: Path, parameters: dict, root: Path, name: str) -> None:
+        if name == self.broken:
+            raise NotebookFailed(f"{name}: cell In [3] failed")
+        self.log.append(name)
+        reads, writes = self.table[name]
+        content = json.dumps([name, parameters, [(folder / read).read_text() for read in reads]])
+        for path in ["notebooks/{}.ipynb", "runs/{}.json", *(writes if name != self.forgetful else [])]:
+            write(folder / path.format(name), content)
 
     def run(self, *tasks: str, **settings: str) -> list[str]:
         self.log.clear()
@@ -385,7 +445,7 @@ def test_a_notebook_that_does_not_write_what_it_promises_fails(project: Project)
     project.forgetful = "02_defocus_map"
     assert project.run() == ["01_data", "02_defocus_map"]
     assert project.code == 1
-    assert "02_defocus_map ended without writing maps.npz" in project.report.read_text()
+    assert "02_defocus_map ended without writing maps.json" in project.report.read_text()
 
 
 @pytest.mark.parametrize(

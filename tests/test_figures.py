@@ -1,66 +1,138 @@
 """Every figure draws, is labelled, leaves pyplot alone, and survives maps that show nothing."""
 
+import itertools
+import warnings
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.contour import ContourSet
+from matplotlib.text import Text
+from sklearn.metrics import roc_auc_score
 
-from defocus_lib import alignment, figures, mask, published, variance
+from defocus_lib import alignment, figures, mask, metrics, published, variance
 from defocus_lib.embedding import separation_table
 
 NAMES = ["splice", "texture"]
+FACEFORENSICS = ["Deepfakes", "Face2Face", "FaceShifter", "FaceSwap", "NeuralTextures", "another"]
 plt.switch_backend("agg")
 
 
-def scene(seed, constant=False):
-    """Images, fake and real maps, attributions and regions of two pairs; all constant if asked."""
+def scene(seed, constant=False, pairs=2, size=12):
+    """Images, fake and real maps, attributions and regions of some pairs; all constant if asked."""
     rng = np.random.default_rng(seed)
-    fake, real = (np.zeros((2, 2, 12, 12)) if constant else rng.random((2, 2, 12, 12))).astype(np.float32)
+    shape = (2, pairs, size, size)
+    fake, real = (np.zeros(shape) if constant else rng.random(shape)).astype(np.float32)
     shaps = np.zeros_like(fake) if constant else rng.normal(size=fake.shape).astype(np.float32) * 1e-4
     regions = np.zeros(fake.shape, dtype=bool)
     if not constant:
-        regions[:, 3:8, 4:9] = True
-    return np.full((2, 12, 12, 3), 128, dtype=np.uint8), fake, real, shaps, regions
+        regions[:, size // 4 : 2 * size // 3, size // 3 : 3 * size // 4] = True
+    return np.full((pairs, size, size, 3), 128, dtype=np.uint8), fake, real, shaps, regions
 
 
 def triptychs(data):
     images, fake, real, _, regions = data
-    return figures.mask_triptychs(images, fake, real, mask.active_mask(fake, real), regions, NAMES)
+    return figures.mask_triptychs(images, fake, real, mask.active_mask(fake, real), regions, names_for(data))
+
+
+def names_for(data):
+    return NAMES if len(data[0]) == 2 else FACEFORENSICS[: len(data[0])]
 
 
 def sweep(data):
     _, fake, real, _, _ = data
-    ours = mask.threshold_sweep({name: (fake, real) for name in NAMES})
-    return figures.mask_sweep(ours, published.threshold_sweep(), published.COUNTERPART, published.SOURCE)
+    ours = mask.threshold_sweep({name: (fake, real) for name in names_for(data)})
+    counterpart = published.counterpart(names_for(data))
+    return figures.mask_sweep(ours, published.threshold_sweep(), counterpart, published.SOURCE)
 
 
 def localisation(data):
     _, fake, real, _, regions = data
     table = mask.localisation(mask.active_mask(fake, real), regions)
-    return figures.localisation_bars(mask.localisation_table(dict.fromkeys(NAMES, table)))
+    return figures.localisation_bars(mask.localisation_table(dict.fromkeys(names_for(data), table)))
 
 
 def heatmaps(data):
     images, fake, real, _, regions = data
-    return figures.variance_pairs(images, variance.local_variance(real), variance.local_variance(fake), regions, NAMES)
+    heat = [variance.local_variance(maps) for maps in (real, fake)]
+    return figures.variance_pairs(images, *heat, regions, names_for(data))
 
 
 def distributions(data):
     _, fake, real, _, _ = data
-    means = dict.fromkeys(NAMES, (variance.mean_variance(real), variance.mean_variance(fake)))
+    means = dict.fromkeys(names_for(data), (variance.mean_variance(real), variance.mean_variance(fake)))
     return figures.variance_distributions(variance.long_table(means), variance.comparison_table(means))
 
 
+def gallery(data):
+    names = names_for(data)
+    rows = [[data[0][0], *data[0]], [data[0][0], *data[0][1:], None]]
+    return figures.image_gallery(rows, ["800", "000000000139"], ["real", *names])
+
+
+def scenes(data):
+    images, _, real, _, regions = data
+    return figures.scene_gallery(images[None], regions[None], real[:1], ["test-00000"], names_for(data))
+
+
+def previews(data):
+    images, fake, _, _, _ = data
+    half = np.linspace(0, 1, len(images))
+    return figures.preview(images, fake, half > 0.5, half)
+
+
+def chain(data):
+    images, fake, _, shaps, regions = data
+    return figures.evidence_chain(images, fake, shaps, regions, [f"800_840/0000/{name}" for name in names_for(data)])
+
+
+def predictions(names, n=30):
+    """Of some videos, for two detectors."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        [(f"{i}/{name}", str(i), str(i), name, int(name != "real")) for name in ("real", *names) for i in range(n)],
+        columns=["id", "video", "group", "manipulation", "label"],
+    )
+    scores = {"defocus": 0.3 * table["label"] + 0.7 * rng.random(len(table)), "fusion": rng.random(len(table))}
+    return {name: table.assign(probability=values) for name, values in scores.items()}
+
+
+def measured(names):
+    parts = [metrics.evaluate(p, 0.5, resamples=9).assign(detector=d) for d, p in predictions(names).items()]
+    return pd.concat(parts)
+
+
+def roc(data):
+    return figures.roc_curves(predictions(names_for(data)))
+
+
+def calibration(data):
+    return figures.reliability(predictions(names_for(data)))
+
+
+def intervals(data):
+    return figures.auc_intervals(measured(names_for(data)))
+
+
+def stages(data, sigma=None):
+    image, dense = data[0][0], data[1][0]
+    edges = dense > 0.5
+    valid = edges & (dense > 0.6)
+    return figures.map_stages(image, {"edges": edges, "valid": valid, "sparse": dense * valid, "dense": dense}, sigma)
+
+
 def pictures(data):
-    points = np.concatenate([data[1][:, 0, :2], data[2][:, 0, :2]])
-    fake = np.array([True, True, False, False])
+    points = np.concatenate([data[1][:2, 0, :2], data[2][:2, 0, :2], data[2][:1, 1, :2]])
+    fake = np.arange(len(points)) < len(points) // 2
     shown = {f"perplexity {p}": points for p in (5, 10, 20)}
-    return figures.embeddings(shown, fake, separation_table(shown, fake, ["a", "b", "a", "b"]), "splice")
+    return figures.embeddings(shown, fake, separation_table(shown, fake, np.arange(len(points))), "splice")
 
 
 def shapley(data):
     images, _, _, shaps, regions = data
-    return figures.shapley_views(images, shaps, shaps, regions, NAMES)
+    return figures.shapley_views(images, shaps, shaps, regions, names_for(data))
 
 
 def histograms(data):
@@ -77,20 +149,67 @@ def bars(data):
 
 def scores(data):
     table = alignment.alignment_table(histograms(data))
-    return figures.alignment_scores(pd.concat(table.assign(manipulation=name) for name in NAMES))
+    return figures.alignment_scores(pd.concat(table.assign(manipulation=name) for name in names_for(data)))
 
 
-DRAW = [triptychs, sweep, localisation, heatmaps, distributions, pictures, shapley, bars, scores]
-PLOTS = [sweep, localisation, pictures, bars, scores]  # with scales on their axes, not images
+ROWS = [triptychs, heatmaps, shapley, chain, scenes, gallery, previews, stages]  # of images
+PANELS = [sweep, localisation, distributions, pictures, scores, roc, calibration, intervals]
+DRAW = [*ROWS, *PANELS, bars]
+PLOTS = [sweep, localisation, pictures, bars, scores, roc, intervals]  # with scales on their axes, not images
 
 
-@pytest.mark.parametrize("constant", [False, True], ids=["random", "constant"])
+def render(fig):
+    """Draw for good: a figure that pyplot has closed has a canvas that draws nothing."""
+    FigureCanvasAgg(fig).draw()
+
+
 @pytest.mark.parametrize("draw", DRAW)
-def test_draws_and_leaves_nothing_in_pyplot(draw, constant):
+def test_draws_maps_that_show_nothing_and_leaves_nothing_in_pyplot(draw):
     before = plt.rcParams.copy()
-    fig = draw(scene(0, constant))
-    fig.canvas.draw()
+    render(draw(scene(0, constant=True)))
     assert not plt.get_fignums() and plt.rcParams == before
+
+
+def not_shown(fig):
+    """Texts of axes that are switched off, and labels of ticks beyond the ends of their axis."""
+    for ax in fig.axes:
+        if not ax.axison or not ax.get_visible():
+            yield from ax.findobj(Text)
+        for axis in (ax.xaxis, ax.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            ticks = axis.get_major_ticks() + axis.get_minor_ticks()
+            for tick in ticks:
+                if not low <= tick.get_loc() <= high:
+                    yield from (tick.label1, tick.label2)
+
+
+def overlapping(fig):
+    """Pairs of texts that are drawn over each other, and texts that reach out of the figure."""
+    render(fig)
+    hidden = set(map(id, not_shown(fig)))
+    texts = [text for text in fig.findobj(Text) if text.get_visible() and text.get_text().strip()]
+    shown = [(text.get_text(), text.get_window_extent()) for text in texts if id(text) not in hidden]
+    pairs = [(a, b) for (a, box), (b, other) in itertools.combinations(shown, 2) if box.padded(-2).overlaps(other)]
+    width, height = fig.bbox.size
+    out = [text for text, box in shown if min(box.x0, box.y0) < -1 or box.x1 > width + 1 or box.y1 > height + 1]
+    return pairs + out
+
+
+@pytest.mark.parametrize(("draw", "pairs"), [*((draw, 1) for draw in ROWS), *((draw, 6) for draw in [*ROWS, *PANELS])])
+def test_any_number_of_manipulations_fits_without_regions(draw, pairs):
+    """Regions are all unknown; any warning is an error, and no text may cover another one."""
+    images, fake, real, shaps, regions = scene(3, pairs=pairs, size=32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fig = draw((images, fake, real, shaps, np.zeros_like(regions)))
+        assert overlapping(fig) == []
+    assert not any(isinstance(part, ContourSet) for ax in fig.axes for part in ax.get_children())
+
+
+@pytest.mark.parametrize("size", [32, 299])
+@pytest.mark.parametrize("draw", [heatmaps, stages])
+def test_images_of_any_size_fit(draw, size):
+    assert overlapping(draw(scene(4, pairs=1, size=size))) == []
 
 
 @pytest.mark.parametrize("draw", PLOTS)
@@ -114,7 +233,18 @@ def test_images_are_named_and_maps_have_a_scale():
 
 def test_distributions_are_labelled():
     fig = distributions(scene(1))
-    assert "variance" in fig.get_supxlabel() and fig.axes[0].get_ylabel() == "images"
+    assert "variance of the image" in fig.get_supxlabel() and fig.axes[0].get_ylabel() == "images (%)"
+
+
+def test_distributions_of_unequal_numbers_are_shares_of_their_own_kind():
+    rng = np.random.default_rng(0)
+    means = {"fake": (rng.normal(size=400), rng.normal(size=25))}
+    tests = variance.comparison_table(means, paired=False)
+    fig = figures.variance_distributions(variance.long_table(means), tests, unit="video")
+    heights = [step.get_paths()[0].vertices[:, 1].max() for step in fig.axes[0].collections]
+    assert all(10 < height < 100 for height in heights)  # percent of 400 and of 25, not counts
+    assert fig.axes[0].get_ylabel() == "videos (%)" and "of the video" in fig.get_supxlabel()
+    assert f"{tests.loc['fake', 'KS D']:.2f}" in fig.axes[1].get_title()
 
 
 def test_triptych_shows_the_count_of_its_mask():
@@ -130,6 +260,128 @@ def test_published_curves_are_dashed_and_marked():
     np.testing.assert_allclose(dashed[0].get_ydata(), published.threshold_sweep()["FaceSwap"])
     assert any(legend.get_title().get_text().startswith("other data") for legend in fig.legends)
     assert fig.axes[0].get_xscale() == "log"
+
+
+def test_the_published_curves_of_the_same_data_are_not_called_other_data():
+    ours = 100 * published.threshold_sweep()[["FaceSwap", "Deepfakes"]] / published.PIXELS
+    fig = figures.mask_sweep(ours, ours / 2, published.counterpart(ours.columns), published.SOURCE)
+    titles = [legend.get_title().get_text().replace("\n", " ") for legend in fig.legends]
+    assert titles == ["this run", f"published: {published.SOURCE}"]
+    assert [[text.get_text() for text in legend.texts] for legend in fig.legends] == [["FaceSwap", "Deepfakes"]] * 2
+    solid, dashed = ([line for line in fig.axes[0].lines if line.get_linestyle() == style] for style in ("-", "--"))
+    assert [line.get_color() for line in solid] == [line.get_color() for line in dashed]
+    np.testing.assert_allclose(dashed[1].get_ydata(), ours["Deepfakes"] / 2)
+
+
+def test_without_a_counterpart_there_is_one_legend():
+    ours = mask.threshold_sweep({"fake": tuple(np.random.default_rng(0).random((2, 1, 8, 8)))})
+    fig = figures.mask_sweep(ours, published.threshold_sweep(), {}, published.SOURCE)
+    assert len(fig.legends) == len(fig.axes[0].lines) == 1
+    assert len(figures.mask_sweep(ours, pd.DataFrame(), {}, "").legends) == 1
+
+
+def test_manipulations_have_colours_of_their_own():
+    colors = figures.manipulation_colors(["x", "Deepfakes", "y", "NeuralTextures", "x"])
+    assert list(colors) == ["x", "Deepfakes", "y", "NeuralTextures"] and len(set(colors.values())) == 4
+    assert colors["Deepfakes"] == figures.manipulation_colors(["Deepfakes"])["Deepfakes"]
+    assert len(figures.manipulation_colors([str(i) for i in range(14)])) == 14
+
+
+def test_a_gallery_shows_what_is_there_where_it_belongs():
+    images = np.random.default_rng(0).integers(0, 255, (2, 2, 8, 8, 3), dtype=np.uint8)
+    fig = figures.image_gallery([[images[0, 0], None], list(images[1])], ["800", "801"], ["real", "Deepfakes"])
+    places = np.array(fig.axes).reshape(2, 2)
+    assert [[len(ax.images) for ax in row] for row in places] == [[1, 0], [1, 1]]
+    np.testing.assert_array_equal(places[1, 1].images[0].get_array(), images[1, 1])
+    assert [ax.get_title() for ax in places[0]] == ["real", "Deepfakes"]
+    assert [ax.get_ylabel() for ax in places[:, 0]] == ["800", "801"]
+    figures.image_gallery(images, ["800", "801"], ["real", "Deepfakes"])  # one array will do
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("test-00000/reenactment", "test-00000/reenactment"),
+        ("800_840/0000/Deepfakes", "800_840/0000/\nDeepfakes"),
+        ("abcdefghijklmnopqrstuvwxyz0123/fake", "…fghijklmnopqrstuvwxyz0123/\nfake"),
+        ("abcdefghijklmnopqrstuvwxyz0123", "…fghijklmnopqrstuvwxyz0123"),
+    ],
+)
+def test_long_row_labels_are_broken_before_the_manipulation(text, shown):
+    _, ax = plt.subplots()
+    figures.row_label(ax, text)
+    plt.close()
+    assert ax.get_ylabel() == shown
+
+
+@pytest.mark.parametrize("number", [1, 2, 3, 4])
+def test_preview_says_what_each_image_is_and_what_was_thought_of_it(number):
+    images, fake, _, _, _ = scene(5, pairs=number)
+    fig = figures.preview(images, fake, np.arange(number) % 2, np.full(number, 0.834))
+    titles = [ax.get_title(loc="left") for ax in fig.axes if ax.get_visible()]
+    assert titles[::2] == [f"{kind}, p(fake) = 0.83" for kind in ("real", "fake", "real", "fake")[:number]]
+    shown = [ax.images[0].get_array() for ax in fig.axes if ax.get_visible()]
+    assert len(shown) == 2 * number
+    np.testing.assert_array_equal(shown[2 * number - 2], images[-1])
+    np.testing.assert_array_equal(shown[2 * number - 1], fake[-1])
+
+
+def test_stages_show_the_truth_only_if_it_is_known():
+    data = scene(6)
+    titles = [{ax.get_title() for ax in stages(data, sigma).axes} for sigma in (None, data[2][0])]
+    assert titles[1] - titles[0] == {"true blur"} and "dense" in titles[0]
+
+
+def test_roc_curves_are_those_of_the_probabilities():
+    shown = predictions(["Deepfakes", "fake"])
+    fig = figures.roc_curves(shown)
+    for ax, table in zip(fig.axes, shown.values(), strict=True):
+        lines = {line.get_label(): line for line in ax.lines}
+        for name in ("Deepfakes", "fake"):
+            both = table[table["manipulation"].isin(["real", name])]
+            area = np.trapezoid(lines[name].get_ydata(), lines[name].get_xdata())
+            assert area == pytest.approx(roc_auc_score(both["label"], both["probability"]))
+
+
+def test_reliability_by_hand():
+    rows = [("real", 0, 0.1), ("real", 0, 0.3), ("real", 0, 0.7), ("x", 1, 0.3), ("x", 1, 0.9), ("x", 1, 0.9)]
+    table = pd.DataFrame(rows, columns=["manipulation", "label", "probability"])
+    fig = figures.reliability({"defocus": table}, bins=2)
+    line = next(line for line in fig.axes[0].lines if line.get_label() == "x")
+    np.testing.assert_allclose(line.get_xdata(), [0.7 / 3, 2.5 / 3])
+    np.testing.assert_allclose(line.get_ydata(), [1 / 3, 2 / 3])
+    tops = [patch.get_path().vertices[:, 1].max() for patch in fig.axes[1].patches]
+    np.testing.assert_allclose(sorted(tops), [200 / 3, 200 / 3])
+
+
+@pytest.mark.parametrize("level", metrics.LEVELS)
+def test_auc_intervals_are_those_of_the_table(level):
+    table = measured(["Deepfakes", "fake"])
+    table.loc[table["level"] == "video", "value"] /= 2  # so that the levels differ
+    fig = figures.auc_intervals(table, level)
+    rows = table[(table["metric"] == "auc") & (table["level"] == level) & (table["detector"] == "fusion")]
+    marks = next(line for line in fig.axes[0].lines if line.get_label() == "fusion detector")
+    np.testing.assert_allclose(marks.get_xdata(), rows["value"])
+    spans = [path.vertices[:, 0] for path in fig.axes[0].collections[1].get_paths()]
+    np.testing.assert_allclose(spans, rows[["low", "high"]])
+
+
+def test_a_training_that_lacks_epochs_and_columns_is_still_drawn():
+    whole = pd.DataFrame(
+        {"epoch": range(4), "train_loss": [4.0, 3, 2, 1], "val_loss": 2.0, "val_auc": [0.3, 0.6, 0.7, 0.8]}
+    )
+    gappy = (
+        whole.assign(val_auc=[0.5, np.nan, np.nan, 0.9], val_accuracy=0.5).drop(columns="train_loss").iloc[[0, 1, 3]]
+    )
+    fig = figures.training_curves({"defocus": whole, "other": gappy})
+    left, right = ({line.get_label(): line for line in ax.lines} for ax in fig.axes)
+    assert set(left) == {"defocus, training", "defocus, validation", "other, validation"}
+    assert set(right) == {"defocus, AUC", "other, AUC", "other, accuracy"}
+    assert right["other, AUC"].get_xdata().tolist() == [1, 4] and right["other, AUC"].get_ydata().tolist() == [0.5, 0.9]
+    assert fig.axes[1].get_ylim()[0] < 0.3
+    alone = figures.training_curves({"rgb": whole})
+    assert alone.axes[1].get_ylabel() == "validation AUC"
+    assert [len(ax.lines) for ax in figures.training_curves({}).axes] == [0, 0]
 
 
 def test_heatmaps_of_a_pair_share_one_scale():

@@ -1,6 +1,7 @@
-"""The manifest: what it refuses and how it says so, and the photographs that it promises."""
+"""The manifest: what it refuses and how it says so, the photographs that it promises, and where data sets lie."""
 
 import hashlib
+import json
 import re
 from pathlib import Path
 
@@ -239,9 +240,246 @@ def test_citations_are_in_the_bibliography(manifest):
     assert cited and cited <= keys
 
 
-def test_only_the_built_in_data_set_lacks_a_home_page(manifest):
-    assert [d.name for d in manifest.datasets if d.status == "built-in"] == ["scenes"]
-    assert all(d.homepage and d.citation for d in manifest.datasets if d.status == "described")
+def test_the_data_sets_of_the_project(manifest):
+    layouts = {dataset.name: dataset.layout for dataset in manifest.datasets}
+    assert layouts == {
+        "scenes": "scenes", "faceforensics": "faceforensics", "cifake": "cifake", "diffusiondb": "diffusiondb",
+        "coco": "coco", "coco_diffusiondb": "union", "folders": "folders",
+    }  # fmt: skip
+    published = [d for d in manifest.datasets if isinstance(d, m.Files) and d.name != "folders"]
+    assert len(published) == 4 and all(d.homepage and d.citation for d in published)
+    assert all(d.split_words and d.where() for d in manifest.datasets)
+
+
+def test_defaults_are_those_of_the_reference(tmp_path, monkeypatch):
+    for name in ("FFPP_COMPRESSION", "FFPP_FACES"):
+        monkeypatch.delenv(name, raising=False)
+    for dataset in (m.load_manifest().dataset("faceforensics"), dataset_of(tmp_path, "layout: faceforensics")):
+        options = dataset.options
+        assert (options.compression, options.faces, options.frames) == ("raw", "v1faces", 32)
+        assert options.manipulations == ("Deepfakes", "Face2Face", "FaceShifter", "FaceSwap", "NeuralTextures")
+        assert (dataset.split.scheme, dataset.split.shares) == ("sequential", (7, 1, 2))
+        assert (dataset.on_unreadable, dataset.max_megapixels, dataset.fit) == ("stop", 64, "stretch")
+
+
+def test_compression_and_faces_need_no_edit(monkeypatch):
+    monkeypatch.setenv("FFPP_COMPRESSION", "c40")
+    monkeypatch.setenv("FFPP_FACES", "my faces")
+    options = m.load_manifest().dataset("faceforensics").options
+    assert (options.compression, options.faces) == ("c40", "my faces")
+    monkeypatch.setenv("FFPP_COMPRESSION", "c41")
+    with pytest.raises(ValueError, match=r"options\.compression: Input should be 'raw', 'c23' or 'c40'; found 'c41'"):
+        m.load_manifest()
+
+
+DATASET = """\
+datasets:
+  - name: mine
+    title: Mine
+    access: mine
+    licence: mine
+    root: pictures
+"""
+
+
+def dataset_of(folder: Path, *lines: str, root: str = "pictures") -> m.Dataset:
+    """The data set of a manifest with these lines, the first of which is line 17."""
+    text = DATASET.replace("pictures", root) + "".join(f"    {line}\n" for line in lines)
+    return m.load_manifest(write(folder, one(), text)).dataset("mine")
+
+
+@pytest.mark.parametrize(
+    ("lines", "line", "message"),
+    [
+        (["layout: face"], 17, r"datasets\[0\]\.layout: unknown; allowed are scenes, faceforensics, .*found 'face'"),
+        (["fit: crop"], 12, r"datasets\[0\]\.layout: is missing; allowed are scenes, faceforensics"),
+        (
+            ["layout: coco", "status: described"],
+            18,
+            r"\.status: unknown key; allowed are name, .*root, .*options, split",
+        ),
+        (["layout: cifake", "options: {}"], 18, r"\.options: unknown key; allowed are name, .*checksums, split$"),
+        (["layout: scenes"], 16, r"\.root: unknown key; allowed are name, title, .*layout, note$"),
+        (["layout: coco", "options:", "  limits: 3"], 19, r"\.options\.limits: unknown key; allowed are limit, seed"),
+        (["layout: coco", "options:", "  limit: 0"], 19, r"\.options\.limit: .*greater than or equal to 1; found 0"),
+        (
+            ["layout: faceforensics", "options: {compression: c24}"],
+            18,
+            r"\.compression: .*'raw', 'c23' or 'c40'; .*'c24'",
+        ),
+        (["layout: faceforensics", "options: {faces: ../x}"], 18, r"options\.faces: a folder below the others wanted"),
+        (
+            ["layout: faceforensics", "options:", "  manipulations:", "    - Deepfakes", "    - Face3Face"],
+            21,
+            r"\.options\.manipulations\[1\]: .*'Face2Face', .*found 'Face3Face'",
+        ),
+        (
+            ["layout: faceforensics", "options: {manipulations: []}"],
+            18,
+            r"\.manipulations: at least one name, and none",
+        ),
+        (
+            ["layout: faceforensics", "split: {scheme: random}"],
+            18,
+            r"split\.scheme: unknown; allowed are sequential, off",
+        ),
+        (
+            ["layout: faceforensics", "split: {lists: x}"],
+            18,
+            r"split\.scheme: is missing; allowed are sequential, offi",
+        ),
+        (["layout: faceforensics", "split: {scheme: official}"], 18, r"datasets\[0\]\.split\.lists: is missing"),
+        (
+            ["layout: faceforensics", "split:", "  scheme: sequential", "  seed: 4"],
+            20,
+            r"datasets\[0\]\.split\.seed: unknown key; allowed are scheme, shares",
+        ),
+        (["layout: coco", "split: {shares: [7, 3]}"], 18, r"split\.shares\[2\]: is missing"),
+        (["layout: coco", "split: {shares: [0, 0, 0]}"], 18, r"split\.shares: three numbers that are not all zero"),
+        (["layout: cifake", "split: {validation: 1}"], 18, r"split\.validation: .*less than 1; found 1"),
+        (["layout: folders", "options: {subfolder: videos}"], 18, r"subfolder: .*'none', 'video', 'manipulation' or"),
+        (["layout: coco", "on_unreadable: ignore"], 18, r"on_unreadable: .*'stop' or 'skip'; found 'ignore'"),
+        (["layout: coco", "max_megapixels: -1"], 18, r"max_megapixels: .*greater than 0; found -1"),
+        (["layout: coco", "fit: ${NOT_SET}"], 18, r"fit: .*'stretch' or 'crop'.*: variable NOT_SET is not set"),
+        (
+            ["layout: faceforensics", "options:", "  faces: ${NOT_SET}"],
+            19,
+            r"options\.faces: variable NOT_SET is not set; set it, or write \$\{NOT_SET:-default\}",
+        ),
+    ],
+)
+def test_a_fault_in_a_data_set_is_named_with_its_line(tmp_path, monkeypatch, lines, line, message):
+    monkeypatch.delenv("NOT_SET", raising=False)
+    with pytest.raises(ValueError, match=rf"(?m)^manifest\.yaml, line {line}: .*{message}"):
+        dataset_of(tmp_path, *lines)
+
+
+UNION = """\
+  - name: both
+    title: Both
+    access: a
+    licence: l
+    layout: union
+    options:
+      parts: [mine, other]
+"""
+
+
+@pytest.mark.parametrize(
+    ("change", "line", "message"),
+    [
+        (
+            ("other]", "another]"),
+            24,
+            r"options\.parts\[1\]: no data set on disk is called 'another'; there are mine, oth",
+        ),
+        (("other]", "both]"), 24, r"datasets\[1\]\.options\.parts\[1\]: no data set on disk is called 'both'"),
+        (("other]", "mine]"), 24, r"options\.parts: at least one name, and none twice, wanted"),
+        (("parts", "part"), 24, r"options\.part: unknown key; allowed are parts"),
+        (("name: both", "name: mine"), 18, r"datasets\[1\]\.name: name 'mine' is that of entry 0 too"),
+    ],
+)
+def test_a_fault_in_a_union(tmp_path, change, line, message):
+    text = DATASET + "    layout: coco\n" + UNION.replace(*change)
+    text += "  - {name: other, title: t, access: a, licence: l, layout: diffusiondb, root: o}\n"
+    with pytest.raises(ValueError, match=rf"(?m)^manifest\.yaml, line {line}: .*{message}"):
+        m.load_manifest(write(tmp_path, one(), text))
+
+
+def test_a_union_knows_its_parts(tmp_path):
+    text = DATASET + "    layout: coco\n    max_megapixels: 9\n" + UNION
+    text += "  - {name: other, title: t, access: a, licence: l, layout: diffusiondb, root: below/o}\n"
+    both = m.load_manifest(write(tmp_path, one(), text)).dataset("both")
+    assert [(part.name, part.layout) for part in both.parts] == [("mine", "coco"), ("other", "diffusiondb")]
+    assert both.max_megapixels == 64 and "mine random" in both.split_words and "no such folder" in both.where()
+    with pytest.raises(FileNotFoundError, match=r"data set 'mine': no folder .*pictures"):
+        both.folder()
+    (tmp_path / "pictures").mkdir()
+    (tmp_path / "below" / "o").mkdir(parents=True)
+    assert both.folder() == tmp_path
+
+
+def test_a_root_is_relative_to_the_manifest(tmp_path, monkeypatch):
+    (tmp_path / "data" / "pictures").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path)
+    assert dataset_of(tmp_path / "data", "layout: coco").folder() == tmp_path / "data" / "pictures"
+    loaded = m.load_manifest("data/manifest.yaml")
+    monkeypatch.chdir("/")
+    assert loaded.dataset("mine").folder() == tmp_path / "data" / "pictures"
+
+
+def test_home_and_variables_in_a_root(tmp_path, monkeypatch):
+    (tmp_path / "home" / "set").mkdir(parents=True)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    assert dataset_of(tmp_path, "layout: coco", root="~/set").folder() == tmp_path / "home" / "set"
+    monkeypatch.setenv("SOME_ROOT", "~/set")
+    assert dataset_of(tmp_path, "layout: coco", root="${SOME_ROOT}").folder() == tmp_path / "home" / "set"
+    monkeypatch.setenv("SOME_ROOT", str(tmp_path))
+    inside = dataset_of(tmp_path, "layout: coco", root="${SOME_ROOT}/${OTHER:-home}/set")
+    assert inside.folder() == tmp_path / "home" / "set" == Path(inside.where())
+
+
+def test_a_variable_may_be_set_after_loading(tmp_path, monkeypatch):
+    monkeypatch.setenv("SOME_ROOT", "")  # as good as not set
+    dataset = dataset_of(tmp_path, "layout: coco", root="${SOME_ROOT}")
+    assert dataset.where() == "SOME_ROOT is not set"
+    with pytest.raises(
+        FileNotFoundError, match=r"'mine': variable SOME_ROOT, .*root.* not set; `export SOME_ROOT=/path`"
+    ):
+        dataset.folder()
+    monkeypatch.setenv("SOME_ROOT", str(tmp_path))
+    assert dataset.folder() == tmp_path and dataset.where() == str(tmp_path)
+
+
+def test_defaults_of_variables(tmp_path, monkeypatch):
+    lines = ["layout: diffusiondb", "options:", "  limit: ${LIMIT:-7}", "note: ${NOTE:-}${UNKNOWN}"]
+    monkeypatch.delenv("LIMIT", raising=False)
+    dataset = dataset_of(tmp_path, *lines)
+    assert dataset.options.limit == 7 and dataset.note == "${UNKNOWN}"
+    monkeypatch.setenv("LIMIT", "12")
+    assert dataset_of(tmp_path, *lines).options.limit == 12
+    monkeypatch.setenv("LIMIT", "many")
+    with pytest.raises(ValueError, match=r"line 19: .*options\.limit: .*valid integer.*found 'many'"):
+        dataset_of(tmp_path, *lines)
+
+
+def test_a_root_that_is_not_there(tmp_path):
+    with pytest.raises(
+        FileNotFoundError, match=rf"'mine': no folder {tmp_path}/nowhere .*root in the manifest is nowhere"
+    ):
+        dataset_of(tmp_path, "layout: coco", root="nowhere").folder()
+
+
+def test_fingerprint_tells_what_records_follow_from(tmp_path, monkeypatch):
+    (tmp_path / "pictures" / "lists").mkdir(parents=True)
+    monkeypatch.setenv("SOME_ROOT", "pictures")
+    base = "layout: faceforensics"
+    official = [base, "split: {scheme: official, lists: lists}"]
+    prints = {
+        "base": dataset_of(tmp_path, base).fingerprint(),
+        "frames": dataset_of(tmp_path, base, "options: {frames: 4}").fingerprint(),
+        "split": dataset_of(tmp_path, base, "split: {scheme: sequential, shares: [6, 2, 2]}").fingerprint(),
+        "unreadable": dataset_of(tmp_path, base, "on_unreadable: skip").fingerprint(),
+        "root": dataset_of(tmp_path, base, root="pictured").fingerprint(),
+        "official": dataset_of(tmp_path, *official).fingerprint(),
+    }
+    (tmp_path / "pictures" / "lists" / "train.json").write_text(json.dumps([["000", "001"]]))
+    prints["lists"] = dataset_of(tmp_path, *official).fingerprint()
+    assert len(set(prints.values())) == len(prints)
+    assert dataset_of(tmp_path, base, root="${SOME_ROOT}").fingerprint() == prints["base"]
+    assert all(dataset.fingerprint() for dataset in m.load_manifest().datasets)  # roots that are not set are no fault
+
+
+def test_unknown_data_set(manifest):
+    with pytest.raises(
+        KeyError, match=r"no data set 'ffpp' in the manifest; it lists scenes, faceforensics, .*folders"
+    ):
+        manifest.dataset("ffpp")
+
+
+def test_scenes_have_no_folder(manifest):
+    with pytest.raises(ValueError, match="'scenes' is rendered in the run"):
+        manifest.dataset("scenes").folder()
 
 
 def test_table_has_one_row_a_photograph(manifest):

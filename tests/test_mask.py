@@ -1,8 +1,10 @@
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from defocus_lib import mask, published
+from defocus_lib import mask
 from tests.reference import mask as literal
 
 
@@ -44,14 +46,33 @@ def test_sweep_is_the_mean_count_at_each_threshold(pairs):
 
 def test_localisation_by_hand_and_by_loop():
     masks = np.array([[[1, 1], [0, 0]], [[0, 0], [0, 0]], [[1, 0], [0, 1]]], dtype=bool)
-    regions = np.array([[[1, 0], [1, 1]], [[1, 0], [0, 0]], [[0, 0], [0, 0]]], dtype=bool)
+    regions = np.array([[[1, 0], [1, 1]], [[1, 0], [0, 0]], [[0, 1], [0, 0]]], dtype=bool)
     table = mask.localisation(masks, regions)
     assert table["precision"].iloc[0] == 0.5 and table["recall"].iloc[0] == pytest.approx(1 / 3)
-    assert table["region"].tolist() == [0.75, 0.25, 0.0]
+    assert table["region"].tolist() == [0.75, 0.25, 0.25]
     for row, (one, region) in enumerate(zip(masks, regions, strict=True)):
         for name, value in zip(("precision", "recall"), literal.precision_recall(one, region), strict=True):
             found = table[name].iloc[row]
             assert np.isnan(found) if value is None else found == pytest.approx(value)
+
+
+def test_an_unknown_region_is_no_miss():
+    """All warnings are errors: a table of nothing must not say so on the page."""
+    masks, nowhere = np.ones((2, 3, 3), dtype=bool), np.zeros((2, 3, 3), dtype=bool)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        table = mask.localisation(masks, nowhere)
+        row = mask.localisation_table({"Deepfakes": table}).loc["Deepfakes"]
+    assert table["active"].tolist() == [9, 9]
+    assert table[["hits", "precision", "recall", "region"]].isna().all(axis=None)
+    assert (row["pairs"], row["empty"]) == (2, 0)
+    assert row[["inside", "precision", "recall", "by chance"]].isna().all()
+
+
+def test_pairs_with_an_unknown_region_do_not_dilute_the_others():
+    masks, regions = np.ones((2, 2, 2), dtype=bool), np.array([[[1, 0], [0, 0]], [[0, 0], [0, 0]]], dtype=bool)
+    row = mask.localisation_table({"splice": mask.localisation(masks, regions)}).loc["splice"]
+    assert (row["inside"], row["precision"], row["recall"], row["by chance"]) == (0.25, 0.25, 1, 0.25)
 
 
 def test_localisation_table_pools_and_averages():
@@ -92,20 +113,3 @@ def test_equal_maps_give_an_empty_mask():
 def test_bad_input_names_the_argument(fake, real, threshold, message):
     with pytest.raises(ValueError, match=message):
         mask.active_mask(fake, real, threshold)
-
-
-def test_published_tables_agree_with_each_other():
-    counts, sweep = published.mask_counts(), published.threshold_sweep()
-    assert list(counts.index) == list(sweep.columns) == list(published.COUNTERPART.values())
-    assert counts.loc["Deepfakes", "share %"] == pytest.approx(10.01, abs=0.005)
-    assert sweep.apply(lambda column: column.is_monotonic_increasing).all()
-    assert (sweep.iloc[-1] < published.PIXELS).all()
-
-
-def test_published_rows_follow_ours():
-    ours = mask.count_table({"texture": [1, 2], "splice": [3, 4]}, pixels=10)
-    table = published.beside(ours, published.mask_counts())
-    assert table.index.get_level_values("manipulation").tolist() == ["texture", "splice", "NeuralTextures", "FaceSwap"]
-    assert table.index.get_level_values("data").str.startswith("other data").tolist() == [False, False, True, True]
-    with pytest.raises(ValueError, match="columns"):
-        published.beside(ours, published.local_variance())

@@ -2,7 +2,9 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from defocus_lib import manifest, optics, scenes
+from defocus_lib import manifest, optics, scenes, store
+from defocus_lib.images import Reader
+from defocus_lib.records import COLUMNS
 
 NAMES = tuple(scenes.MANIPULATIONS)
 SIZE = 128
@@ -75,16 +77,42 @@ def test_the_whole_table_is_made_in_its_order(textures):
 
 def test_records_by_hand():
     table = scenes.records({"train": 2, "val": 0, "test": 1}, "splice", ("splice", "texture"))
-    assert table.columns.tolist() == ["id", "pair", "scene", "split", "index", "label", "manipulation"]
-    assert table.to_numpy().tolist() == [
-        ["train-00000/real", "train-00000/real", "train-00000", "train", 0, 0, "real"],
-        ["train-00000/splice", "train-00000/real", "train-00000", "train", 0, 1, "splice"],
-        ["train-00001/real", "train-00001/real", "train-00001", "train", 1, 0, "real"],
-        ["train-00001/splice", "train-00001/real", "train-00001", "train", 1, 1, "splice"],
-        ["test-00000/real", "test-00000/real", "test-00000", "test", 0, 0, "real"],
-        ["test-00000/splice", "test-00000/real", "test-00000", "test", 0, 1, "splice"],
-        ["test-00000/texture", "test-00000/real", "test-00000", "test", 0, 1, "texture"],
+    assert table.columns.tolist() == COLUMNS[: len(table.columns)]
+    assert table[["id", "pair", "group", "split", "label", "manipulation"]].to_numpy().tolist() == [
+        ["train-00000/real", "train-00000/real", "train-00000", "train", 0, "real"],
+        ["train-00000/splice", "train-00000/real", "train-00000", "train", 1, "splice"],
+        ["train-00001/real", "train-00001/real", "train-00001", "train", 0, "real"],
+        ["train-00001/splice", "train-00001/real", "train-00001", "train", 1, "splice"],
+        ["test-00000/real", "test-00000/real", "test-00000", "test", 0, "real"],
+        ["test-00000/splice", "test-00000/real", "test-00000", "test", 1, "splice"],
+        ["test-00000/texture", "test-00000/real", "test-00000", "test", 1, "texture"],
     ]
+    assert (table["video"] == table["group"]).all()
+
+
+def test_stored_images_are_read_as_they_were_made_and_no_others(textures, tmp_path):
+    table = scenes.records({"train": 1, "val": 0, "test": 1}, "splice", ("splice",))
+    made = scenes.photograph_all(table, textures, seed=5, size=48, workers=1)["images"]
+    stored = scenes.store_images(tmp_path, table, made)
+    assert stored.columns.tolist() == list(COLUMNS)
+    np.testing.assert_array_equal(Reader(tmp_path, 48).stack(stored), made)
+    (tmp_path / stored["path"][0]).write_bytes((tmp_path / stored["path"][1]).read_bytes())
+    with pytest.raises(ValueError, match=r"train-00000/real\.png"):
+        Reader(tmp_path, 48).stack(stored)
+
+
+def test_truth_is_found_by_name_and_is_absent_where_the_data_have_none(textures, tmp_path):
+    table = scenes.records({"train": 0, "val": 0, "test": 2}, "splice", ("splice", "texture"))
+    made = scenes.photograph_all(table, textures, seed=5, size=48, workers=1)
+    made.pop("images")
+    folder = store.Folder.create("p", tmp_path, store.About("scenes", has=("regions", "depth")))
+    store.write_arrays(tmp_path / scenes.TRUTH, made, {})
+    np.testing.assert_array_equal(scenes.true_sigma(folder, "test-00001"), made["sigma"][1])
+    ids = ["test-00001/texture", "test-00000/real"]
+    np.testing.assert_array_equal(scenes.true_regions(folder, ids, 48), made["regions"][[5, 0]])
+    plain = store.Folder.create("p", tmp_path, store.About("own", has=("pairs",)))
+    assert scenes.true_sigma(plain, "test-00001") is None
+    assert not scenes.true_regions(plain, ids, 32).any() and scenes.true_regions(plain, ids, 32).shape == (2, 32, 32)
 
 
 @pytest.mark.parametrize("names", [("faceswap", NAMES), ("splice", ("splice", "faceswap"))])

@@ -134,15 +134,34 @@ def test_a_missing_pair_is_named(made, splice):
         store.paired(splice, made.load_set("real").take(np.array([0, 1])))
 
 
-def test_one_of_each_and_concatenate(made):
+def test_firsts_and_concatenate(made):
     sets = {name: made.load_set(name) for name in ("splice", "texture")}
-    assert store.one_of_each(sets, 1).ids.tolist() == ["test-00001/splice", "test-00001/texture"]
+    assert store.firsts(sets).ids.tolist() == ["test-00000/splice", "test-00000/texture"]
     assert len(store.concatenate(sets.values())) == 6
-    for row in (-1, 3):
-        with pytest.raises(ValueError, match=f"row is {row}; set 'splice' has rows 0 to 2"):
-            store.one_of_each(sets, row)
     with pytest.raises(ValueError, match="at least one set"):
         store.concatenate([])
+
+
+def test_versions_of_an_image_are_found_by_its_pair_and_not_by_position(made):
+    real, splice, texture = (made.load_set(name) for name in ("real", "splice", "texture"))
+    sets = {"real": real, "splice": splice.take(np.array([2, 1])), "texture": texture.take(np.array([1, 0]))}
+    assert store.complete_pairs(sets) == ["test-00001/real"]
+    found = store.versions(sets, "test-00001/real")
+    assert found.ids.tolist() == ["test-00001/real", "test-00001/splice", "test-00001/texture"]
+    with pytest.raises(ValueError, match="set 'splice' has no image of pair 'test-00000/real'"):
+        store.versions(sets, "test-00000/real")
+    alone = {"splice": splice.take(np.array([0])), "texture": texture.take(np.array([1]))}
+    with pytest.raises(ValueError, match="no real image has a version in every set of splice, texture"):
+        store.complete_pairs(alone)
+
+
+def test_a_folder_says_what_its_images_are(tmp_path):
+    about = store.About("faceforensics", "FaceForensics++", "video", ("pairs",), "/data", 299, "crop", 10)
+    assert store.Folder.create("ffpp", tmp_path, about).about == about
+    assert store.Folder.open("ffpp", tmp_path).about == about
+    assert store.Folder.create("ffpp", tmp_path).about == about  # opening it again changes nothing
+    (tmp_path / store.PROVENANCE).write_text('{"profile": "ffpp"}')  # written by hand
+    assert store.Folder.open("ffpp", tmp_path).about == store.About()
 
 
 def test_a_missing_artefact_names_the_notebook(made, tmp_path):

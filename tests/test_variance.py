@@ -66,7 +66,85 @@ def test_the_paired_test_sees_a_small_common_shift():
 def test_same_seed_same_table():
     values = np.random.default_rng(1).normal(size=(2, 30))
     first, second = (variance.comparison_table({"splice": values}, seed=4) for _ in range(2))
-    assert first.equals(second) and first.loc["splice", "scenes"] == 30
+    assert first.equals(second) and first.loc["splice", "groups"] == 30
+    assert list(first.columns) == ["groups", "real", "fake", "KS D", "KS p", "paired p"]
+
+
+def test_unpaired_images_differ_in_number_and_have_no_paired_test():
+    rng = np.random.default_rng(3)
+    real, fake = rng.normal(size=25), rng.normal(0.3, 1, size=40)
+    table = variance.comparison_table({"fake": (real, fake)}, paired=False)
+    row = table.loc["fake"]
+    assert list(table.columns) == ["groups", "real images", "fake images", "real", "fake", "KS D", "KS p"]
+    assert (row["groups"], row["real images"], row["fake images"]) == (65, 25, 40)
+    assert row["KS D"] == pytest.approx(literal.ks_distance(real, fake))
+    assert row["KS p"] == pytest.approx(stats.ks_2samp(real, fake).pvalue)
+
+
+def frames(videos=9, per_video=6):
+    """Real and fake values of videos with several frames, shuffled, with the videos they belong to."""
+    rng = np.random.default_rng(4)
+    groups = np.repeat([f"{video:03d}" for video in range(videos)], per_video)
+    level = rng.normal(size=videos)
+    real, fake = (
+        np.repeat(level + shift, per_video) + rng.normal(0, 0.05, len(groups))
+        for shift in (0, rng.normal(0, 0.3, videos))
+    )
+    order = rng.permutation(len(groups))
+    return real, fake[order], (groups, groups[order])
+
+
+def test_groups_are_averaged_before_both_tests():
+    real, fake, groups = frames()
+    means = [
+        np.array([np.mean(values[names == name]) for name in sorted(set(names))])
+        for values, names in zip((real, fake), groups, strict=True)
+    ]
+    table = variance.comparison_table({"Deepfakes": (real, fake)}, groups={"Deepfakes": groups})
+    found = table.loc["Deepfakes"]
+    assert (found["groups"], found["real images"], found["fake images"]) == (9, 54, 54)
+    assert (found["real"], found["fake"]) == pytest.approx([values.mean() for values in means])
+    assert found["KS D"] == pytest.approx(literal.ks_distance(*means))
+    assert found["paired p"] == pytest.approx(literal.sign_flip_pvalue(means[1] - means[0]))
+
+
+def test_frames_taken_as_independent_would_see_what_is_not_there():
+    real, fake, groups = frames(videos=12, per_video=40)
+    assert variance.compare(real, fake, paired=False)["KS p"] < 0.01
+    assert variance.compare(real, fake, groups=groups)["KS p"] > 0.05
+
+
+def test_a_video_with_fewer_frames_still_counts_once():
+    real, fake, (names, others) = frames(videos=3, per_video=2)
+    keep = [0, *range(2, len(real))]  # the first video has one frame left on the real side
+    found = variance.compare(real[keep], fake, groups=(names[keep], others))
+    assert found["real"] == pytest.approx(np.mean([real[0], real[2:4].mean(), real[4:].mean()]))
+
+
+def test_unpaired_groups_need_not_be_on_both_sides():
+    found = variance.comparison_table(
+        {"fake": ([1.0, 3.0, 5.0], [2.0, 4.0])}, groups={"fake": (["a", "a", "b"], ["a", "c"])}, paired=False
+    ).loc["fake"]
+    assert (found["groups"], found["real"], found["fake"]) == (3, 3.5, 3.0)
+
+
+def test_a_single_unit_has_no_paired_test():
+    found = variance.compare([1.0, 2.0], [3.0, 5.0], groups=(["a", "a"], ["a", "a"]))
+    assert (found["real"], found["fake"], found["KS D"], found["KS p"]) == (1.5, 4, 1, 1) and np.isnan(
+        found["paired p"]
+    )
+
+
+def test_thousands_of_pairs_fit_into_memory():
+    values = np.random.default_rng(5).normal(size=(2, 6400))
+    assert 0 < variance.compare(*values, resamples=1999)["paired p"] <= 1
+
+
+def test_the_sentence_counts_or_says_that_there_are_no_pairs():
+    values = np.random.default_rng(1).normal(size=30)
+    tests = variance.comparison_table({"shifted": (values, values + 1), "equal": (values, values)})
+    assert variance.paired_sentence(tests) == "The paired test is below 0.05 for 1 of 2."
+    assert variance.paired_sentence(tests.drop(columns="paired p")) == "There are no pairs, so there is no paired test."
 
 
 def test_published_distance_by_frames_and_by_videos():
@@ -88,6 +166,14 @@ def test_long_table_keeps_every_number():
     assert table["kind"].tolist() == ["real", "real", "fake", "fake"] and table["variance"].tolist() == [1, 2, 3, 4]
 
 
+def test_long_table_of_groups_holds_what_the_tests_compare():
+    real, fake, groups = frames()
+    table = variance.long_table({"Deepfakes": (real, fake)}, {"Deepfakes": groups})
+    parts = [table.loc[table["kind"] == kind, "variance"].to_numpy() for kind in ("real", "fake")]
+    assert len(parts[0]) == len(parts[1]) == 9
+    assert literal.ks_distance(*parts) == pytest.approx(variance.compare(real, fake, groups=groups)["KS D"])
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
@@ -98,6 +184,11 @@ def test_long_table_keeps_every_number():
         (lambda: variance.mean_variance(np.zeros((1, 5, 5)), 7, border=False), "smaller than the window"),
         (lambda: variance.compare(np.zeros(3), np.zeros(4)), r"real \(3,\), fake \(4,\)"),
         (lambda: variance.compare(np.zeros(0), np.zeros(0)), "real is empty"),
+        (lambda: variance.compare([1.0], [2.0], groups=(["a"], ["b"])), "'a' is not on both sides"),
+        (
+            lambda: variance.compare([1.0], [2.0, 3.0], groups=(["a"], ["a"])),
+            "fake and its groups have lengths 2 and 1",
+        ),
         (lambda: variance.ks_pvalue(1.5, 10, 10), "distance 1.5"),
     ],
 )

@@ -1,0 +1,187 @@
+"""The images of one run: which they are, how they are read, and where their maps lie.
+
+Notebook 01 writes the table of records, notebook 02 fills the cache of maps. From then on scenes and data sets on disk
+are the same thing.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from defocus_lib import maps
+from defocus_lib.images import Reader
+from defocus_lib.manifest import Dataset
+from defocus_lib.records import has_pairs
+from defocus_lib.store import About, Folder, project_root, write_beside, write_json
+
+RECORDS = "records.parquet"
+MAPS = "maps.json"
+SUMMARY = "this_run.md"
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Collection:
+    """The images of a run.
+
+    Attributes
+    ----------
+    records : DataFrame
+        One row an image; columns as :data:`defocus_lib.records.COLUMNS`.
+    reader : Reader
+        Reads the image of a record at the size of the run.
+    about : About
+        What they are.
+    """
+
+    records: pd.DataFrame
+    reader: Reader
+    about: About
+
+    @property
+    def manipulations(self) -> list[str]:
+        """The manipulations of the test images, in the order of the records."""
+        test = self.records.query("split == 'test' and label == 1")
+        return test["manipulation"].drop_duplicates().tolist()
+
+    @property
+    def trained_on(self) -> str:
+        """The manipulation (or manipulations) of the training images."""
+        train = self.records.query("split == 'train' and label == 1")
+        return ", ".join(train["manipulation"].drop_duplicates())
+
+
+def save(folder: Folder, records: pd.DataFrame) -> Path:
+    """Write the table of records of a run."""
+    return write_beside(folder.path / RECORDS, lambda path: records.to_parquet(path, index=False))
+
+
+def load(folder: Folder) -> Collection:
+    """The images of a run that notebook 01 has begun.
+
+    Raises
+    ------
+    MissingArtifact
+        If it has not.
+    """
+    records = pd.read_parquet(folder.require(RECORDS, made_by="01_data"))
+    about = folder.about
+    root = Path(about.root) if about.root else folder.path
+    return Collection(records, Reader(root, about.size, about.fit, about.max_pixels), about)
+
+
+def map_cache(reader: Reader, preset: str, propagation: str) -> maps.MapCache:
+    """The cache that holds the maps of what ``reader`` reads; all runs share its folder."""
+    return maps.MapCache(project_root() / "artifacts" / ".maps", preset, propagation, reader.size, reader.fit)
+
+
+def save_maps(folder: Folder, cache: maps.MapCache, records: pd.DataFrame) -> Path:
+    """Write down which maps belong to the run, once they are all in the cache."""
+    about = {"preset": cache.preset, "propagation": cache.propagation, "version": maps.version()}
+    return write_json(folder.path / MAPS, about | {"images": len(records)})
+
+
+def load_maps(folder: Folder, reader: Reader) -> tuple[maps.MapCache, dict[str, str]]:
+    """The cache with the maps of a run, and what they are: preset, propagation, version.
+
+    Raises
+    ------
+    MissingArtifact
+        If notebook 02 has not computed them.
+    ValueError
+        If the method has changed since: its maps are others now.
+    """
+    path = folder.require(MAPS, made_by="02_defocus_map")
+    said = json.loads(path.read_text(encoding="utf-8"))
+    if said["version"] != maps.version():
+        raise ValueError(f"{path}: the method has changed since these maps were computed; run notebook 02 again")
+    about = {name: said[name] for name in ("preset", "propagation", "version")}
+    return map_cache(reader, about["preset"], about["propagation"]), about
+
+
+def for_training_on(records: pd.DataFrame, manipulation: str) -> pd.DataFrame:
+    """The records without the training and validation images of other manipulations: those test what carries over.
+
+    Raises
+    ------
+    ValueError
+        If no training image shows the manipulation.
+    """
+    test, known = records["split"] == "test", records["manipulation"].isin(["real", manipulation])
+    if manipulation not in set(records.loc[~test, "manipulation"]):
+        there = ", ".join(records.loc[records["label"] == 1, "manipulation"].unique()) or "none"
+        raise ValueError(f"train_on is {manipulation!r}; a manipulation with training images wanted, found: {there}")
+    return records[test | known].reset_index(drop=True)
+
+
+def spread(records: pd.DataFrame, images: int) -> pd.DataFrame:
+    """At most ``images`` records, from as many groups as possible: the first of each group, then the second of each."""
+    turn = records.groupby("group", sort=False).cumcount()
+    return records.loc[turn.sort_values(kind="stable").index[:images].sort_values()]
+
+
+def to_explain(records: pd.DataFrame, images: int) -> pd.DataFrame:
+    """The test images to explain: ``images`` real ones, and of each manipulation their counterparts.
+
+    Where images have no counterparts, as many manipulated ones are taken.
+    """
+    test = records[records["split"] == "test"]
+    real = spread(test[test["label"] == 0], images)
+    parts = [real]
+    for _, fakes in test[test["label"] == 1].groupby("manipulation", sort=False):
+        counterparts = fakes[fakes["pair"].isin(real["id"])]
+        parts.append(counterparts if (fakes["pair"] != "").any() else spread(fakes, images))
+    return pd.concat(parts)
+
+
+def write_summary(folder: Folder) -> Path:
+    """One paragraph of Markdown for the front page: whose numbers the book shows."""
+    run = load(folder)
+    records, about = run.records, run.about
+    text = (
+        f"**These pages show the run `{folder.profile}`: {about.title}.** {len(records):,} images of "
+        f"{records['group'].nunique():,} {about.unit}s; manipulations: {', '.join(run.manipulations)}; the detectors "
+        f"learned {run.trained_on}.\n"
+    )
+    return write_beside(folder.path / SUMMARY, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def about(entry: Dataset, records: pd.DataFrame, size: int) -> About:
+    """What the images of a data set on disk are, at a side of ``size`` px."""
+    has = ("pairs",) if has_pairs(records) else ()
+    unit = "video" if (records["frame"] != "").any() else "image"
+    root, pixels = str(entry.folder()), int(entry.max_megapixels * 1_000_000)
+    return About(entry.name, entry.title, unit, has, root, size, entry.fit, pixels)
+
+
+def real_test_groups(records: pd.DataFrame) -> int:
+    """The number of groups among the real test images."""
+    return records.query("split == 'test' and label == 0")["group"].nunique()
+
+
+def gallery(
+    records: pd.DataFrame, reader: Reader, first: int, rows: int = 3
+) -> tuple[list[list[np.ndarray | None]], list[str], list[str]]:
+    """Test images to look at: one real image a row, and beside it a manipulated version of each kind.
+
+    Returns
+    -------
+    images : rows of columns of (H, W, 3) uint8, or None where a version is missing
+    row_names, column_names : list of str
+    """
+    test = records[records["split"] == "test"]
+    real = test[test["label"] == 0].drop_duplicates("group").iloc[first : first + rows]
+    kinds = {name: fakes for name, fakes in test[test["label"] == 1].groupby("manipulation", sort=False)}
+    images: list[list[np.ndarray | None]] = []
+    for number, row in enumerate(real.itertuples(), start=first):
+        versions = [
+            fakes[fakes["pair"] == row.id] if has_pairs(records) else fakes.iloc[number : number + 1]
+            for fakes in kinds.values()
+        ]
+        images.append([reader(row), *(reader(found.iloc[0]) if len(found) else None for found in versions)])
+    return images, real["group"].tolist(), ["real", *kinds]

@@ -1,0 +1,231 @@
+"""A cache of defocus maps on disk: computed once an image, however often it is trained on, explained or drawn."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from functools import cache as once
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pandas as pd
+from joblib import Parallel, delayed, effective_n_jobs
+from tqdm.auto import tqdm
+
+from defocus_lib import defocus, propagation
+from defocus_lib.images import FITS, Reader, Row, as_planes, rows_of
+from defocus_lib.store import MissingArtifact, read_arrays, write_arrays
+
+
+class CachedMap(NamedTuple):
+    """The map of one image.
+
+    Attributes
+    ----------
+    dense : (H, W) float32
+        Sigma in px, not normalised.
+    edges : (H, W) bool
+    """
+
+    dense: np.ndarray
+    edges: np.ndarray
+
+
+@once
+def version() -> str:
+    """12 hexadecimal digits that stand for the method: a digest of the sources that compute a map."""
+    sources = [Path(module.__file__).read_bytes().replace(b"\r\n", b"\n") for module in (defocus, propagation)]
+    return hashlib.sha256(b"\0".join(sources)).hexdigest()[:12]
+
+
+@dataclass(frozen=True)
+class MapCache:
+    """The maps of images of one size, by one preset. A map is found by what it was computed from, not by a path.
+
+    Attributes
+    ----------
+    folder : Path
+        Maps of any number of data sets and presets share it.
+    preset : {"physical", "released", "published"}
+    propagation : {"", "gaussian", "guided", "closed_form"}
+        "" is the preset's own.
+    size : int
+        Side of the images in px; 0 for images as stored.
+    fit : {"stretch", "crop"}
+        How they became square.
+    """
+
+    folder: Path
+    preset: str
+    propagation: str
+    size: int
+    fit: str
+
+    def __post_init__(self) -> None:
+        wanted = {"preset": tuple(defocus.PRESETS), "propagation": ("", *defocus.PROPAGATIONS), "fit": FITS}
+        for name, known in wanted.items():
+            if getattr(self, name) not in known:
+                raise ValueError(f"unknown {name} {getattr(self, name)!r}; one of {', '.join(map(repr, known))} wanted")
+        if self.size != 0 and self.size < defocus.SMALLEST_SIDE:
+            raise ValueError(f"size is {self.size}; 0 (as stored) or at least {defocus.SMALLEST_SIDE} wanted")
+
+    def key(self, digest: str) -> str:
+        """What the map of the image with this SHA-256 goes by: 64 hexadecimal digits."""
+        return hashlib.sha256(json.dumps(self._ingredients(digest), sort_keys=True).encode()).hexdigest()
+
+    def path(self, digest: str) -> Path:
+        """Where the map of the image with this SHA-256 lies, or would."""
+        key = self.key(digest)
+        return Path(self.folder) / key[:2] / f"{key}.npz"
+
+    def fill(self, records: pd.DataFrame, reader: Reader, workers: int = -1, progress: bool = False) -> pd.Series:
+        """Compute the maps that are missing, or damaged. What is done stays done if this is interrupted.
+
+        Parameters
+        ----------
+        records : DataFrame
+            Columns ``path`` and ``digest``; images of the same content count once.
+        reader : Reader
+            Of the cache's size and fit.
+        workers : int
+            Each reads, computes and writes an image of its own; -1 takes every core.
+        progress : bool
+            Show a progress bar.
+
+        Returns
+        -------
+        Series
+            Number of maps ``computed`` now, and ``found`` whole.
+
+        Raises
+        ------
+        UnreadableImage, ValueError
+            If an image can't be read or has changed, or the reader gives images of another size.
+        """
+        self.check_reader(reader)
+        rows = rows_of(records.drop_duplicates("digest"))
+        computed, failures = 0, []
+        # Handed out as workers become free. After a failure no more are, and those begun are waited for: no worker
+        # still writes once this has returned.
+        jobs = (delayed(self._attempt)(row, reader) for row in rows if not failures)
+        parallel = Parallel(n_jobs=workers, prefer=_backend(workers, len(rows)), return_as="generator_unordered")
+        with tqdm(parallel(jobs), total=len(rows), desc="defocus maps", unit="image", disable=not progress) as done:
+            for outcome in done:
+                if isinstance(outcome, Exception):
+                    failures.append(outcome)
+                else:
+                    computed += outcome
+        if failures:
+            raise failures[0]
+        return pd.Series({"computed": computed, "found": len(rows) - computed})
+
+    def load(self, digest: str) -> CachedMap:
+        """The map of the image with this SHA-256.
+
+        Raises
+        ------
+        MissingArtifact
+            If it has not been computed.
+        ValueError
+            If the file is damaged.
+        """
+        path = self.path(digest)
+        try:
+            arrays, _ = read_arrays(path, set(CachedMap._fields))
+        except FileNotFoundError as error:
+            raise MissingArtifact(
+                f"{path} is missing, the {self.preset} map of image {digest[:12]}...: run notebook 02_defocus_map first"
+            ) from error
+        found = CachedMap(**arrays)
+        self._check(path, found)
+        return found
+
+    def stack(self, records: pd.DataFrame, workers: int = 1) -> tuple[np.ndarray, np.ndarray]:
+        """The maps of all records in the order of the rows.
+
+        Parameters
+        ----------
+        records : DataFrame
+            Column ``digest``.
+        workers : int
+            Threads; -1 takes every core.
+
+        Returns
+        -------
+        dense : (N, H, W) float32
+        edges : (N, H, W) bool
+
+        Raises
+        ------
+        MissingArtifact, ValueError
+            As for one map; also if there is no record, or the maps differ in size.
+        """
+        if len(records) == 0:
+            raise ValueError("records has no row; at least one wanted")
+        digests = records["digest"].tolist()
+        loaded = Parallel(n_jobs=workers, prefer="threads", return_as="generator")(map(delayed(self.load), digests))
+        dense = edges = None
+        for index, one in enumerate(loaded):
+            if dense is None:
+                dense = np.empty((len(digests), *one.dense.shape), np.float32)
+                edges = np.empty(dense.shape, bool)
+            if one.dense.shape != dense.shape[1:]:
+                raise ValueError(f"map {index} is {one.dense.shape}, the first {dense.shape[1:]}; one size wanted")
+            dense[index], edges[index] = one
+        return dense, edges
+
+    def check_reader(self, reader: Reader) -> None:
+        """Raise ``ValueError`` unless ``reader`` gives the images that these maps are of."""
+        ours, theirs = (f"size {one.size}, fit {one.fit}" for one in (self, reader))
+        if ours != theirs:
+            raise ValueError(f"the reader gives images of {theirs}; the maps are of {ours}")
+
+    def _ingredients(self, digest: str) -> dict[str, str | int]:
+        in_force = self.propagation or defocus.PRESETS[self.preset].propagation
+        image = {"image": digest, "size": self.size, "fit": self.fit}
+        return image | {"preset": self.preset, "propagation": in_force, "version": version()}
+
+    def _check(self, path: Path, found: CachedMap) -> None:
+        dense, edges = found
+        shape = (self.size, self.size) if self.size else dense.shape
+        whole = dense.shape == edges.shape == shape and len(shape) == 2 and np.isfinite(dense).all()
+        if not whole or (dense.dtype, edges.dtype) != (np.float32, np.bool_):
+            raise ValueError(
+                f"{path}: dense {dense.shape} {dense.dtype} and edges {edges.shape} {edges.dtype} found; "
+                f"finite float32 and bool of shape {shape if self.size else '(H, W)'} wanted"
+            )
+
+    def _holds(self, digest: str) -> bool:
+        """Whether the map of an image is there, and whole."""
+        try:
+            self.load(digest)
+        except (MissingArtifact, ValueError):
+            return False
+        return True
+
+    def _attempt(self, row: Row, reader: Reader) -> bool | Exception:
+        try:
+            return self._provide(row, reader)
+        except Exception as error:
+            return error
+
+    def _provide(self, row: Row, reader: Reader) -> bool:
+        """Whether the map of an image had to be computed; afterwards it is there."""
+        if self._holds(row.digest):
+            return False
+        maps = defocus.defocus_maps(as_planes(reader(row))[None], self.preset, self.propagation or None)
+        arrays = {"dense": maps.dense[0, 0].numpy(), "edges": maps.edges[0, 0].numpy()}
+        write_arrays(self.path(row.digest), arrays, self._ingredients(row.digest))
+        return True
+
+
+# From so many images on, processes have paid for their start: each imports torch, which takes seconds.
+MANY_IMAGES = 1000
+# Up to so many workers threads are as quick as processes: about a sixth of a map's time is spent under Python's lock.
+FEW_WORKERS = 4
+
+
+def _backend(workers: int, images: int) -> str:
+    return "processes" if effective_n_jobs(workers) > FEW_WORKERS and images >= MANY_IMAGES else "threads"

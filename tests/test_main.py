@@ -1,0 +1,117 @@
+"""The command line as a user starts it: a process, its exit code, its two streams."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from defocus_lib import manifest as m
+from tests import trees
+
+ROOT = Path(__file__).resolve().parent.parent
+HEAVY = ("torch", "pandas", "numpy", "pydantic", "PIL", "pyarrow")
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory):
+    """A folder with a manifest of its own, two data sets beside it: a good one, and one with an unreadable image."""
+    folder = tmp_path_factory.mktemp("project")
+    trees.folders(folder / "good", clips=10, size=16)
+    trees.folders(folder / "bad pictures", clips=10, size=16)
+    trees.truncate(folder / "bad pictures" / "fake" / "photo-003.png")
+    about = {"access": "a", "licence": "CC0", "layout": "folders", "options": {"pairs": "by_name"}}
+    datasets = [
+        {"name": "good", "title": "Good ones", "root": "${GOOD_ROOT}", **about},
+        {"name": "bad", "title": "Bad ones", "root": "bad pictures", **about},
+        {"name": "scenes", "title": "Scenes", "access": "a", "licence": "MIT", "layout": "scenes"},
+    ]
+    photographs = [m.load_manifest().photographs[0].model_dump()]
+    content = {"version": 1, "photographs": photographs, "datasets": datasets}
+    (folder / "data_manifest.yaml").write_text(yaml.safe_dump(content), encoding="utf-8")
+    return folder
+
+
+def run(project: Path, *words: str, **variables: str) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
+    command = [sys.executable, "-m", "defocus_lib", *words]
+    return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_help_imports_nothing_heavy(project):
+    code = "import sys, runpy; sys.argv[1:] = ['--help']\ntry: runpy.run_module('defocus_lib', run_name='__main__')\n"
+    code += f"except SystemExit as end: print(end.code, [name for name in {HEAVY} if name in sys.modules])"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=project, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True,
+        text=True, check=True,
+    )  # fmt: skip
+    assert "data" in done.stdout and done.stdout.splitlines()[-1] == "0 []"
+
+
+def test_list(project):
+    done = run(project, "data", "list", GOOD_ROOT="")
+    assert done.returncode == 0 and not done.stderr
+    assert "GOOD_ROOT is not set" in done.stdout and str(project / "bad pictures") in done.stdout
+    listed = json.loads(run(project, "data", "list", "--json", GOOD_ROOT=str(project / "nowhere")).stdout)
+    assert [entry["name"] for entry in listed] == ["good", "bad", "scenes"]
+    assert listed[0]["root"] == f"{project / 'nowhere'} (no such folder)" and listed[0]["licence"] == "CC0"
+
+
+def test_verify_nothing_wrong(project):
+    done = run(project, "data", "verify", "good", GOOD_ROOT="good")
+    assert done.returncode == 0 and "nothing is wrong" in done.stdout
+    assert "20/20" in done.stderr and "20/20" not in done.stdout  # the progress bar
+
+
+def test_verify_something_wrong(project):
+    done = run(project, "data", "verify", "bad", "--json", "--workers", "1")
+    said = json.loads(done.stdout)
+    assert done.returncode == 1 and not said["ok"] and said["images"] == 19
+    assert [row["path"] for row in said["problems"]["unreadable"]] == ["fake/photo-003.png"]
+    assert "fake/photo-003.png: " in run(project, "data", "verify", "bad").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("verify", "good"), "error: data set 'good': variable GOOD_ROOT, which its root names, is not set"),
+        (("verify", "dog"), "error: no data set 'dog' in the manifest; it lists good, bad, scenes"),
+        (("index", "scenes"), "error: data set 'scenes' is rendered in the run"),
+        (("list", "--manifest", "nowhere.yaml"), "error: no manifest at nowhere.yaml"),
+        (("verify", "bad", "--manifest", "wrong.yaml"), "error: wrong.yaml, line 1: version: "),
+    ],
+)
+def test_what_can_not_be_looked_at(project, words, message):
+    (project / "wrong.yaml").write_text("version: 2\nphotographs: []\ndatasets: []\n")
+    done = run(project, "data", *words, GOOD_ROOT="")
+    assert done.returncode == 2 and not done.stdout
+    assert done.stderr.startswith(message) and "Traceback" not in done.stderr
+
+
+def test_wrong_use(project):
+    for words in (("data", "verify"), ("data", "verify", "good", "--workers", "many"), ("dta",)):
+        done = run(project, *words)
+        assert done.returncode == 2 and "Traceback" not in done.stderr and not done.stdout
+
+
+def test_index_is_written_once(project):
+    words = ("data", "index", "good", "--json")
+    first = run(project, *words, GOOD_ROOT=str(project / "good"))
+    said = json.loads(first.stdout)
+    assert first.returncode == 0 and "20/20" in first.stderr
+    assert said["files"] == [str(path) for path in (project / "artifacts" / ".index").iterdir()]
+    assert said["counts"]["fake"] == {"train": 7, "val": 1, "test": 2}
+    assert len(pd.read_parquet(said["files"][0])) == said["images"] == 20
+    second = run(project, *words, GOOD_ROOT=str(project / "good"))
+    assert second.stdout == first.stdout and not second.stderr
+    assert "20/20" in run(project, *words, "--refresh", GOOD_ROOT=str(project / "good")).stderr
+
+
+def test_index_stops_at_an_unreadable_image(project):
+    done = run(project, "data", "index", "bad")
+    assert done.returncode == 1 and not done.stdout
+    assert done.stderr.splitlines()[-1].startswith(f"error: {project / 'bad pictures' / 'fake' / 'photo-003.png'}: ")
