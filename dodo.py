@@ -43,6 +43,8 @@ try:
     GIVEN = given_parameters()
     DATASET = str(GIVEN.get("01_data", {}).get("dataset", "scenes"))
     ENTRY = None if DATASET == "scenes" else load_manifest().dataset(DATASET)
+    if ENTRY:
+        ENTRY.folder()  # a root that is not set or not there is said now
 except (execution.ParameterError, FileNotFoundError, KeyError, ValueError) as error:
     raise InvalidDodoFile(error) from None
 
@@ -74,12 +76,12 @@ FRONT_PAGE = ["overview.png", "this_run.md"]
 NOTEBOOKS = {
     # name                (reads, writes)
     "01_data": ([], [*DATA, "this_run.md"]),
-    "02_defocus_map": (DATA, [MAPS]),
+    "02_defocus_map": (DATA, [MAPS, "stages/02_defocus_map.csv"]),
     "03_train_detector": (
         [*DATA, MAPS],
-        [*DETECTORS, "metrics.csv", "predictions.csv", "features.npz", "stages.csv"],
+        [*DETECTORS, "metrics.csv", "predictions.csv", "features.npz", "stages/03_train_detector.csv"],
     ),
-    "04_save_shapley": ([*DATA, MAPS, *DETECTORS], SHAPLEY),
+    "04_save_shapley": ([*DATA, MAPS, *DETECTORS], [*SHAPLEY, "stages/04_save_shapley.csv"]),
     "05_binary_mask": (SHAPLEY, []),
     "06_local_variance": (SHAPLEY, []),
     "07_tsne": (["features.npz", *SHAPLEY], []),
@@ -87,7 +89,8 @@ NOTEBOOKS = {
     "09_alignment_score": (SHAPLEY, []),
 }
 # The last page tells how long the others took, so it reads the record of each run.
-NOTEBOOKS["status"] = (["stages.csv", *(f"runs/{name}.json" for name in NOTEBOOKS)], [])
+STAGES = [write for _, writes in NOTEBOOKS.values() for write in writes if write.startswith("stages/")]
+NOTEBOOKS["status"] = ([*STAGES, *(f"runs/{name}.json" for name in NOTEBOOKS)], [])
 
 # ---------------------------------------------------------------------------------------------------------------------
 

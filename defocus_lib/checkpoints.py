@@ -90,12 +90,12 @@ def _read_released(path: Path, reads: str, preset: str, backbone: str, side: int
     if reads == "fusion":
         raise ValueError(f"{path}: no safetensors. A fusion detector is read from safetensors written by this project")
     weights, about = _unwrap(path, _unpickle(path))
-    weights, found = _without_prefixes(weights)
-    if found != reads:
-        keys = "begin" if found == "defocus" else "do not begin"
-        raise ValueError(
-            f"{path}: a released detector on {found} (its keys {keys} with 'classifier.'); one on {reads} wanted"
-        )
+    weights, prefixed = _without_prefixes(weights)
+    found, sign = _what_it_reads(path, prefixed)
+    if found and found != reads:
+        raise ValueError(f"{path}: a released detector on {found} ({sign}); one on {reads} wanted")
+    if not found and reads == "defocus":
+        about["kind"] += ", its keys those of an RGB detector or of an unwrapped one on defocus, taken for the latter"
     if reads == "defocus" and preset != PRESET:
         raise ValueError(f"{path}: released weights read maps of preset {PRESET!r}; maps of preset {preset!r} given")
     detector = Detector(backbone, reads, side)
@@ -141,16 +141,28 @@ def _unwrap(path: Path, content: object) -> tuple[dict[str, torch.Tensor], dict]
     return dict(content), about
 
 
-def _without_prefixes(weights: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], str]:
-    """Names as ``timm`` has them, and what the detector reads: all names of a released defocus detector carry a prefix.
+def _without_prefixes(weights: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], bool]:
+    """Names as ``timm`` has them, and whether they began with ``classifier.``.
 
     Only a prefix of every name is one: the last layer of some backbones is called ``classifier`` too.
     """
-    reads = "rgb"
+    prefixed = False
     while prefix := next((p for p in PREFIXES if all(name.startswith(p) for name in weights)), None):
-        reads = "defocus" if prefix == "classifier." else reads
+        prefixed = prefixed or prefix == "classifier."
         weights = {name.removeprefix(prefix): value for name, value in weights.items()}
-    return weights, reads
+    return weights, prefixed
+
+
+def _what_it_reads(path: Path, prefixed: bool) -> tuple[str, str]:
+    """What a released detector reads, and by what sign; "" if nothing tells.
+
+    The authors' file names begin with it. So do, with ``classifier.``, the keys of a defocus detector as they saved it;
+    keys without it are those of an RGB detector, or of a defocus detector that somebody unwrapped.
+    """
+    for name in ("defocus", "rgb"):
+        if path.name.startswith(f"{name}_"):
+            return name, f"its name begins with '{name}_'"
+    return ("defocus", "its keys begin with 'classifier.'") if prefixed else ("", "")
 
 
 def _fitted(path: Path, weights: dict[str, torch.Tensor], detector: Detector) -> dict[str, torch.Tensor]:

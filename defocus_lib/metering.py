@@ -5,11 +5,14 @@ from __future__ import annotations
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 
 import pandas as pd
 import psutil
+
+from defocus_lib.store import write_beside
 
 COLUMNS = ["stage", "seconds", "images", "images_per_second", "peak_mib", "peak_gpu_mib"]
 
@@ -57,6 +60,19 @@ class Stages:
         """
         table = pd.DataFrame(self._rows, columns=COLUMNS)
         return table.assign(images_per_second=(table["images"] / table["seconds"]).where(table["images"] > 0))
+
+
+def save(path: Path, stages: Mapping[str, Stages]) -> Path:
+    """Write the tables of several detectors as one CSV; the name of each goes before its stages."""
+    named = {name: part.table() for name, part in stages.items()}
+    table = pd.concat(rows.assign(stage=f"{name} ".lstrip() + rows["stage"]) for name, rows in named.items())
+    return write_beside(path, lambda beside: table.to_csv(beside, index=False))
+
+
+def read_all(folder: Path) -> pd.DataFrame:
+    """What :func:`save` wrote into a folder: index (notebook, stage), in the order of the files' names."""
+    tables = {path.stem: pd.read_csv(path).set_index("stage") for path in sorted(folder.glob("*.csv"))}
+    return pd.concat(tables, names=["notebook"]).rename(columns=lambda name: name.replace("_", " "))
 
 
 @contextmanager

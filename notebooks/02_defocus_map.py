@@ -34,7 +34,7 @@ import numpy as np
 import torch
 from myst_nb import glue
 
-from defocus_lib import collection, defocus_maps, figures, known_blur, manifest, optics, scenes, store
+from defocus_lib import collection, defocus_maps, figures, known_blur, manifest, metering, optics, scenes, store
 from defocus_lib.explore import explore
 
 folder = store.Folder.open(profile, artifacts)
@@ -150,7 +150,10 @@ glue("map_motorcycle_constant", float(summary.loc["constant mean", "error (px)"]
 
 # %% tags=["remove-output"]
 cache = collection.map_cache(run.reader, preset, propagation)
-cache.fill(run.records, run.reader, workers, progress=True)
+stages = metering.Stages()
+with stages("maps", images=len(run.records)):
+    cache.fill(run.records, run.reader, workers, progress=True)
+metering.save(folder.path / "stages" / "02_defocus_map.csv", {"": stages})
 collection.save_maps(folder, cache, run.records).name
 
 # %% [markdown]

@@ -15,8 +15,8 @@
 # **You will see** detectors learn to tell real from manipulated, one from defocus maps and one from photographs, and how
 # well each does on test images.\
 # **Reads** the images and their records (notebook 01), and their maps (notebook 02).\
-# **Writes** `detector_<input>.safetensors`, `metrics.csv`, `predictions.csv` (one row an image), `features.npz`,
-# `stages.csv`, and below `training/` logs, previews and checkpoints.
+# **Writes** `detector_<input>.safetensors`, `metrics.csv`, `predictions.csv` (one row an image), `features.npz`, and below
+# `training/` logs, previews and checkpoints.
 #
 # All are the same `timm` backbone with one logit. They learn one manipulation; the test asks about all. With 0 epochs
 # nothing is trained: weights that are there, the authors' released ones among them, are evaluated.
@@ -27,8 +27,8 @@ artifacts: str = ""
 inputs: str = "defocus, rgb"
 backbone: str = "resnet10t"
 defocus_epochs: int = 10
-rgb_epochs: int = 4
-fusion_epochs: int = 4
+rgb_epochs: int = 6
+fusion_epochs: int = 6
 defocus_side: int = 64
 rgb_side: int = 0
 fusion_side: int = 0
@@ -53,11 +53,11 @@ import pandas as pd
 from IPython.display import Image, Markdown
 from myst_nb import glue
 
-from defocus_lib import collection, experiment, figures, metering, metrics, store, training
+from defocus_lib import collection, execution, experiment, figures, metering, metrics, store, training
 
 folder = store.Folder.open(profile, artifacts)
 run = collection.load(folder)
-cache, about_maps = collection.load_maps(folder, run.reader)
+cache, _ = collection.load_maps(folder, run.reader)
 models = [name.strip() for name in inputs.split(",")]
 
 # %% [markdown]
@@ -71,7 +71,7 @@ models = [name.strip() for name in inputs.split(",")]
 epochs = {"defocus": defocus_epochs, "rgb": rgb_epochs, "fusion": fusion_epochs}
 sides = {"defocus": defocus_side, "rgb": rgb_side, "fusion": fusion_side}
 weights = {"defocus": defocus_weights, "rgb": rgb_weights, "fusion": fusion_weights}
-stages, outcomes = metering.Stages(), {}
+stages, outcomes = {model: metering.Stages() for model in models}, {}
 for model in models:
     saved = folder.path / f"detector_{model}.safetensors"
     plan = training.Plan(
@@ -88,9 +88,10 @@ for model in models:
         weights=None if plan.epochs else Path(weights[model] or saved),
         folder=folder.path / "training" / model,
         resume=resume,
-        stages=stages,
+        stages=stages[model],
     )
-    experiment.save(saved, outcomes[model], {"data": run.about.dataset, "learned": run.trained_on, **about_maps})
+    about = {"data": run.about.dataset, "learned": run.trained_on, "commit": execution.commit(store.project_root())}
+    experiment.save(saved, outcomes[model], about)
 
 # %% tags=["remove-input"]
 histories = {model: outcome.history for model, outcome in outcomes.items() if outcome.history is not None}
@@ -184,7 +185,8 @@ glue("train_test_groups", int(run.records.query("split == 'test'")["group"].nuni
 
 # %% tags=["remove-output"]
 predictions = experiment.side_by_side(test)
-for name, table in {"predictions": predictions, "metrics": measured, "stages": stages.table()}.items():
+metering.save(folder.path / "stages" / "03_train_detector.csv", stages)
+for name, table in {"predictions": predictions, "metrics": measured}.items():
     store.write_beside(folder.path / f"{name}.csv", lambda path, table=table: table.to_csv(path, index=False))
 kept = run.records.set_index("id").loc[test["defocus"]["id"]].reset_index()
 arrays = {f"{name}s": kept[name].to_numpy(dtype=str) for name in ("id", "pair", "manipulation")}

@@ -33,16 +33,16 @@ seed: int = 0
 # %%
 from myst_nb import glue
 
-from defocus_lib import attribution, collection, detector, explanation, figures, store
+from defocus_lib import attribution, collection, detector, explanation, figures, metering, store
 
 folder = store.Folder.open(profile, artifacts)
 run = collection.load(folder)
 cache, about_maps = collection.load_maps(folder, run.reader)
 detectors = {
     model: detector.load_detector(
-        folder.require(f"detector_{model}.safetensors", made_by="03_train_detector"), reads=model
+        folder.require(f"detector_{model}.safetensors", made_by="03_train_detector"), reads=model, **wanted
     )[0]
-    for model in ("defocus", "rgb")
+    for model, wanted in {"defocus": {"preset": about_maps["preset"]}, "rgb": {}}.items()
 }
 
 # %% [markdown]
@@ -64,12 +64,14 @@ chosen.groupby("manipulation", sort=False)[["id", "group"]].nunique().set_axis([
 # ## One file a manipulation
 
 # %%
-sums = {}
+sums, stages = {}, metering.Stages()
 for name, rows in chosen.groupby("manipulation", sort=False):
-    explained = explanation.explain(detectors, rows, compared, run.reader, cache, **settings)
+    with stages(f"Shapley values, {name}", images=len(rows)):
+        explained = explanation.explain(detectors, rows, compared, run.reader, cache, **settings)
     values = explanation.as_set(folder, rows, run.reader, cache, explained, meta | {"manipulation": name})
     store.save_set(folder.path / f"shapley/{name}.npz", values)
     sums[name] = {model: (part.values.sum((1, 2)), part.gaps) for model, part in explained.items()}
+metering.save(folder.path / "stages" / "04_save_shapley.csv", {"": stages}).name
 
 # %% [markdown]
 # ## Do they add up?

@@ -13,7 +13,7 @@
 # # Status
 #
 # **You will see** what this book was computed with: versions, machine, parameters, times.\
-# **Reads** the record that each run left, `runs/*.json`, and the stages of the training, `stages.csv`.\
+# **Reads** the record that each run left, `runs/*.json`, and its stages, `stages/*.csv`.\
 # **Writes** nothing.
 
 # %% tags=["parameters"]
@@ -23,7 +23,7 @@ artifacts: str = ""  # empty: artifacts/<profile> in the project
 # %%
 import pandas as pd
 
-from defocus_lib import execution, store
+from defocus_lib import execution, metering, store
 
 folder = store.Folder.open(profile, artifacts)
 runs = execution.read_runs(folder.path, without="status")
@@ -56,14 +56,14 @@ glue("status_peak_gib", float(times["peak memory (MiB)"].max() / 1024), display=
 # All notebooks together took {glue:text}`status_minutes:.1f` minutes; the largest needed {glue:text}`status_peak_gib:.1f` GiB.
 
 # %% [markdown]
-# ## The stages of notebook 03
+# ## Stage by stage
 #
-# Wall-clock time, images a second, and peak memory of the process and those it started; of a GPU, where there was one.
-# Measured around each stage, never inside the detector.
+# Of the notebooks that take long: wall-clock time, images a second, and the peak memory of the process with those that
+# it started, and of a GPU where there was one. Measured around each stage, never inside the detector. A map that was in
+# the cache already takes no time.
 
 # %%
-measured = pd.read_csv(folder.require("stages.csv", made_by="03_train_detector"))
-measured.set_index("stage").round(1)
+metering.read_all(folder.path / "stages").round(1)
 
 # %% [markdown]
 # ## Parameters and seeds

@@ -137,11 +137,6 @@ def defocus_weights():
 
 
 BAD = {
-    "an RGB file for defocus": (
-        lambda: small().state_dict(),
-        {"reads": "defocus", "preset": "released"},
-        r"a released detector on rgb .its keys do not begin with 'classifier.'.; one on defocus wanted",
-    ),
     "a defocus file for RGB": (defocus_weights, {}, r"on defocus .its keys begin with .*; one on rgb wanted"),
     "another preset": (
         defocus_weights,
@@ -176,6 +171,28 @@ def test_what_does_not_fit_is_refused(tmp_path, content, asked, message):
     with pytest.raises(ValueError, match=message) as error:
         read_weights(tmp_path / "w.pth", **asked)
     assert "unknown input" in message or str(error.value).startswith(str(tmp_path / "w.pth"))
+
+
+def test_the_authors_file_name_tells_what_is_read(tmp_path):
+    bare, weights = small().state_dict(), defocus_weights()
+    torch.save(bare, tmp_path / "rgb_legacy_xception_Deepfakes.pth")
+    with pytest.raises(ValueError, match=r"on rgb .its name begins with 'rgb_'.; one on defocus wanted"):
+        read_weights(tmp_path / "rgb_legacy_xception_Deepfakes.pth", "defocus", "released", "test_resnet")
+    for name, content in (("defocus_gt_a.pth", bare), ("defocus_gt_b.pth", weights)):
+        torch.save(content, tmp_path / name)
+        _, about = read_weights(tmp_path / name, "defocus", "released", "test_resnet")
+        assert (about["reads"], about["kind"]) == ("defocus", "a released state dict")
+        with pytest.raises(ValueError, match=r"on defocus .its name begins with 'defocus_'.; one on rgb wanted"):
+            read_weights(tmp_path / name, "rgb", "", "test_resnet")
+
+
+def test_an_unwrapped_defocus_file_is_read_and_said_to_be_a_guess(maps, tmp_path):
+    model = small().eval()
+    torch.save(model.state_dict(), tmp_path / "w.pth")
+    detector, about = read_weights(tmp_path / "w.pth", "defocus", "released", "test_resnet")
+    with torch.no_grad():
+        torch.testing.assert_close(detector(maps), model(maps.repeat(1, 3, 1, 1)), rtol=0, atol=0)
+    assert "taken for the latter" in about["kind"]
 
 
 class Malice:

@@ -9,7 +9,7 @@ import psutil
 import pytest
 import torch
 
-from defocus_lib.metering import COLUMNS, Stages, peak_memory
+from defocus_lib.metering import COLUMNS, Stages, peak_memory, read_all, save
 
 MIB = 2**20
 
@@ -40,18 +40,36 @@ def test_no_stage_is_an_empty_table():
     assert Stages().table().columns.tolist() == COLUMNS and Stages().table().empty
 
 
+def test_tables_are_saved_and_read_together(tmp_path):
+    first, second = Stages(), Stages()
+    for stages, names in ((first, ["training", "prediction"]), (second, ["training"])):
+        for name in names:
+            with stages(name, images=4):
+                pass
+    save(tmp_path / "03_train.csv", {"defocus": first, "rgb": second})
+    save(tmp_path / "02_maps.csv", {"": second})
+    found = read_all(tmp_path)
+    assert found.index.tolist() == [
+        ("02_maps", "training"),
+        ("03_train", "defocus training"),
+        ("03_train", "defocus prediction"),
+        ("03_train", "rgb training"),
+    ]
+    assert (found["images"] == 4).all() and "peak mib" in found.columns
+
+
 def test_memory_that_was_freed_again_is_seen():
     gc.collect()
-    stages, before = Stages(interval=0.01), psutil.Process().memory_info().rss / MIB
-    with stages("little"):
+    me = psutil.Process()  # alone: other tests may have left worker processes that come and go
+    before = me.memory_info().rss / MIB
+    with peak_memory(lambda: [me], interval=0.01) as little:
         pass
-    with stages("much"):
+    with peak_memory(lambda: [me], interval=0.01) as much:
         held = np.ones(200 * MIB, dtype=np.uint8)
         time.sleep(0.1)
         del held
-    little, much = stages.table()["peak_mib"]
-    assert before / 2 < little < before + 100
-    assert 190 < much - little < 300
+    assert before / 2 < little["peak"] / MIB < before + 100
+    assert 190 < (much["peak"] - little["peak"]) / MIB < 300
 
 
 def test_memory_of_child_processes_counts():
@@ -110,7 +128,7 @@ def test_the_processes_to_watch_are_asked_for_anew_and_may_have_ended():
 def test_measuring_does_not_import_torch():
     code = """
 import sys
-from defocus_lib.metering import Stages
+from defocus_lib.metering import COLUMNS, Stages, peak_memory, read_all, save
 stages = Stages()
 with stages("any"): pass
 assert "torch" not in sys.modules and stages.table()["peak_gpu_mib"].isna().all()
