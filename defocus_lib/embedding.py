@@ -36,6 +36,12 @@ def parse_perplexities(text: str) -> tuple[float, ...]:
     return values
 
 
+def fitting_perplexities(perplexities: Iterable[float], images: int) -> tuple[float, ...]:
+    """Those that so many images allow: t-SNE wants a perplexity below their number. If none does, a third of it."""
+    found = tuple(value for value in perplexities if value < images)
+    return found or (max(1.0, images / 3),)
+
+
 def groups_of(ids: ArrayLike, pairs: ArrayLike | None = None) -> np.ndarray:
     """The group of each image: what must not be taken apart, since its images resemble each other.
 

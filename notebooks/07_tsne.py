@@ -52,21 +52,26 @@ names = real.meta["manipulations"]
 manipulation = manipulation or names[0]
 rows, fake, groups = embedding.real_and(manipulation, kinds, owners)
 features = stored["features"][rows]
+asked = embedding.parse_perplexities(perplexities)
+drawn = embedding.fitting_perplexities(asked, len(features))
+(perplexity,) = embedding.fitting_perplexities((perplexity,), len(features))
+neighbors = min(neighbors, len(features) - 1)
 
 # %% [markdown]
 # ## t-SNE of the detector's features
 
 # %%
-tsne = {f"perplexity {p:g}": embedding.tsne(features, p, seed) for p in embedding.parse_perplexities(perplexities)}
+tsne = {f"perplexity {p:g}": embedding.tsne(features, p, seed) for p in drawn}
 scores = embedding.separation_table({"features": features} | tsne, fake, groups)
 scores.round(3)
 
-# %% mystnb={"figure": {"caption": "t-SNE of the pooled features of real images and one manipulation, at four perplexities. Look for regions of one colour, then at the scores in the titles: the same features can look separate at one perplexity and mixed at another.", "name": "fig-tsne"}, "image": {"alt": "Four scatter plots of blue circles for real and orange triangles for manipulated images, with silhouette and accuracy in each title."}}
+# %% mystnb={"figure": {"caption": "t-SNE of the pooled features of real images and one manipulation, at several perplexities. Look for regions of one colour, then at the scores in the titles: the same features can look separate at one perplexity and mixed at another.", "name": "fig-tsne"}, "image": {"alt": "Scatter plots of blue circles for real and orange triangles for manipulated images, with silhouette and accuracy in each title."}}
 figures.embeddings(tsne, fake, scores, manipulation)
 
 # %% tags=["remove-input"]
 pictures = scores.drop(index="features")
 glue("tsne_images", len(features), display=False)
+glue("tsne_drawn", ", ".join(f"{p:g}" for p in drawn), display=False)
 glue("tsne_dimensions", features.shape[1], display=False)
 glue("tsne_manipulation", manipulation, display=False)
 glue("tsne_perplexity", perplexity, display=False)
@@ -78,12 +83,13 @@ glue("tsne_features_silhouette", float(scores.loc["features", "silhouette"]), di
 glue("tsne_features_knn", float(scores.loc["features", "kNN accuracy"]), display=False)
 
 # %% [markdown]
-# The pictures show {glue:text}`tsne_images` images, real and {glue:text}`tsne_manipulation`. From perplexity to
+# The pictures show {glue:text}`tsne_images` images, real and {glue:text}`tsne_manipulation`, at a perplexity of
+# {glue:text}`tsne_drawn` (it must be below the number of images; larger ones that were asked for are not drawn). From perplexity to
 # perplexity the silhouette lies between {glue:text}`tsne_silhouette_low:.3f` and
 # {glue:text}`tsne_silhouette_high:.3f`, the kNN accuracy between {glue:text}`tsne_knn_low:.2f` and
 # {glue:text}`tsne_knn_high:.2f`. In the {glue:text}`tsne_dimensions` dimensions that the pictures were made from they
 # are {glue:text}`tsne_features_silhouette:.3f` and {glue:text}`tsne_features_knn:.2f`. A picture cannot know more
-# than the features; where one scores higher, the drawing made the difference. The reference shows the same four
+# than the features; where one scores higher, the drawing made the difference. The reference shows four such
 # pictures (FaceForensics++) without a score.
 
 # %% [markdown]

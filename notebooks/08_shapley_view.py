@@ -39,7 +39,7 @@ folder = store.Folder.open(profile, artifacts)
 real = folder.load_set("real")
 fakes = {name: folder.load_set(name) for name in real.meta["manipulations"]}
 everything = {"real": real} | fakes
-about, paired = folder.about, "pairs" in folder.about.has
+paired = "pairs" in folder.about.has
 manipulation = manipulation or next(iter(fakes))
 
 

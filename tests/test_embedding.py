@@ -170,3 +170,13 @@ def test_perplexities_from_text():
 def test_bad_input_names_the_argument(clouds, call, message):
     with pytest.raises(ValueError, match=message):
         call(clouds[0])
+
+
+def test_perplexities_that_do_not_fit_are_left_out():
+    assert embedding.fitting_perplexities((5, 10, 20), 11) == (5, 10)
+    assert embedding.fitting_perplexities((5, 10, 20), 10) == (5,)
+    assert embedding.fitting_perplexities((20,), 12) == (4.0,)
+    assert embedding.tsne(np.random.default_rng(0).random((6, 3)), *embedding.fitting_perplexities((40,), 6)).shape == (
+        6,
+        2,
+    )
