@@ -72,7 +72,9 @@ def save(path: Path, stages: Mapping[str, Stages]) -> Path:
 def read_all(folder: Path) -> pd.DataFrame:
     """What :func:`save` wrote into a folder: index (notebook, stage), in the order of the files' names."""
     tables = {path.stem: pd.read_csv(path).set_index("stage") for path in sorted(folder.glob("*.csv"))}
-    return pd.concat(tables, names=["notebook"]).rename(columns=lambda name: name.replace("_", " "))
+    return pd.concat(tables, names=["notebook"]).rename(
+        columns=lambda name: name.replace("_", " ").replace("mib", "MiB")
+    )
 
 
 @contextmanager

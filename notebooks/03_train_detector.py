@@ -96,7 +96,7 @@ for model in models:
 # %% tags=["remove-input"]
 histories = {model: outcome.history for model, outcome in outcomes.items() if outcome.history is not None}
 
-# %% mystnb={"figure": {"caption": "Loss and validation AUC by epoch. A validation loss that parts from the training loss is a detector that learns the training images by heart.", "name": "fig-training"}, "image": {"alt": "Two panels over the epochs: training and validation loss of the detectors, and their validation AUC."}}
+# %% mystnb={"figure": {"caption": "Loss, and AUC and accuracy on validation, by epoch. A validation loss that parts from the training loss is a detector that learns the training images by heart.", "name": "fig-training"}, "image": {"alt": "Two panels over the epochs: training and validation loss of the detectors, and their AUC and accuracy on validation."}}
 figures.training_curves(histories) if histories else Markdown("Nothing was trained in this run.")
 
 # %% mystnb={"figure": {"caption": "Four validation images after the last epoch, each beside its map, with what the defocus detector makes of them. Such a picture is written after every epoch.", "name": "fig-preview"}, "image": {"alt": "Photographs side by side with their defocus maps, each with its label and predicted probability."}}
@@ -108,7 +108,8 @@ Image(previews[-1]) if previews and histories else Markdown("Nothing was trained
 #
 # Each row compares the images of one manipulation with all real test images. Intervals (95 %) resample the
 # {glue:text}`train_unit`: all images of it, real and manipulated, stay together. Accuracy, precision, recall and F1 are at
-# the threshold that was best on validation.
+# the threshold that was best on validation. AP is the average precision, EER the equal error rate, and *calibration* the
+# calibration error; of the last two, less is better.
 
 # %%
 test = {model: outcome.test for model, outcome in outcomes.items()}
@@ -119,19 +120,22 @@ measured = pd.concat(
     ],
     ignore_index=True,
 )
-metrics.wide(measured, "frame", ("auc", "average_precision", "eer", "calibration_error"))
+metrics.wide(measured, "frame", ("auc", "average_precision", "eer"))
 
 # %%
-metrics.wide(measured, "frame", ("accuracy", "balanced_accuracy", "precision", "recall"))
+metrics.wide(measured, "frame", ("accuracy", "balanced_accuracy", "calibration_error"))
 
 # %%
-metrics.wide(measured, "frame", ("f1", "tn", "fp", "fn", "tp"), intervals=False)
+metrics.wide(measured, "frame", ("precision", "recall", "f1"))
+
+# %%
+metrics.wide(measured, "frame", ("tn", "fp", "fn", "tp"), intervals=False)
 
 # %% [markdown]
 # The same by video, whose probability is the mean of its frames'. Where every image stands alone, it is the same twice.
 
 # %%
-metrics.wide(measured, "video", ("auc", "eer", "balanced_accuracy", "calibration_error"))
+metrics.wide(measured, "video", ("auc", "eer", "balanced_accuracy"))
 
 # %% mystnb={"figure": {"caption": "AUC of the detectors on each manipulation. They were trained on one; the others show what carries over. An interval that crosses the dotted line is compatible with guessing.", "name": "fig-auc"}, "image": {"alt": "For each manipulation one point a detector with horizontal error bars, on an axis of AUC with a dotted line at one half."}}
 figures.auc_intervals(measured)

@@ -63,7 +63,7 @@ glue("status_peak_gib", float(times["peak memory (MiB)"].max() / 1024), display=
 # the cache already takes no time.
 
 # %%
-metering.read_all(folder.path / "stages").round(1)
+metering.read_all(folder.path / "stages").dropna(axis="columns", how="all").round(1)
 
 # %% [markdown]
 # ## Parameters and seeds
@@ -74,7 +74,7 @@ metering.read_all(folder.path / "stages").round(1)
 pd.DataFrame(
     [(run.notebook, name, str(value)) for run in runs for name, value in run.parameters.items() if name != "artifacts"],
     columns=["notebook", "parameter", "value"],
-).set_index(["notebook", "parameter"])
+).set_index(["notebook", "parameter"]).style.set_table_attributes('class="dataframe"')
 
 # %% [markdown]
 # ## Versions

@@ -55,7 +55,7 @@ def test_tables_are_saved_and_read_together(tmp_path):
         ("03_train", "defocus prediction"),
         ("03_train", "rgb training"),
     ]
-    assert (found["images"] == 4).all() and "peak mib" in found.columns
+    assert (found["images"] == 4).all() and "peak MiB" in found.columns
 
 
 def test_memory_that_was_freed_again_is_seen():

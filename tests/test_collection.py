@@ -1,0 +1,131 @@
+"""The images of a run: which are trained on, explained and shown, and how they and their maps are found again."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from defocus_lib import collection, explanation, maps, store
+from defocus_lib.detector import Detector
+from defocus_lib.manifest import load_manifest
+from defocus_lib.records import records_of
+from tests import trees
+
+
+def rows(*ids: str, split: str = "test", paired: bool = True) -> pd.DataFrame:
+    """Records for ids ``<video>/<frame>/<manipulation>``."""
+    made = []
+    for name in ids:
+        video, frame, manipulation = name.split("/")
+        target = video.split("_")[0]
+        pair = f"{target}/{frame}/real" if paired or manipulation == "real" else ""
+        made.append((name, f"{name}.png", int(manipulation != "real"), manipulation, video, frame, target, split, pair))
+    columns = ["id", "path", "label", "manipulation", "video", "frame", "group", "split", "pair"]
+    return pd.DataFrame(made, columns=columns)
+
+
+REAL = ("1/a/real", "1/b/real", "1/c/real", "2/a/real", "3/a/real", "3/b/real")
+
+
+def test_spread_takes_the_first_of_each_group_before_the_second_of_any():
+    table = rows(*REAL)
+    assert collection.spread(table, 3)["id"].tolist() == ["1/a/real", "2/a/real", "3/a/real"]
+    assert collection.spread(table, 5)["id"].tolist() == ["1/a/real", "1/b/real", "2/a/real", "3/a/real", "3/b/real"]
+    assert collection.spread(table, 99)["id"].tolist() == list(REAL)
+
+
+def test_what_is_explained_are_pairs_by_key():
+    fakes = ("1_9/b/swap", "1_9/a/swap", "2_9/b/swap", "3_9/a/swap")  # 2_9 has no frame a, only one without counterpart
+    chosen = collection.to_explain(rows(*REAL, *fakes), 3)
+    assert chosen["id"].tolist() == ["1/a/real", "2/a/real", "3/a/real", "1_9/a/swap", "3_9/a/swap"]
+    assert set(chosen["pair"]) <= set(chosen["id"])
+
+
+def test_without_pairs_as_many_fakes_are_explained():
+    fakes = [f"f{n}/a/fake" for n in range(5)]
+    chosen = collection.to_explain(rows(*REAL, *fakes, paired=False), 3)
+    assert chosen["manipulation"].value_counts().to_dict() == {"real": 3, "fake": 3}
+
+
+def test_only_one_manipulation_is_trained_on_and_all_are_tested():
+    ids = ("1/a/real", "1_2/a/swap", "1_2/a/face")
+    table = pd.concat([rows(*ids, split=split) for split in ("train", "val", "test")])
+    found = collection.for_training_on(table, "swap")
+    assert found.groupby("split")["manipulation"].unique().map(list).to_dict() == {
+        "train": ["real", "swap"],
+        "val": ["real", "swap"],
+        "test": ["real", "swap", "face"],
+    }
+    with pytest.raises(ValueError, match=r"train_on is 'zoom'; .* found: swap, face"):
+        collection.for_training_on(table, "zoom")
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    """A run on a small tree, as notebooks 01 and 02 leave it."""
+    tree = trees.faceforensics(tmp_path_factory.mktemp("ffpp"), videos=10, frames=2, size=48)
+    entry = load_manifest().dataset("faceforensics")
+    kept = ["Deepfakes", "FaceSwap"]
+    options = entry.options.model_copy(update={"compression": "c23", "manipulations": tuple(kept)})
+    entry = entry.model_copy(update={"root": str(tree), "options": options})
+    records = records_of(entry, tmp_path_factory.mktemp("index")).records
+    about = collection.about(entry, records, 40)
+    folder = store.Folder.create("tiny", tmp_path_factory.mktemp("run"), about)
+    collection.save(folder, records)
+    return folder, entry
+
+
+def test_a_run_is_found_again(run):
+    folder, entry = run
+    found = collection.load(folder)
+    assert found.about == store.About("faceforensics", entry.title, "video", ("pairs",), entry.root, 40, entry.fit)
+    assert found.manipulations == ["Deepfakes", "FaceSwap"]
+    assert found.reader.stack(found.records.head(2)).shape == (2, 40, 40, 3)
+    text = collection.write_summary(folder).read_text()
+    assert "60 images of 10 videos" in text and "Deepfakes, FaceSwap" in text and "`tiny`" in text
+
+
+def test_the_gallery_shows_versions_of_one_image(run):
+    found = collection.load(run[0])
+    pictures, names, columns = collection.gallery(found.records, found.reader, first=0, rows=1)
+    assert columns == ["real", "Deepfakes", "FaceSwap"]
+    (shown,) = pictures
+    test = found.records.query("split == 'test'").set_index("id")
+    for picture, column in zip(shown, columns, strict=True):
+        match = test[(test["pair"] == f"{names[0]}/0000/real") & (test["manipulation"] == column)]
+        np.testing.assert_array_equal(picture, found.reader(match.iloc[0]))
+    alone = found.records[found.records["manipulation"] != "FaceSwap"]
+    without = pd.concat([alone, found.records.query("manipulation == 'FaceSwap'").assign(pair="nobody")])
+    assert collection.gallery(without, found.reader, 0, 1)[0][0][2] is None
+
+
+def test_maps_of_another_method_are_refused(run, monkeypatch):
+    folder, _ = run
+    found = collection.load(folder)
+    with pytest.raises(store.MissingArtifact, match="02_defocus_map"):
+        collection.load_maps(folder, found.reader)
+    collection.save_maps(folder, collection.map_cache(found.reader, "physical", ""), found.records)
+    assert collection.load_maps(folder, found.reader)[1]["preset"] == "physical"
+    monkeypatch.setattr(maps, "version", lambda: "other")
+    with pytest.raises(ValueError, match="the method has changed"):
+        collection.load_maps(folder, found.reader)
+
+
+def test_explained_images_become_a_set_that_adds_up(run, tmp_path):
+    folder, _ = run
+    found = collection.load(folder)
+    cache = maps.MapCache(tmp_path, "physical", "", found.reader.size, found.reader.fit)
+    chosen = collection.to_explain(found.records, 2)
+    background = found.records.query("split == 'train' and label == 0").head(2)
+    cache.fill(pd.concat([chosen, background]), found.reader, workers=1)
+    detectors = {reads: Detector("test_resnet", reads, seed=1).eval() for reads in ("defocus", "rgb")}
+    fakes = chosen[chosen["manipulation"] == "FaceSwap"]
+    explained = explanation.explain(detectors, fakes, background, found.reader, cache, samples=8)
+    made = explanation.as_set(folder, fakes, found.reader, cache, explained, {"profile": "tiny"})
+    assert made.ids.tolist() == fakes["id"].tolist() and made.pairs.tolist() == fakes["pair"].tolist()
+    assert not made.regions.any() and made.dmaps.min() == 0 and made.dmaps.max() == 1
+    np.testing.assert_array_equal(made.images, found.reader.stack(fakes))
+    with torch.no_grad():
+        inputs, base = (explanation.stack_inputs(part, "rgb", found.reader, cache) for part in (fakes, background))
+        gain = (detectors["rgb"](inputs)[:, 0] - detectors["rgb"](base).mean()).numpy()
+    np.testing.assert_allclose(made.rgb_shaps.sum((1, 2)) + made.rgb_gaps, gain, atol=1e-4)
