@@ -178,7 +178,7 @@ def index_is_older() -> bool:
     """Whether the records were made after the index of their data set (``data index`` may have walked it again)."""
     if not ENTRY:
         return True
-    from defocus_lib.records import index_files  # pandas takes a second, which only this case needs
+    from defocus_lib.index import index_files  # pandas takes a second, which only this case needs
 
     made = ARTIFACTS / "records.parquet"
     walked = [path.stat().st_mtime for path in index_files(ENTRY) if path.exists()]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
+    from defocus_lib.index import Index
     from defocus_lib.manifest import Dataset
-    from defocus_lib.records import Index
 
 PROBLEMS, USAGE = 1, 2  # exit codes
 
@@ -53,14 +53,14 @@ def list_data(manifest: ManifestPath = None, as_json: Json = False) -> None:
 
 @data.command("verify")
 def verify_data(name: Name, manifest: ManifestPath = None, as_json: Json = False, workers: Workers = -1) -> None:
-    """Walk a data set, read every image that the manifest selects, and list what is wrong.
+    """Walk a data set, read every image that the manifest selects, list what is wrong, and index the rest.
 
     Exit code: 0 nothing is wrong, 1 something is, 2 it can't be looked at.
     """
     from defocus_lib.verify import verify
 
     with one_line_errors():
-        report = verify(_entry(name, manifest), workers, progress=True)
+        report = verify(_entry(name, manifest), workers, progress=True, keep=True)
     typer.echo(json.dumps(report.as_json(), indent=2) if as_json else report.text())
     raise typer.Exit(0 if report.ok else PROBLEMS)
 
@@ -77,7 +77,7 @@ def index_data(
 
     Exit code: 0 it is there, 1 an image can't be read and the manifest says to stop, 2 there is nothing to index.
     """
-    from defocus_lib.records import index_files, records_of
+    from defocus_lib.index import index_files, records_of
 
     with one_line_errors():
         entry = _entry(name, manifest)
@@ -87,6 +87,7 @@ def index_data(
         return typer.echo(json.dumps(said, indent=2))
     typer.echo(f"{said['images']:,} images of {said['groups']:,} groups; left out: {_left_out(said)}")
     typer.echo("\n".join(said["files"]))
+    typer.echo("If files have changed since they were indexed: --refresh, or `data verify`, reads them again.")
 
 
 def _entry(name: str, manifest: Path | None) -> Dataset:
@@ -143,6 +144,7 @@ def train(
     precision: Annotated[str, typer.Option(help="Lightning's: 32-true, 16-mixed, bf16-mixed ...")] = "32-true",
     monitor: Annotated[Literal["val_accuracy", "val_auc"], typer.Option(help="Best epoch by.")] = "val_accuracy",
     patience: Annotated[int, typer.Option(help="Stop after so many epochs without a better one; 0 never.")] = 0,
+    mirror: Annotated[bool, typer.Option("--mirror", help="Mirror half of the training images.")] = False,
     seed: Annotated[int, typer.Option(help="Of first weights, order and mirroring.")] = 42,
     workers: Annotated[int, typer.Option(help="Processes that load images.")] = 0,
     accelerator: Annotated[str, typer.Option(help="Lightning's: auto, cpu, gpu, mps ...")] = "auto",

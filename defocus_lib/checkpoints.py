@@ -6,6 +6,7 @@ code of the file.
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import re
 from collections.abc import Mapping
@@ -129,16 +130,23 @@ def _unwrap(path: Path, content: object) -> tuple[dict[str, torch.Tensor], dict]
     about: dict = {"kind": "a released state dict"}
     if isinstance(content, Mapping) and "model_state_dict" in content:
         about["kind"] = "a released checkpoint"
-        about |= {
-            name: kind(content[name]) for name, kind in (("epoch", int), ("best_val_acc", float)) if name in content
-        }
+        about |= _told(content)
         content = content["model_state_dict"]
     if not isinstance(content, Mapping) or not content:
         raise ValueError(f"{path}: holds a {type(content).__name__} of no weights; a state dict wanted")
     for name, value in content.items():
-        if not isinstance(name, str) or not isinstance(value, torch.Tensor):
+        if not isinstance(name, str) or not isinstance(value, torch.Tensor) or value.layout != torch.strided:
             raise ValueError(f"{path}: entry {name!r} is a {type(value).__name__}; a state dict of tensors wanted")
     return dict(content), about
+
+
+def _told(content: Mapping) -> dict:
+    """Epoch and accuracy, where a file tells them as numbers."""
+    about = {}
+    for name, kind in (("epoch", int), ("best_val_acc", float)):
+        with contextlib.suppress(KeyError, TypeError, ValueError, RuntimeError):
+            about[name] = kind(content[name])
+    return about
 
 
 def _without_prefixes(weights: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], bool]:

@@ -16,7 +16,7 @@ import pandas as pd
 from defocus_lib import maps
 from defocus_lib.images import Reader
 from defocus_lib.manifest import Dataset
-from defocus_lib.records import has_pairs
+from defocus_lib.records import has_pairs, one_sided_splits
 from defocus_lib.store import About, Folder, project_root, write_beside, write_json
 
 RECORDS = "records.parquet"
@@ -126,37 +126,65 @@ def spread(records: pd.DataFrame, images: int) -> pd.DataFrame:
 
 
 def to_explain(records: pd.DataFrame, images: int) -> pd.DataFrame:
-    """The test images to explain: ``images`` real ones, and of each manipulation their counterparts.
+    """The test images to explain: of each manipulation ``images``, and the real ones that they are compared with.
 
-    Where images have no counterparts, as many manipulated ones are taken.
+    Real images of which there is a version by every manipulation come first. Where images have no counterparts, as many
+    real ones are taken.
     """
     test = records[records["split"] == "test"]
-    real = spread(test[test["label"] == 0], images)
-    parts = [real]
-    for _, fakes in test[test["label"] == 1].groupby("manipulation", sort=False):
-        counterparts = fakes[fakes["pair"].isin(real["id"])]
-        parts.append(counterparts if (fakes["pair"] != "").any() else spread(fakes, images))
-    return pd.concat(parts)
+    real, fakes = test[test["label"] == 0], test[test["label"] == 1]
+    paired = fakes[fakes["pair"].isin(real["id"])]
+    if paired.empty:
+        kinds = [spread(rows, images) for _, rows in fakes.groupby("manipulation", sort=False)]
+        return pd.concat([spread(real, images), *kinds])
+    versions = paired.groupby("pair")["manipulation"].transform("nunique")
+    parts = []
+    for _, rows in paired.groupby("manipulation", sort=False):
+        whole = versions[rows.index] == fakes["manipulation"].nunique()
+        first = spread(rows[whole], images)
+        parts.append(pd.concat([first, spread(rows[~whole], images - len(first))]))
+    return pd.concat([real[real["id"].isin(pd.concat(parts)["pair"])], *parts])
 
 
 def write_summary(folder: Folder) -> Path:
     """One paragraph of Markdown for the front page: whose numbers the book shows."""
     run = load(folder)
     records, about = run.records, run.about
+    of = "" if about.unit == "image" else f" of {records['group'].nunique():,} {about.unit}s"
     text = (
-        f"**These pages show the run `{folder.profile}`: {about.title}.** {len(records):,} images of "
-        f"{records['group'].nunique():,} {about.unit}s; manipulations: {', '.join(run.manipulations)}; the detectors "
-        f"learned {run.trained_on}.\n"
+        f"**These pages show the run `{folder.profile}`: {about.title}.** {len(records):,} images{of}; manipulations: "
+        f"{', '.join(run.manipulations)}; the detectors learned {run.trained_on}.\n"
     )
     return write_beside(folder.path / SUMMARY, lambda path: path.write_text(text, encoding="utf-8"))
 
 
 def about(entry: Dataset, records: pd.DataFrame, size: int) -> About:
-    """What the images of a data set on disk are, at a side of ``size`` px."""
-    has = ("pairs",) if has_pairs(records) else ()
-    unit = "video" if (records["frame"] != "").any() else "image"
+    """What the images of a data set on disk are, at a side of ``size`` px.
+
+    Raises
+    ------
+    ValueError
+        If some manipulations have pairs among the test images and others have none, or a split lacks a class.
+    """
+    if missing := one_sided_splits(records):
+        raise ValueError(f"{entry.name}: {'; '.join(missing)}; real and fake images wanted in every split")
+    has = ("pairs",) if _tested_in_pairs(entry, records) else ()
+    pictures = "image" if records["group"].is_unique else "picture"
+    unit = "video" if (records["frame"] != "").any() else pictures
     root, pixels = str(entry.folder()), int(entry.max_megapixels * 1_000_000)
     return About(entry.name, entry.title, unit, has, root, size, entry.fit, pixels)
+
+
+def _tested_in_pairs(entry: Dataset, records: pd.DataFrame) -> bool:
+    test = records[records["split"] == "test"]
+    fakes = test[test["label"] == 1]
+    paired = fakes["pair"].isin(test["id"]).groupby(fakes["manipulation"], sort=False).any()
+    if paired.any() and not paired.all():
+        raise ValueError(
+            f"{entry.name}: {', '.join(paired.index[~paired])} has no pair of a real and a fake image in the test"
+            " split, but other manipulations do; leave it out of `manipulations`, or choose another split"
+        )
+    return bool(paired.all())
 
 
 def real_test_groups(records: pd.DataFrame) -> int:

@@ -110,15 +110,14 @@ def at_most(images: int, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarr
     ----------
     images : int
     arrays : mapping of str to (N, ...) array
-        ``ids``, ``pairs`` and ``manipulations``, and whatever goes with them.
+        ``groups`` and ``manipulations``, and whatever goes with them.
 
     Returns
     -------
     dict
         The same arrays, fewer rows, in their order.
     """
-    groups = groups_of(arrays["ids"], arrays["pairs"])
-    table = pd.DataFrame({"manipulation": arrays["manipulations"], "group": groups})
+    table = pd.DataFrame({"manipulation": arrays["manipulations"], "group": arrays["groups"]})
     turns = table.groupby(["manipulation", "group"]).cumcount().sort_values(kind="stable")
     rows = table.loc[turns.index].groupby("manipulation").head(images).index.sort_values()
     return {name: values[rows] for name, values in arrays.items()}

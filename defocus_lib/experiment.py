@@ -23,10 +23,11 @@ from defocus_lib.dataset import Inputs
 from defocus_lib.defocus import PRESETS, normalize_per_sample
 from defocus_lib.detector import Detector, save_detector
 from defocus_lib.images import Reader
+from defocus_lib.index import records_of
 from defocus_lib.manifest import Dataset, load_manifest
 from defocus_lib.maps import MapCache
 from defocus_lib.metering import Stages
-from defocus_lib.records import choose, counts, records_of, sample
+from defocus_lib.records import choose, counts, one_sided_splits, sample
 from defocus_lib.store import project_root, write_beside
 from defocus_lib.training import Plan, fit, predict
 
@@ -140,14 +141,7 @@ def run(
 
 
 def _check_splits(records: pd.DataFrame, needed: tuple[str, ...]) -> None:
-    found = set(zip(records["split"], records["label"], strict=True))
-    missing = [
-        f"{split} has no {name} image"
-        for split in needed
-        for label, name in enumerate(("real", "fake"))
-        if (split, label) not in found
-    ]
-    if missing:
+    if missing := one_sided_splits(records, needed):
         raise ValueError(f"{'; '.join(missing)}: real and fake images wanted in {', '.join(needed)}")
 
 
@@ -166,7 +160,7 @@ def _begin(
             raise ValueError(
                 f"{weights}: weights are for maps of propagation {trained_on!r}; {_propagation(cache)!r} given"
             )
-    kept = ("kind", "preset", "normalisation", "epoch", "best_val_acc", "commit")
+    kept = ("kind", "preset", "normalisation", "epoch", "best_val_acc", "commit", "data", "learned", "plan")
     return detector, {"file": Path(weights).name} | {name: origin[name] for name in kept if name in origin}
 
 
@@ -220,8 +214,29 @@ def _about(
     return about | ({"weights": origin} if origin else {})
 
 
+def parse_inputs(text: str) -> list[str]:
+    """The detectors of a book: ``"defocus, rgb"``, the two that are explained and compared, or with ``fusion`` too.
+
+    Raises
+    ------
+    ValueError
+        If it is another list.
+    """
+    found = [name.strip() for name in text.split(",")]
+    if sorted(found) not in (["defocus", "rgb"], ["defocus", "fusion", "rgb"]):
+        raise ValueError(
+            f"inputs is {text!r}; 'defocus, rgb' or 'defocus, rgb, fusion' wanted. "
+            "`python -m defocus_lib train` trains one alone"
+        )
+    return found
+
+
 def save(path: Path, outcome: Outcome, about: dict) -> Path:
     """Write the detector as safetensors; the header tells what is known of it, and ``about``, what the data are."""
+    if outcome.history is None:  # evaluated: what the weights learned is what their own file says, if it does
+        origin = outcome.about.get("weights", {})
+        learned = {name: origin[name] for name in ("data", "learned", "plan", "epoch", "commit") if name in origin}
+        about = learned | {"evaluated on": about}
     return save_detector(path, outcome.detector, {**outcome.about, **about})
 
 
@@ -343,6 +358,11 @@ class Request:
     manifest: Path | None = None
     resamples: int = 1000
 
+    def __post_init__(self) -> None:
+        for name, least in (("size", 0), ("groups", 0), ("resamples", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}; {least} or more wanted")
+
 
 class Report(NamedTuple):
     """What a request led to: the folder of the results, the outcome, its metrics on the test images, and the data.
@@ -409,7 +429,10 @@ def _output(request: Request, plan: Plan) -> Path:
     if request.weights is not None:
         path = Path(request.weights).resolve()
         detector = path.parent.name if path.name == DETECTOR else path.stem
-    name = "-".join([request.dataset, request.fake_type or "all", request.reads, detector])
+    maps_of = [request.preset] if request.reads != "rgb" else []
+    name = "-".join(
+        [request.dataset, request.fake_type or "all", request.reads, *maps_of, f"{request.size}px", detector]
+    )
     return project_root() / "artifacts" / ("train" if plan.epochs else "evaluate") / name
 
 

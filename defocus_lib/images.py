@@ -81,8 +81,11 @@ def decode_image(content: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.
     try:
         image = opener(io.BytesIO(content))
         _check_header(image, name, max_pixels)
+        # Pillow turns 8-bit grey round where a TIFF says that white is zero, and leaves 16-bit grey as it is.
+        inverted = image.mode.startswith("I;16") and getattr(image, "tag_v2", {}).get(262) == 0
         ImageOps.exif_transpose(image, in_place=True)  # decodes
-        return _to_rgb(image)
+        pixels = _to_rgb(image)
+        return 255 - pixels if inverted else pixels
     except (UnreadableImage, MemoryError):
         raise
     except Exception as error:  # on damaged files Pillow's parsers raise nearly anything

@@ -386,7 +386,7 @@ class Files(Dataset):
                 f"`export {unset}=/path`, `make book {unset}=/path`, or write the path into the manifest"
             )
         # abspath, not resolve: a symbolic link keeps the name that its owner knows
-        return Path(os.path.abspath(start / Path(text).expanduser()))
+        return Path(os.path.abspath(start / os.path.expanduser(text)))
 
 
 class FaceForensics(Files):

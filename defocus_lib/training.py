@@ -63,6 +63,8 @@ class Plan:
         What the best epoch is best by: accuracy at a probability of 0.5, or the AUC. Of equals, the earliest.
     patience : int
         Epochs without a better one after which training stops early; 0 goes on to the end.
+    mirror : bool
+        Mirror half of the training images, drawn anew in each epoch. The paper names no augmentation.
     workers : int
         Processes that load images; 0 loads them in the training process.
     accelerator, devices, nodes, strategy
@@ -77,6 +79,7 @@ class Plan:
     seed: int = 42
     monitor: str = "val_accuracy"
     patience: int = 0
+    mirror: bool = False
     workers: int = 0
     accelerator: str = "auto"
     devices: str = "1"
@@ -128,6 +131,8 @@ class _Task(pl.LightningModule):
             dataset,
             self.plan.batch_size,
             sampler=sampler,
+            # Batch normalisation can't learn from one image: a last batch of one waits for another epoch's order.
+            drop_last=seed is not None and len(sampler) > 1 and len(sampler) % self.plan.batch_size == 1,
             num_workers=workers,
             persistent_workers=workers > 0,
             pin_memory=self.device.type == "cuda",
@@ -143,8 +148,10 @@ class _Task(pl.LightningModule):
 
     def training_step(self, batch, index):
         inputs, labels = batch
-        mirrored = torch.from_numpy(self._rng(index).random(len(inputs)) < 0.5).to(inputs.device).view(-1, 1, 1, 1)
-        inputs = torch.where(mirrored, inputs.flip(3), inputs).contiguous(memory_format=torch.channels_last)
+        if self.plan.mirror:
+            mirrored = torch.from_numpy(self._rng(index).random(len(inputs)) < 0.5).to(inputs.device).view(-1, 1, 1, 1)
+            inputs = torch.where(mirrored, inputs.flip(3), inputs)
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
         loss = F.binary_cross_entropy_with_logits(self.detector(inputs)[:, 0].float(), labels.float())
         self.log(
             "train_loss", loss, prog_bar=True, on_step=False, on_epoch=True, sync_dist=True, batch_size=len(inputs)

@@ -10,8 +10,9 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from defocus_lib.index import PROBLEM, build_index, records_of
 from defocus_lib.manifest import Dataset, Files, Folders, Union
-from defocus_lib.records import PROBLEM, build_index, counts, duplicates, leakage, missing_pairs
+from defocus_lib.records import counts, duplicates, leakage, missing_fakes, missing_pairs, one_sided_splits
 
 LINE = re.compile(r"\\?([0-9a-fA-F]{64}) [ *](.+)")
 SHOWN = 20  # lines of a list; JSON has all
@@ -60,25 +61,40 @@ class Report:
     def text(self) -> str:
         """For reading: the counts, then what is wrong; unreadable files are all named, of other lists the first."""
         lines = [f"{self.title} in {self.root}", "", self.counts.to_string(), ""]
-        lines.append(
-            f"{self.images:,} images, {self.groups:,} groups (a real image or video with its fakes, or one without)"
-        )
-        lines.append(f"{len(self.foreign):,} files that are no images{_first(self.foreign)}")
+        used = f"{_counted(self.images, 'image', 'images')}, {_counted(self.groups, 'group', 'groups')}"
+        lines.append(f"{used} (a real image or video with its fakes, or one without)")
+        foreign = _counted(len(self.foreign), "file that is no image", "files that are no images")
+        lines.append(f"{foreign}{_first(self.foreign)}")
         for key, table in self.problems.items():
-            lines.append(f"{len(table):,} {HEADINGS[key]}")
+            lines.append(_counted(len(table), *HEADINGS[key]))
             lines += _lines(table, None if key == "unreadable" else SHOWN)
         lines += [] if self.has_checksums else ["(the manifest names no list of checksums)"]
         return "\n".join([*lines, "", "nothing is wrong" if self.ok else "not all is well: see above"])
 
 
-HEADINGS = {
-    "unreadable": "images that can't be read",
-    "odd": "files and folders that are left out, or lack something",
-    "duplicates": "images whose content occurs more than once",
-    "missing_pairs": "manipulated images without their real counterpart",
-    "leakage": "pairs of splits that share identities",
-    "checksums": "differences from the list of checksums",
+HEADINGS = {  # of one, of any other number
+    "unreadable": ("image that can't be read", "images that can't be read"),
+    "odd": (
+        "file or folder that is left out, or lacks something",
+        "files and folders that are left out, or lack something",
+    ),
+    "duplicates": ("image whose content occurs more than once", "images whose content occurs more than once"),
+    "missing_pairs": (
+        "manipulated image without its real counterpart",
+        "manipulated images without their real counterpart",
+    ),
+    "missing_fakes": (
+        "frame of a real video that its manipulated video lacks",
+        "frames of real videos that their manipulated videos lack",
+    ),
+    "one_sided": ("split without real or without fake images", "splits without real or without fake images"),
+    "leakage": ("pair of splits that shares identities", "pairs of splits that share identities"),
+    "checksums": ("difference from the list of checksums", "differences from the list of checksums"),
 }
+
+
+def _counted(number: int, one: str, several: str) -> str:
+    return f"{number:,} {one if number == 1 else several}"
 
 
 def _first(names: list[str]) -> str:
@@ -98,7 +114,7 @@ def _lines(table: pd.DataFrame, limit: int | None) -> Iterator[str]:
         yield f"    and {len(table) - len(shown):,} more (--json lists all)"
 
 
-def verify(dataset: Dataset, workers: int = -1, progress: bool = False) -> Report:
+def verify(dataset: Dataset, workers: int = -1, progress: bool = False, keep: bool = False) -> Report:
     """Walk a data set and read every image that the manifest selects; a stored index is not used.
 
     Parameters
@@ -107,6 +123,8 @@ def verify(dataset: Dataset, workers: int = -1, progress: bool = False) -> Repor
         Threads that read; -1 takes every core.
     progress : bool
         Show a bar.
+    keep : bool
+        Store what was found as the index that everything else reads.
 
     Raises
     ------
@@ -116,13 +134,16 @@ def verify(dataset: Dataset, workers: int = -1, progress: bool = False) -> Repor
         If the data set has no files, or a list that the manifest names can't be understood.
     """
     # All unreadable images are to be named, also where the first would stop a run.
-    index = build_index(dataset.model_copy(update={"on_unreadable": "skip"}), workers, progress)
+    lenient = dataset.model_copy(update={"on_unreadable": "skip"})
+    index = records_of(lenient, None, True, workers, progress) if keep else build_index(lenient, workers, progress)
     records = index.records
     problems = {
         "unreadable": index.unreadable,
         "odd": index.odd,
         "duplicates": duplicates(records).drop(columns="digest"),
         "missing_pairs": _missing(dataset, records)[["id", "path", "split"]],
+        "missing_fakes": missing_fakes(records),
+        "one_sided": pd.DataFrame({"split": _one_sided(records)}, dtype="str"),
         "leakage": leakage(records),
         "checksums": check(dataset, records, index.unreadable["path"].tolist(), workers, progress),
     }
@@ -141,6 +162,11 @@ def verify(dataset: Dataset, workers: int = -1, progress: bool = False) -> Repor
 
 def _parts(dataset: Dataset) -> tuple[Files, ...]:
     return dataset.parts if isinstance(dataset, Union) else (dataset,)
+
+
+def _one_sided(records: pd.DataFrame) -> list[str]:
+    """Splits that lack a class. A data set of one class, such as COCO, is half of a union and lacks nothing."""
+    return one_sided_splits(records) if records["label"].nunique() == 2 else []
 
 
 def _missing(dataset: Dataset, records: pd.DataFrame) -> pd.DataFrame:

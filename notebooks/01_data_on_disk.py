@@ -35,6 +35,7 @@ from myst_nb import glue
 
 from defocus_lib import collection, figures, records, store
 from defocus_lib.explore import explore
+from defocus_lib.index import records_of
 from defocus_lib.manifest import load_manifest
 
 entry = load_manifest(manifest or None).dataset(dataset)
@@ -56,7 +57,7 @@ pd.Series(described, name=dataset).to_frame().style.set_table_attributes('class=
 # validation images show one manipulation, which the detectors learn; the test images show all.
 
 # %%
-index = records.records_of(entry, progress=True)
+index = records_of(entry, progress=True)
 found = records.choose(index.records, [name.strip() for name in manipulations.split(",")])
 chosen = collection.for_training_on(records.sample(found, groups, seed) if groups else found, train_on)
 about = collection.about(entry, chosen, size)
@@ -91,7 +92,7 @@ missing, twice = records.missing_pairs(chosen), records.duplicates(chosen)
 pd.Series(
     {
         "images that could not be read": len(index.unreadable),
-        "files and folders with an odd name": len(index.odd),
+        "files and folders without a place in the layout, or lacking images": len(index.odd),
         "files that are no images": len(index.foreign),
         "manipulated images without a real counterpart": len(missing),
         "images whose content occurs more than once": len(twice),
@@ -100,13 +101,13 @@ pd.Series(
 ).to_frame()
 
 # %%
-left_out = pd.concat([index.unreadable, index.odd]).head(20)
-left_out if len(left_out) else Markdown("Nothing was left out.")
+left_out = pd.concat([index.unreadable, index.odd])
+left_out.style.hide(axis="index").set_table_attributes('class="dataframe"') if len(left_out) else Markdown("Nothing.")
 
 # %% [markdown]
 # ## Identities across splits
 #
-# A manipulated video has two identities, that of the target and that of the source. If an identity is in the training
+# Where a face was put on another, a manipulated video has two identities, that of the target and that of the source. If an identity is in the training
 # set and in the test set, a detector may recognise the person instead of the manipulation. Each row is a pair of splits
 # that share identities.
 

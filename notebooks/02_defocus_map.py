@@ -57,7 +57,7 @@ image, truth = run.reader(real), scenes.true_sigma(folder, real["group"])
 maps = defocus_maps(as_batch(image[None]), preset, propagation)
 stages = {name: values[0, 0].numpy() for name, values in maps._asdict().items()}
 
-# %% mystnb={"figure": {"caption": "The stages of one map. Edges; those of them where blur could not be measured; the blur that was read at the others; the dense map; and the truth, where it is known. Compare the dense map with the true blur: the broad layout is there, the outlines of the shapes are not.", "name": "fig-map-stages"}, "image": {"alt": "Panels: a photograph, its edges, the edges that gave no measurement, coloured dots of blur at edges, a smooth map of blur, and, where it is known, the true blur with crisp outlines."}}
+# %% mystnb={"figure": {"caption": "The stages of one map. Edges; those of them where blur could not be measured; the blur that was read at the others; the dense map; and the truth, where it is known. Compare the dense map with the photograph, or with the true blur: the broad layout is there, crisp outlines are not.", "name": "fig-map-stages"}, "image": {"alt": "Panels: a photograph, its edges, the edges that gave no measurement, coloured dots of blur at edges, a smooth map of blur, and, where it is known, the true blur with crisp outlines."}}
 figures.map_stages(image, stages, truth)
 
 # %% tags=["remove-input"]
@@ -116,7 +116,7 @@ def focused(on_disparity: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 planes = {f"{scenes.motorcycle_distance(d) / 1000:.1f} m": focused(d) for d in (12, 20, 30, 40, 55)}
 errors = known_blur.estimator_table(planes)
 
-# %% mystnb={"figure": {"caption": "The motorcycle focused at five distances: photograph, true blur, and the map of the physical preset. Follow the dark band of sharpness as the focus comes nearer: the estimate moves with it, but smooths its borders.", "name": "fig-motorcycle"}, "image": {"alt": "Five columns, one a focus distance. The top row shows the motorcycle, the middle row its true blur, the bottom row a smoother estimate of it."}}
+# %% mystnb={"figure": {"caption": "The motorcycle focused at five distances: photograph, true blur, and the map of the preset of this run. Follow the dark band of sharpness as the focus comes nearer, and look how far the estimate moves with it.", "name": "fig-motorcycle"}, "image": {"alt": "Five columns, one a focus distance. The top row shows the motorcycle, the middle row its true blur, the bottom row a smoother estimate of it."}}
 figures.focal_planes(
     {title: (image, sigma) for title, (image, sigma, _) in planes.items()},
     {t: defocus_maps(as_batch(p[0][None]), preset, propagation).dense[0, 0].numpy() for t, p in planes.items()},

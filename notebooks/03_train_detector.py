@@ -40,6 +40,7 @@ learning_rate: float = 0.002
 schedule: str = "one_cycle"
 precision: str = "bf16-mixed"
 monitor: str = "val_auc"
+mirror: bool = True
 patience: int = 0
 workers: int = 0
 resume: bool = False
@@ -58,14 +59,14 @@ from defocus_lib import collection, execution, experiment, figures, metering, me
 folder = store.Folder.open(profile, artifacts)
 run = collection.load(folder)
 cache, _ = collection.load_maps(folder, run.reader)
-models = [name.strip() for name in inputs.split(",")]
+models = experiment.parse_inputs(inputs)
 
 # %% [markdown]
 # ## Training
 #
 # The defocus detector reads the min-max normalised map, the RGB detector the photograph, a fusion detector both. Inputs
-# are averaged down to a side where one is given; 0 leaves them as they are. Binary cross-entropy, Adam, images mirrored
-# at random. The best epoch on validation is kept, and the threshold chosen there; the test split chooses nothing.
+# are averaged down to a side where one is given; 0 leaves them as they are. Binary cross-entropy, Adam; images are
+# mirrored at random where `mirror` says so. The best epoch on validation is kept, and the threshold chosen there; the test split chooses nothing.
 
 # %% tags=["remove-output"]
 epochs = {"defocus": defocus_epochs, "rgb": rgb_epochs, "fusion": fusion_epochs}
@@ -75,7 +76,7 @@ stages, outcomes = {model: metering.Stages() for model in models}, {}
 for model in models:
     saved = folder.path / f"detector_{model}.safetensors"
     plan = training.Plan(
-        epochs[model], batch_size, learning_rate, schedule, precision, seed, monitor, patience, workers
+        epochs[model], batch_size, learning_rate, schedule, precision, seed, monitor, patience, mirror, workers
     )
     outcomes[model] = experiment.run(
         run.records,
@@ -100,8 +101,8 @@ histories = {model: outcome.history for model, outcome in outcomes.items() if ou
 figures.training_curves(histories) if histories else Markdown("Nothing was trained in this run.")
 
 # %% mystnb={"figure": {"caption": "Four validation images after the last epoch, each beside its map, with what the defocus detector makes of them. Such a picture is written after every epoch.", "name": "fig-preview"}, "image": {"alt": "Photographs side by side with their defocus maps, each with its label and predicted probability."}}
-previews = sorted((folder.path / "training" / models[0] / "previews").glob("*.png"))
-Image(previews[-1]) if previews and histories else Markdown("Nothing was trained in this run.")
+previews = sorted((folder.path / "training" / "defocus" / "previews").glob("*.png"))
+Image(previews[-1]) if previews and "defocus" in histories else Markdown("It was not trained in this run.")
 
 # %% [markdown]
 # ## On test images
@@ -193,6 +194,6 @@ metering.save(folder.path / "stages" / "03_train_detector.csv", stages)
 for name, table in {"predictions": predictions, "metrics": measured}.items():
     store.write_beside(folder.path / f"{name}.csv", lambda path, table=table: table.to_csv(path, index=False))
 kept = run.records.set_index("id").loc[test["defocus"]["id"]].reset_index()
-arrays = {f"{name}s": kept[name].to_numpy(dtype=str) for name in ("id", "pair", "manipulation")}
+arrays = {f"{name}s": kept[name].to_numpy(dtype=str) for name in ("id", "group", "manipulation")}
 arrays["features"] = outcomes["defocus"].features
 store.write_arrays(folder.path / "features.npz", arrays, meta={"profile": profile, "backbone": backbone}).name

@@ -17,7 +17,7 @@
 # **Writes** `shapley/real.npz` and one file a manipulation: maps and Shapley values. Every later analysis starts from them.
 #
 # The values are expected gradients: the detector's gradient, averaged along straight ways from background images to the
-# explained one. The reference draws points on these ways at random; here they are stratified, which needs far fewer.
+# explained one. The reference draws points on these ways at random (`method = "random"`); stratified ones need far fewer.
 
 # %% tags=["parameters"]
 profile: str = "demo"
@@ -48,7 +48,7 @@ detectors = {
 # %% [markdown]
 # ## What is explained, against what
 #
-# Test images, real ones and their manipulated counterparts, from as many {glue:text}`shapley_units` as possible. The
+# Test images, real ones and manipulated ones (their counterparts, where there are pairs), from as many {glue:text}`shapley_units` as possible. The
 # background is the first real training images, as in the reference: a value says how a pixel moves the logit away from
 # what the detector says of those.
 

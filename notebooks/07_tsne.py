@@ -20,7 +20,7 @@
 # groups nor their sizes, and another perplexity or seed gives another picture. So each picture carries two numbers.
 # The *silhouette* is 0 where real and manipulated images lie in one cloud and 1 for two tight, distant groups. The
 # *kNN accuracy* asks the five nearest images for their vote, those of the same scene, video or picture left out; chance is
-# one half.
+# one half where there are as many real as manipulated images.
 
 # %% tags=["parameters"]
 profile: str = "demo"
@@ -43,10 +43,10 @@ from defocus_lib.explore import explore
 
 folder = store.Folder.open(profile, artifacts)
 stored, _ = store.read_arrays(
-    folder.require("features.npz", made_by="03_train_detector"), {"ids", "pairs", "manipulations", "features"}
+    folder.require("features.npz", made_by="03_train_detector"), {"ids", "groups", "manipulations", "features"}
 )
 stored = embedding.at_most(images, stored)
-kinds, owners = stored["manipulations"], embedding.groups_of(stored["ids"], stored["pairs"])
+kinds, owners = stored["manipulations"], stored["groups"]
 real = folder.load_set("real")
 names = real.meta["manipulations"]
 manipulation = manipulation or names[0]
@@ -136,7 +136,7 @@ used = min(components, len(examples))  # no more components than images
 by_edges = {f"edges, PCA({used}), t-SNE": embedding.pca_tsne(examples.edges, used, perplexity, seed)}
 edge_scores = embedding.separation_table(by_edges, edge_fake, embedding.groups_of(examples.ids, examples.pairs))
 
-# %% mystnb={"figure": {"caption": "Edge maps of real and manipulated images, by principal components and t-SNE. Look whether circles and triangles lie in pairs: then the content places an image, not the manipulation.", "name": "fig-tsne-edges"}, "image": {"alt": "Scatter plot of blue circles and orange triangles with scores in the title."}}
+# %% mystnb={"figure": {"caption": "Edge maps of real and manipulated images, by principal components and t-SNE. Where the data have pairs, look whether circles and triangles lie in pairs: then the content places an image, not the manipulation.", "name": "fig-tsne-edges"}, "image": {"alt": "Scatter plot of blue circles and orange triangles with scores in the title."}}
 figures.embeddings(by_edges, edge_fake, edge_scores, manipulation)
 
 # %% tags=["remove-input"]
@@ -149,8 +149,8 @@ glue("tsne_edges_images", len(examples), display=False)
 # %% [markdown]
 # UMAP scores {glue:text}`tsne_umap_silhouette:.3f` and {glue:text}`tsne_umap_knn:.2f`. The edge maps of
 # {glue:text}`tsne_edges_images` images score {glue:text}`tsne_edges_silhouette:.3f` and
-# {glue:text}`tsne_edges_knn:.2f`. A real image and its manipulated version share the edges outside the region, which
-# draws them together. What the edges alone achieve is what a detector must exceed before *defocus* deserves the
+# {glue:text}`tsne_edges_knn:.2f`. A real image and its manipulated version, where there is one, share the edges outside the
+# region, which draws them together. What the edges alone achieve is what a detector must exceed before *defocus* deserves the
 # credit.
 
 # %% [markdown]

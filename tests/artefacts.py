@@ -96,7 +96,7 @@ def build(path: Path, profile: str = "smoke", scenes: int = 12, size: int = 48, 
     pooled = {name: transform.resize(part.dmaps, (scenes, 8, 8)).reshape(scenes, -1) for name, part in sets.items()}
     arrays = {
         "ids": np.concatenate([part.ids for part in sets.values()]),
-        "pairs": np.concatenate([part.pairs for part in sets.values()]),
+        "groups": np.concatenate([np.strings.partition(part.pairs, "/")[0] for part in sets.values()]),
         "manipulations": np.repeat(list(sets), scenes),
         "features": np.concatenate(list(pooled.values())).astype(np.float32),
     }

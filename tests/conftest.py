@@ -1,6 +1,8 @@
 import random
+import shutil
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -8,6 +10,8 @@ import torch
 from PIL import Image
 
 from defocus_lib import manifest
+from tests import trees
+from tests.entries import FORGERIES
 
 
 @pytest.fixture(scope="session")
@@ -40,3 +44,15 @@ def generators_left_alone():
         assert states() == before
 
     return check
+
+
+@pytest.fixture(scope="session")
+def stored_tree(tmp_path_factory):
+    """What :func:`tree` copies; not to be changed."""
+    return trees.faceforensics(tmp_path_factory.mktemp("ffpp"), frames=3, size=16, manipulations=FORGERIES)
+
+
+@pytest.fixture
+def tree(stored_tree, tmp_path):
+    """A FaceForensics++ tree of ten videos and two manipulations, three frames each, to be disturbed."""
+    return Path(shutil.copytree(stored_tree, tmp_path / "ffpp"))

@@ -7,8 +7,8 @@ import torch
 
 from defocus_lib import collection, explanation, maps, store
 from defocus_lib.detector import Detector
+from defocus_lib.index import records_of
 from defocus_lib.manifest import load_manifest
-from defocus_lib.records import records_of
 from tests import trees
 
 
@@ -34,11 +34,27 @@ def test_spread_takes_the_first_of_each_group_before_the_second_of_any():
     assert collection.spread(table, 99)["id"].tolist() == list(REAL)
 
 
-def test_what_is_explained_are_pairs_by_key():
-    fakes = ("1_9/b/swap", "1_9/a/swap", "2_9/b/swap", "3_9/a/swap")  # 2_9 has no frame a, only one without counterpart
-    chosen = collection.to_explain(rows(*REAL, *fakes), 3)
-    assert chosen["id"].tolist() == ["1/a/real", "2/a/real", "3/a/real", "1_9/a/swap", "3_9/a/swap"]
+def test_what_is_explained_are_pairs_by_key_and_those_of_every_manipulation_first():
+    fakes = ("1_9/b/swap", "1_9/a/swap", "2_9/b/swap", "3_9/a/swap", "3_9/a/face", "1_9/c/face")  # 2 has no frame b
+    chosen = collection.to_explain(rows(*REAL, *fakes), 2)
+    assert chosen["id"].tolist() == [
+        "1/b/real", "1/c/real", "3/a/real", "3_9/a/swap", "1_9/b/swap", "3_9/a/face", "1_9/c/face"
+    ]  # fmt: skip
     assert set(chosen["pair"]) <= set(chosen["id"])
+
+
+def test_a_manipulation_without_pairs_beside_others_with_pairs_is_refused(run):
+    _, entry = run
+    table = pd.concat([rows("1/a/real", "1_2/a/swap", split=split) for split in ("train", "val", "test")])
+    assert collection.about(entry, table, 64).has == ("pairs",)
+    other = rows("7_8/a/zoom", paired=False)
+    with pytest.raises(ValueError, match=r"zoom has no pair .* leave it out of `manipulations`"):
+        collection.about(entry, pd.concat([table, other]), 64)
+    assert collection.about(entry, pd.concat([table.query("label == 0"), other, *[
+        other.assign(split=split) for split in ("train", "val")
+    ]]), 64).has == ()  # fmt: skip
+    with pytest.raises(ValueError, match="val has no fake image"):
+        collection.about(entry, table.query("label == 0 or split != 'val'"), 64)
 
 
 def test_without_pairs_as_many_fakes_are_explained():

@@ -93,7 +93,12 @@ def test_a_pair_that_is_longer_than_every_id_is_not_cut_off():
 def test_a_smaller_choice_takes_every_group_before_a_second_frame():
     ids = [f"{video}/{frame}/{name}" for name in ("real", "fake") for video in "abc" for frame in range(3)]
     names = np.array([name.split("/")[2] for name in ids])
-    arrays = {"ids": np.array(ids), "pairs": np.full(18, ""), "manipulations": names, "features": np.arange(18.0)}
+    arrays = {
+        "ids": np.array(ids),
+        "groups": embedding.groups_of(ids),
+        "manipulations": names,
+        "features": np.arange(18.0),
+    }
     chosen = embedding.at_most(4, arrays)
     expected = [f"{frame}/{name}" for name in ("real", "fake") for frame in ("a/0", "a/1", "b/0", "c/0")]
     assert chosen["ids"].tolist() == expected

@@ -22,10 +22,10 @@ from defocus_lib.defocus import defocus_maps, normalize_per_sample
 from defocus_lib.detector import load_detector
 from defocus_lib.experiment import preview_grid, run, write
 from defocus_lib.images import Reader
+from defocus_lib.index import records_of
 from defocus_lib.manifest import load_manifest
 from defocus_lib.maps import MapCache
 from defocus_lib.metering import Stages
-from defocus_lib.records import records_of
 from defocus_lib.training import HISTORY, Plan, predict
 from tests import trees
 
@@ -183,7 +183,9 @@ def test_written_weights_evaluate_to_the_same(trained, written, records, reader,
     pd.testing.assert_frame_equal(again.predictions, trained[0].predictions)
     assert again.history is None and again.threshold == trained[0].threshold
     origin = {"file": "detector.safetensors", "kind": "a detector of this project", "commit": "abc"}
-    origin |= {name: trained[0].about[name] for name in ("preset", "normalisation", "epoch")}
+    origin |= {name: trained[0].about[name] for name in ("preset", "normalisation", "epoch", "plan")}
+    about = load_detector(written[0] / "detector.safetensors")[1]
+    origin |= {name: about[name] for name in ("data", "learned") if name in about}
     assert again.about["weights"] == origin and "plan" not in again.about
     assert again.about["validation"] == trained[0].about["validation"]
 
@@ -339,7 +341,7 @@ WRITTEN = {"detector.safetensors", "checkpoints/best.ckpt", "checkpoints/last.ck
 def test_train_writes_what_it_promises(command, project):
     done = command(*TRAIN)
     assert done.exit_code == 0, done.output
-    folder = project / "artifacts" / "train" / "clips-Deepfakes-defocus-test_resnet"
+    folder = project / "artifacts" / "train" / "clips-Deepfakes-defocus-released-48px-test_resnet"
     assert {path.relative_to(folder).as_posix() for path in folder.rglob("*.*")} == WRITTEN
     _, header = load_detector(folder / "detector.safetensors", data="clips", learned="Deepfakes", preset="released")
     assert (header["backbone"], header["reads"], header["side"]) == ("test_resnet", "defocus", 0)
@@ -364,8 +366,10 @@ def test_released_weights_are_evaluated_and_say_what_they_expect(command, projec
     assert done.exit_code == 0, done.output
     assert "a released checkpoint (epoch 7, best_val_acc 0.75). They expect maps min-max" in done.stdout
     assert "of preset 'released'" in done.stdout
-    folder = project / "artifacts" / "evaluate" / "clips-Deepfakes-defocus-released"
+    folder = project / "artifacts" / "evaluate" / "clips-Deepfakes-defocus-released-48px-released"
     names = {"detector.safetensors", "metrics.csv", "predictions.csv", "stages.csv"}
+    _, header = load_detector(folder / "detector.safetensors")
+    assert "learned" not in header and header["evaluated on"]["learned"] == "Deepfakes"  # the file does not say
     assert {path.name for path in folder.iterdir()} == names
     again = command("--epochs", 0, "--weights", folder / "detector.safetensors", "--output", tmp_path / "again")
     assert again.exit_code == 0, again.output

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -100,15 +101,26 @@ def test_wrong_use(project):
 
 def test_index_is_written_once(project):
     words = ("data", "index", "good", "--json")
-    first = run(project, *words, GOOD_ROOT=str(project / "good"))
+    first = run(project, *words, "--refresh", GOOD_ROOT=str(project / "good"))
     said = json.loads(first.stdout)
     assert first.returncode == 0 and "20/20" in first.stderr
-    assert said["files"] == [str(path) for path in (project / "artifacts" / ".index").iterdir()]
+    (file,) = (project / "artifacts" / ".index").glob("good-*.parquet")
+    assert said["files"] == [str(file)]
     assert said["counts"]["fake"] == {"train": 7, "val": 1, "test": 2}
     assert len(pd.read_parquet(said["files"][0])) == said["images"] == 20
     second = run(project, *words, GOOD_ROOT=str(project / "good"))
     assert second.stdout == first.stdout and not second.stderr
-    assert "20/20" in run(project, *words, "--refresh", GOOD_ROOT=str(project / "good")).stderr
+
+
+def test_what_was_verified_is_indexed(project, tmp_path):
+    """Else who verifies, repairs and verifies again would train on what was there before."""
+    copy = shutil.copytree(project / "good", tmp_path / "good")
+    words = ("data", "index", "good", "--json")
+    before = json.loads(run(project, *words, GOOD_ROOT=str(copy)).stdout)
+    (copy / "fake" / "photo-003.png").unlink()
+    assert json.loads(run(project, *words, GOOD_ROOT=str(copy)).stdout) == before
+    run(project, "data", "verify", "good", GOOD_ROOT=str(copy))
+    assert json.loads(run(project, *words, GOOD_ROOT=str(copy)).stdout)["images"] == 19
 
 
 def test_index_stops_at_an_unreadable_image(project):

@@ -10,7 +10,7 @@ import pytest
 from defocus_lib import manifest as m
 from defocus_lib.verify import HEADINGS, read_checksums, verify
 from tests import trees
-from tests.test_records import FORGERIES, LISTS, REAL, broken, entry, fake, ffpp, picture, union, write_lists
+from tests.entries import FORGERIES, LISTS, REAL, broken, entry, fake, ffpp, picture, union, write_lists
 
 needs_sha256sum = pytest.mark.skipif(shutil.which("sha256sum") is None, reason="no sha256sum on this machine")
 OFFICIAL = {"scheme": "official", "lists": "splits"}
@@ -89,7 +89,7 @@ def test_videos_in_no_list_are_a_problem(tree):
 def test_pairs_by_name_that_nobody_has_are_missing(tmp_path):
     for number, name in enumerate(("real/a", "real/b", "fake/c", "fake/d")):
         picture(tmp_path / f"{name}.png", number)
-    assert problems(entry("folders", tmp_path)) == {}
+    assert set(problems(entry("folders", tmp_path))) == {"one_sided"}  # two and two can't be cut in three
     found = problems(entry("folders", tmp_path, options={"pairs": "by_name"}))
     assert [row["id"] for row in found["missing_pairs"]] == ["c/fake", "d/fake"]
 
@@ -98,6 +98,16 @@ def test_a_tree_without_a_readable_image(tmp_path):
     trees.empty(picture(tmp_path / "a.png"))
     report = verify(entry("coco", tmp_path))
     assert not report.ok and report.images == 0 and "a.png: the file is empty" in report.text()
+
+
+def test_one_is_not_several(tmp_path):
+    picture(tmp_path / "a.png")
+    one = verify(entry("coco", tmp_path)).text()
+    assert "1 image, 1 group (" in one and "0 images that can't be read" in one and "0 files that are no images" in one
+    trees.empty(picture(tmp_path / "b.png"))
+    (tmp_path / "notes.txt").touch()
+    two = verify(entry("coco", tmp_path)).text()
+    assert "1 image that can't be read\n    b.png: " in two and "1 file that is no image: notes.txt" in two
 
 
 def test_long_lists_are_shortened_in_the_text_alone(tmp_path):
