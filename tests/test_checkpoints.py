@@ -195,6 +195,12 @@ def test_an_unwrapped_defocus_file_is_read_and_said_to_be_a_guess(maps, tmp_path
     assert "taken for the latter" in about["kind"]
 
 
+def test_what_is_no_number_is_not_told(tmp_path):
+    torch.save(wrapped(small().state_dict(), best_val_acc=None, epoch=[1, 2]), tmp_path / "a.pth")
+    _, about = read_weights(tmp_path / "a.pth", "rgb", "", "test_resnet")
+    assert "epoch" not in about and "best_val_acc" not in about
+
+
 class Malice:
     def __init__(self, mark):
         self.mark = mark

@@ -15,7 +15,7 @@ from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
-from defocus_lib import figures, metrics
+from defocus_lib import experiment, figures, metrics
 from defocus_lib.__main__ import app
 from defocus_lib.checkpoints import NORMALISATION
 from defocus_lib.defocus import defocus_maps, normalize_per_sample
@@ -420,3 +420,24 @@ def test_an_unreadable_image_stops_the_run_with_its_path(command, tmp_path, monk
     told = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
     assert done.exit_code == 2 and len(told) == 1 and "000_001/0001.png" in told[0]
     assert ("changed since it was indexed" in told[0]) == indexed and "Traceback" not in done.stderr
+
+
+def test_the_detectors_of_a_book():
+    assert experiment.parse_inputs("rgb,defocus") == ["rgb", "defocus"]
+    assert experiment.parse_inputs("defocus, rgb, fusion") == ["defocus", "rgb", "fusion"]
+    for text in ("defocus", "defocus, rgb, depth", "", "rgb, rgb"):
+        with pytest.raises(ValueError, match="'defocus, rgb' or 'defocus, rgb, fusion' wanted"):
+            experiment.parse_inputs(text)
+
+
+def test_predictions_side_by_side():
+    row = dict.fromkeys(experiment.IDENTITY, "a") | {"label": 1}
+    tables = {reads: pd.DataFrame([row | {"logit": n, "probability": n / 2}]) for reads, n in (("rgb", 1), ("x", 0))}
+    (found,) = experiment.side_by_side(tables).to_dict("records")
+    assert found == row | {"rgb_logit": 1, "rgb_probability": 0.5, "x_logit": 0, "x_probability": 0.0}
+
+
+@pytest.mark.parametrize("change", [{"resamples": 0}, {"groups": -1}, {"size": -1}])
+def test_a_request_is_checked_before_anything_is_done(change):
+    with pytest.raises(ValueError, match=f"{next(iter(change))} is"):
+        experiment.Request("clips", **change)

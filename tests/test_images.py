@@ -346,3 +346,18 @@ def test_a_reader_passes_its_limit_on(shelf):
 def test_a_reader_checks_its_settings(options, message):
     with pytest.raises(ValueError, match=message):
         Reader(Path(), **options)
+
+
+@pytest.mark.parametrize("photometric", [0, 1], ids=["white is zero", "black is zero"])
+def test_tiff_grey_of_either_sign(tmp_path, photometric):
+    """Written byte by byte: one strip of 16-bit grey, little-endian."""
+    values = np.array([[0, 257, 40000, 65535]], dtype="<u2")
+    tags = [(256, 3, 4), (257, 3, 1), (258, 3, 16), (259, 3, 1), (262, 3, photometric), (273, 4, 8), (277, 3, 1)]
+    tags += [(278, 3, 1), (279, 4, values.nbytes)]
+    entries = b"".join(struct.pack("<HHII", tag, kind, 1, value) for tag, kind, value in tags)
+    start = 8 + values.nbytes
+    content = struct.pack("<2sHI", b"II", 42, start) + values.tobytes() + struct.pack("<H", len(tags)) + entries
+    (tmp_path / "grey.tif").write_bytes(content + b"\0\0\0\0")
+    wanted = np.array([0, 1, 156, 255])
+    wanted = 255 - wanted if photometric == 0 else wanted
+    np.testing.assert_array_equal(read_image(tmp_path / "grey.tif")[0, :, 0], wanted)

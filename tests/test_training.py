@@ -504,3 +504,27 @@ def test_an_image_that_cannot_be_read_is_named_whoever_reads_it(workers):
 def test_predicting_nothing_is_refused():
     with pytest.raises(ValueError, match="dataset holds no image"):
         predict(make(), torch.zeros(0, 1, 32, 32))
+
+
+def test_images_are_mirrored_only_where_asked():
+    """Without it the images are seen as they are, so the same weights come out; with it, other ones."""
+
+    def trained(mirror, flip):
+        data = problem(32, 1)
+        data.tensors[0][:, :, :, :4] += 0.3  # something on one side
+        model, plan = make(), Plan(epochs=1, mirror=mirror, **QUICK)
+        inputs = data.tensors[0].flip(3) if flip else data.tensors[0]
+        fit(model, TensorDataset(inputs, data.tensors[1]), problem(16, 2), plan, progress=False)
+        return weights_of(model)
+
+    plain = trained(mirror=False, flip=False)
+    assert torch.equal(plain, trained(mirror=False, flip=False))
+    assert not torch.equal(plain, trained(mirror=True, flip=False))
+    assert not torch.equal(trained(mirror=True, flip=False), trained(mirror=True, flip=True))
+
+
+def test_a_last_batch_of_one_image_is_left_for_another_epoch():
+    """Batch normalisation of a single 1x1 feature map would fail."""
+    model, plan = make(), Plan(epochs=2, **QUICK)
+    history = fit(model, problem(33, 1), problem(16, 2), plan, progress=False)
+    assert len(history) == 2 and history["train_loss"].notna().all()
