@@ -22,7 +22,6 @@ from defocus_lib.store import About, Folder, project_root, write_beside, write_j
 RECORDS = "records.parquet"
 MAPS = "maps.json"
 SUMMARY = "this_run.md"
-SPLITS = ("train", "val", "test")
 
 
 @dataclass(frozen=True)

@@ -28,10 +28,10 @@ from defocus_lib.manifest import Dataset, load_manifest
 from defocus_lib.maps import MapCache
 from defocus_lib.metering import Stages
 from defocus_lib.records import choose, counts, one_sided_splits, sample
+from defocus_lib.splits import SPLITS
 from defocus_lib.store import project_root, write_beside
 from defocus_lib.training import Plan, fit, predict
 
-SPLITS = ("train", "val", "test")
 DETECTOR = "detector.safetensors"
 IDENTITY = ["id", "video", "frame", "group", "manipulation", "label", "split"]
 

@@ -19,7 +19,7 @@ import pandas as pd
 from defocus_lib.images import UnreadableImage, decode_image
 from defocus_lib.layouts import list_pictures
 from defocus_lib.manifest import Dataset, Files, Union
-from defocus_lib.records import COLUMNS
+from defocus_lib.records import COLUMNS, with_valid_pairs
 from defocus_lib.splits import assign_splits
 from defocus_lib.store import project_root, write_beside
 
@@ -250,9 +250,7 @@ def _finish(dataset: Files, walk: Walk) -> Index:
     unreadable = used.loc[used["reason"] != "", PROBLEM].reset_index(drop=True)
     if len(unreadable) and dataset.on_unreadable == "stop":
         raise UnreadableImage(_stopped(dataset, unreadable))
-    records = used[used["reason"] == ""]
-    pair = records["pair"].where(records["pair"].isin(set(records["id"])), "")
-    records = records.assign(pair=pair)[COLUMNS].reset_index(drop=True)
+    records = with_valid_pairs(used[used["reason"] == ""])[COLUMNS].reset_index(drop=True)
     odd = walk.odd + [(folder, "in no list of the split") for folder in unlisted["path"].map(_parent).unique()]
     return Index(records, unreadable, list(walk.foreign), pd.DataFrame(odd, columns=PROBLEM, dtype="str"))
 

@@ -3,7 +3,7 @@
 The photographs arrive inside the wheels of the lock file. Each is read from there, after its SHA-256 has been compared
 with the manifest. The package that carries it is located, not imported.
 
-The data sets lie where their ``root`` says. Which files of theirs are which is the matter of ``records``.
+The data sets lie where their ``root`` says. Which files of theirs are which is the matter of ``layouts``.
 """
 
 from __future__ import annotations
