@@ -14,9 +14,9 @@ import io
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, TypeVar, get_args
 
 import numpy as np
 import yaml
@@ -505,6 +505,9 @@ def _require_unique(entries: tuple[_Entry, ...], key: str) -> None:
         first[value] = index
 
 
+_Named = TypeVar("_Named", Photograph, Dataset)
+
+
 class Manifest(_Entry):
     """The content of ``data_manifest.yaml``. No name and no file occurs twice, so no photograph is in two splits."""
 
@@ -553,11 +556,7 @@ class Manifest(_Entry):
         KeyError
             If the manifest lists none; the message names those that it lists.
         """
-        for photograph in self.photographs:
-            if photograph.name == name:
-                return photograph
-        known = ", ".join(photograph.name for photograph in self.photographs)
-        raise KeyError(f"no photograph {name!r} in the manifest; it lists {known}")
+        return _called(name, self.photographs, "photograph")
 
     def dataset(self, name: str) -> Dataset:
         """The data set called ``name``.
@@ -567,11 +566,14 @@ class Manifest(_Entry):
         KeyError
             If the manifest lists none; the message names those that it lists.
         """
-        for dataset in self.datasets:
-            if dataset.name == name:
-                return dataset
-        known = ", ".join(dataset.name for dataset in self.datasets)
-        raise KeyError(f"no data set {name!r} in the manifest; it lists {known or 'none'}")
+        return _called(name, self.datasets, "data set")
+
+
+def _called(name: str, entries: Sequence[_Named], what: str) -> _Named:
+    found = {entry.name: entry for entry in entries}
+    if name not in found:
+        raise KeyError(f"no {what} {name!r} in the manifest; it lists {', '.join(found) or 'none'}")
+    return found[name]
 
 
 def load_manifest(path: str | Path | None = None) -> Manifest:
