@@ -8,19 +8,19 @@ sigma gives the blur at edges; propagation carries it into the plane.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from contextlib import contextmanager
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
-from skimage.feature import canny
-from torch.nn import functional as F
+from joblib import effective_n_jobs
 
+from defocus_lib import canny
 from defocus_lib import propagation as dense_by
+from defocus_lib.compiled import exact
+from defocus_lib.filters import gradient_energy, half_grid, padded
 
 SMALLEST_SIDE = 32
 PROPAGATIONS = ("gaussian", "guided", "closed_form")
@@ -90,6 +90,9 @@ def defocus_maps(
 ) -> DefocusMaps:
     """Estimate defocus maps. Each image is treated alone: its maps do not depend on the rest of the batch.
 
+    Computed on the CPU, wherever the images are: a map of 299x299 px takes a core about 1.5 ms. The first call in a new
+    installation compiles, once, for some seconds.
+
     Parameters
     ----------
     images : (B, 3, H, W) float in [0, 1], H and W at least 32
@@ -115,9 +118,16 @@ def defocus_maps(
     if method not in PROPAGATIONS:
         raise ValueError(f"unknown propagation {method!r}; one of {', '.join(PROPAGATIONS)} wanted")
     images = check_images(images)
-    jobs = (delayed(_one)(image[None], chosen, method) for image in images)
-    maps = Parallel(n_jobs=min(workers, len(images)), prefer="threads")(jobs)
-    return DefocusMaps(*(torch.cat(parts) for parts in zip(*maps, strict=True)))
+    planes = images.contiguous().cpu().numpy()
+    maps = [np.empty((len(planes), *planes.shape[2:]), dtype) for dtype in (bool, np.float32, bool, np.float32)]
+
+    def fill(index: int) -> None:
+        for whole, one in zip(maps, _one(planes[index], chosen, method), strict=True):
+            whole[index] = one
+
+    with ThreadPoolExecutor(effective_n_jobs(workers)) as threads:
+        list(threads.map(fill, range(len(planes))))
+    return DefocusMaps(*(torch.from_numpy(part)[:, None].to(images.device) for part in maps))
 
 
 def normalize_per_sample(maps: torch.Tensor) -> torch.Tensor:
@@ -161,9 +171,9 @@ def check_images(images: torch.Tensor | np.ndarray) -> torch.Tensor:
         raise ValueError(
             f"images are {tensor.shape[2]}x{tensor.shape[3]} px; at least {SMALLEST_SIDE}x{SMALLEST_SIDE} wanted"
         )
-    if not torch.isfinite(tensor).all():
+    low, high = map(float, tensor.aminmax())  # a NaN comes through
+    if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError("images holds NaN or infinity; finite values in [0, 1] wanted")
-    low, high = float(tensor.min()), float(tensor.max())
     if low < -1e-6 or high > 1 + 1e-6:
         raise ValueError(f"images ranges from {low:.4g} to {high:.4g}; [0, 1] wanted")
     return tensor.to(torch.float32)
@@ -175,156 +185,220 @@ def _preset(name: str) -> Preset:
     return PRESETS[name]
 
 
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Keep torch from splitting an image's small operations over the cores: handing out the parts costs more."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@torch.no_grad()
-@_one_thread()
-def _one(image: torch.Tensor, preset: Preset, method: str) -> tuple[torch.Tensor, ...]:
-    low, high = preset.input_range
-    grey = (image * (high - low) + low).mean(1, keepdim=True)
-    if preset.literal:
-        edges = _edges(grey, preset.canny_sigma, SKIMAGE_THRESHOLD)
-        sparse, valid = _sparse_literal(grey, edges, preset)
-        weights = None
-    else:
-        noise = noise_level(grey)
-        # A strong blur leaves faint edges: where noise allows it, look for them at down to half the threshold.
-        edges = _edges(grey, preset.canny_sigma, SKIMAGE_THRESHOLD * (noise / NOISE_OF_FULL_THRESHOLD).clamp(0.5, 1))
-        sparse, valid = _sparse_adaptive(grey, edges, noise, preset)
-        # Blurred surfaces carry fewer edges an area than sharp ones; the root evens out their say.
-        weights = valid * sparse.sqrt()
-    return edges, sparse, valid, _dense(image, grey, sparse, weights, method)
-
-
-def _edges(grey: torch.Tensor, sigma: float, threshold: float) -> torch.Tensor:
-    """Canny's edges of grey ``(1, 1, H, W)``, clipped to [0, 1] as the reference clips; the lower threshold is half."""
-    plane = grey[0, 0].clamp(0, 1).cpu().numpy()
-    found = canny(plane, sigma=sigma, low_threshold=float(threshold) / 2, high_threshold=float(threshold))
-    return torch.from_numpy(found).to(grey.device)[None, None]
-
-
 # Canny's upper threshold in scikit-image, in units of its Sobel sum, which is eight times a slope a pixel.
 SKIMAGE_THRESHOLD = 0.2
 # From this noise on the whole of it is needed: after smoothing by 1 px, noise n makes slopes of about 0.2 n.
 NOISE_OF_FULL_THRESHOLD = 1 / 60
 
 
-@lru_cache
-def _gaussian_kernels(scale: float, radius: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The factors of ``-x / (2 pi s^4) exp(-(x^2 + y^2) / (2 s^2))``: along the derivative, and across it."""
-    offsets = torch.arange(-radius, radius + 1, dtype=torch.float64)
-    bell = torch.exp(-(offsets**2) / (2 * scale**2))
-    return (-offsets / (2 * math.pi * scale**4) * bell).float(), bell.float()
+def _one(image: np.ndarray, preset: Preset, method: str) -> tuple[np.ndarray, ...]:
+    """Edges, sparse, valid and dense, each ``(H, W)``, of one image ``(3, H, W)``."""
+    grey = _grey(image, *preset.input_range)
+    clipped = np.clip(grey, 0, 1)  # as the reference clips before it looks for edges
+    if preset.literal:
+        edges = canny.edges(clipped, preset.canny_sigma, SKIMAGE_THRESHOLD / 2, SKIMAGE_THRESHOLD)
+        sparse, valid = _sparse_literal(grey, edges, preset)
+        weights = None
+    else:
+        noise = _noise(grey)
+        # A strong blur leaves faint edges: where noise allows it, look for them at down to half the threshold.
+        threshold = SKIMAGE_THRESHOLD * min(max(noise / NOISE_OF_FULL_THRESHOLD, 0.5), 1.0)
+        edges = canny.edges(clipped, preset.canny_sigma, threshold / 2, threshold)
+        sparse, valid = _sparse_adaptive(grey, edges, noise, preset)
+        # Blurred surfaces carry fewer edges an area than sharp ones; the root evens out their say.
+        weights = np.sqrt(sparse)
+    return edges, sparse, valid, _dense(image, grey, sparse, weights, method)
 
 
-def _gradient(grey: torch.Tensor, scale: float, literal: bool) -> torch.Tensor:
-    """Gradient magnitude of ``(1, 1, H, W)`` at one scale (px), per px."""
-    radius = 5 if literal else math.ceil(4 * scale)
-    padded = F.pad(grey, [radius] * 4, mode="constant" if literal else "reflect")
-    along, across = (kernel.to(grey.device) for kernel in _gaussian_kernels(scale, radius))
-    gx = F.conv2d(F.conv2d(padded, along.view(1, 1, 1, -1)), across.view(1, 1, -1, 1))
-    gy = F.conv2d(F.conv2d(padded, along.view(1, 1, -1, 1)), across.view(1, 1, 1, -1))
-    return torch.sqrt(gx**2 + gy**2)
+@exact
+def _grey(image, low, high):
+    """Mean of the channels, scaled to a range, in single precision: rounded as the reference rounds."""
+    span, low, channels = np.float32(high - low), np.float32(low), np.float32(3)
+    grey = np.empty(image.shape[1:], np.float32)
+    for y in range(grey.shape[0]):
+        for x in range(grey.shape[1]):
+            red, green, blue = image[0, y, x], image[1, y, x], image[2, y, x]
+            grey[y, x] = ((red * span + low) + (green * span + low) + (blue * span + low)) / channels
+    return grey
 
 
-def _sigma_from_ratio(ratio: torch.Tensor, fine: float, coarse: float) -> torch.Tensor:
-    """Sigma in px from ``R = m1 / m2``; the small constant is the reference's."""
-    squared = ratio**2
+@exact
+def _sigma(squared, fine, coarse):
+    """Sigma in px from ``R^2 = (m1 / m2)^2``; the small constant is the reference's."""
     variance = (squared * fine**2 - coarse**2) / (1 - squared + 1e-8)
-    return variance.clamp(min=0).sqrt().nan_to_num(nan=0.0)
+    return math.sqrt(variance) if variance > 0 else 0.0
 
 
-def _measurable(ratio: torch.Tensor, fine: float, coarse: float) -> torch.Tensor:
-    """Ratios that a single blurred step can give: 1 means endless blur (or texture), ``coarse / fine`` none."""
-    return (ratio > 1) & (ratio < coarse / fine)
+# The reference's kernels end here, in px, whatever their scale.
+LITERAL_RADIUS = 5
 
 
-def _sparse_literal(grey: torch.Tensor, edges: torch.Tensor, preset: Preset) -> tuple[torch.Tensor, torch.Tensor]:
+def _sparse_literal(grey: np.ndarray, edges: np.ndarray, preset: Preset) -> tuple[np.ndarray, np.ndarray]:
     """Blur at edges as Jeon & Woo (2025) compute it: what can't be measured becomes 0."""
-    fine, coarse = preset.scales
-    ratio = _gradient(grey, fine, literal=True) / (_gradient(grey, coarse, literal=True) + 1e-8) * edges
-    sparse = _sigma_from_ratio(ratio, fine, coarse).clamp(max=preset.max_sigma)
-    return sparse, edges & _measurable(ratio, fine, coarse)
+    around = padded(grey, LITERAL_RADIUS, False)
+    energies = (gradient_energy(around, LITERAL_RADIUS, scale, LITERAL_RADIUS) for scale in preset.scales)
+    return _read_literally(np.flatnonzero(edges), *energies, *preset.scales, preset.max_sigma)
+
+
+@exact
+def _read_literally(pixels, energy_fine, energy_coarse, fine, coarse, cap):
+    sparse = np.zeros(energy_fine.size, np.float32)
+    valid = np.zeros(energy_fine.size, np.bool_)
+    energies_fine, energies_coarse = energy_fine.ravel(), energy_coarse.ravel()
+    for pixel in pixels:
+        ratio = math.sqrt(energies_fine[pixel]) / (math.sqrt(energies_coarse[pixel]) + 1e-8)
+        sparse[pixel] = min(_sigma(ratio**2, fine, coarse), cap)
+        valid[pixel] = 1 < ratio < coarse / fine
+    return sparse.reshape(energy_fine.shape), valid.reshape(energy_fine.shape)
 
 
 def _sparse_adaptive(
-    grey: torch.Tensor, edges: torch.Tensor, noise: torch.Tensor, preset: Preset
-) -> tuple[torch.Tensor, torch.Tensor]:
+    grey: np.ndarray, edges: np.ndarray, noise: float, preset: Preset
+) -> tuple[np.ndarray, np.ndarray]:
     """Blur at edges, each read at the finest pair of scales that the image's noise allows.
 
     Fine scales keep neighbouring edges apart; coarse ones average noise away. The largest pair reads what is left.
+    Beyond the finest pair slopes change little from pixel to pixel: they are read on a grid of every second one.
     """
-    gradients = [_gradient(grey, scale, literal=False) for scale in preset.scales]
-    sparse, valid, open_ = torch.zeros_like(grey), torch.zeros_like(edges), edges.clone()
-    pairs = list(zip(preset.scales[:-1], preset.scales[1:], gradients[:-1], gradients[1:], strict=True))
-    for fine, coarse, gradient_fine, gradient_coarse in pairs:
-        ratio = _ratio_at_crest(gradient_fine, gradient_coarse)
-        sigma = _sigma_from_ratio(ratio, fine, coarse)
-        sure = _standard_error(ratio, sigma, gradient_fine, noise, fine, coarse) <= MAX_STANDARD_ERROR
-        if (fine, coarse) == preset.scales[-2:]:
-            sure = torch.ones_like(sure)
-        taken = open_ & _measurable(ratio, fine, coarse) & sure
-        sparse, valid = torch.where(taken, sigma, sparse), valid | taken
-        open_ = open_ & ~taken
-        if fine == preset.scales[0]:
-            open_ = open_ & (ratio < coarse / fine)  # sharper than the finest pair can see: no other sees it either
-    return sparse.clamp(max=preset.max_sigma), valid
+    sparse, valid = np.zeros(grey.shape, np.float32), np.zeros(grey.shape, np.bool_)
+    first, second, *coarser = preset.scales
+    # What is to be smoothed by s, and is by the second scale, lacks the root of the difference; in steps of 2 px.
+    lacking = [math.sqrt(scale**2 - second**2) / 2 for scale in coarser]
+    half_margin, radius = _radius(lacking[-1]), _radius(second)
+    margin = 2 * half_margin + radius + 3
+    around = padded(grey, margin, True)
+
+    energies = [gradient_energy(around, margin, scale, _radius(scale)) for scale in (first, second)]
+    open_ = np.flatnonzero(edges)
+    ratios = _ratios_at_crests(*energies, open_, REACH)
+    open_ = _read(open_, open_, ratios, energies[0], noise, first, second, True, False, sparse, valid)
+
+    on_grid = half_grid(around, margin, second, radius, half_margin)
+    energies = [on_grid.energy]
+    energies += [gradient_energy(on_grid.smooth, half_margin, scale, _radius(scale)) for scale in lacking]
+    for i in range(len(coarser)):
+        places = _nearest_on_grid(open_, grey.shape)
+        ratios = _ratios_at_crests(energies[i], energies[i + 1], places, REACH / 2)
+        scales = preset.scales[i + 1 : i + 3]
+        last = scales[-1] == preset.scales[-1]
+        open_ = _read(open_, places, ratios, energies[i], noise, *scales, False, last, sparse, valid)
+    return np.minimum(sparse, np.float32(preset.max_sigma)), valid
+
+
+def _radius(scale: float) -> int:
+    """Where a Gaussian of this scale ends."""
+    return math.ceil(4 * scale)
 
 
 # An edge pixel lies at most this far (px) from the crest of its edge; farther, the parabola below is not believed.
 REACH = 3.0
 
 
-def _ratio_at_crest(fine: torch.Tensor, coarse: torch.Tensor) -> torch.Tensor:
-    """Ratio of two gradient magnitudes ``(1, 1, H, W)``, read where the fine one is largest: between pixels, as a rule.
+@exact
+def _ratios_at_crests(fine, coarse, places, reach):
+    """Logarithms of ``R^2``, read where the fine gradient is largest: between pixels, as a rule.
 
     Across a blurred step, along rows as along columns, the logarithm of the magnitude is a parabola. It is followed
     from each pixel to its top, along the axis that bends more. Half a pixel beside the crest, a sigma of 0.75 px would
     read 0.92.
     """
-    height = fine.clamp(min=1e-12).log()
-    here = height - coarse.clamp(min=1e-12).log()
-    at_crest, bend_taken = here, torch.zeros_like(here)
-    for axis in (2, 3):
-        slope, bend = _parabola(height, axis)
-        offset = -slope / bend
-        near = (bend < bend_taken) & (offset.abs() <= REACH)
-        ratio_slope, ratio_bend = _parabola(here, axis)
-        there = here + ratio_slope * offset + ratio_bend * offset**2 / 2
-        at_crest, bend_taken = torch.where(near, there, at_crest), torch.where(near, bend, bend_taken)
-    return at_crest.exp()
+    width = fine.shape[1]
+    fine, coarse = fine.ravel(), coarse.ravel()
+    ratios = np.empty(len(places), np.float32)
+    for i in range(len(places)):
+        place = places[i]
+        here = _log(_some(fine[place]) / _some(coarse[place]))
+        bend_down, down = _followed(fine, coarse, place, width, here, reach)
+        bend_across, across = _followed(fine, coarse, place, 1, here, reach)
+        ratios[i] = across if bend_across < bend_down else down
+    return ratios
 
 
-def _parabola(values: torch.Tensor, axis: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """First and second derivative of the parabola through each pixel and its two neighbours along ``axis``."""
-    # Rolling wraps around at the border, where Canny marks no edge.
-    after, before = values.roll(-1, axis), values.roll(1, axis)
-    return (after - before) / 2, after + before - 2 * values
+@exact
+def _followed(fine, coarse, place, step, here, reach):
+    """How the parabola along one axis bends, and the ratio at its top; 0 and the ratio here if that is out of reach."""
+    before, after = place - step, place + step
+    rise_before = _log(_some(fine[before]) / _some(fine[place]))
+    rise_after = _log(_some(fine[after]) / _some(fine[place]))
+    slope, bend = (rise_after - rise_before) / 2, rise_after + rise_before
+    offset = -slope / bend
+    before_here = rise_before - _log(_some(coarse[before]) / _some(coarse[place]))
+    after_here = rise_after - _log(_some(coarse[after]) / _some(coarse[place]))
+    ratio_slope, ratio_bend = (after_here - before_here) / 2, after_here + before_here
+    there = here + ratio_slope * offset + ratio_bend * offset * offset / 2
+    near = (bend < 0) & (abs(offset) <= reach)
+    return (bend, there) if near else (np.float32(0), here)
+
+
+@exact
+def _some(energy):
+    """An energy that has a logarithm."""
+    return max(energy, np.float32(1e-24))
+
+
+@exact
+def _log(x):
+    """Natural logarithm to single precision, without a call: many pixels at a time."""
+    bits = np.float32(x).view(np.int32) - np.int32(0x3F3504F3)  # the root of a half
+    exponent = bits >> 23
+    mantissa = np.int32((bits & 0x7FFFFF) + 0x3F3504F3).view(np.float32)
+    z = (mantissa - np.float32(1)) / (mantissa + np.float32(1))
+    q = z * z
+    series = np.float32(2) + q * (np.float32(2 / 3) + q * (np.float32(2 / 5) + q * np.float32(2 / 7)))
+    return z * series + np.float32(exponent) * np.float32(0.6931471805599453)
 
 
 # An estimate is read at a pair of scales if noise moves it by at most this much (one standard deviation, px).
 MAX_STANDARD_ERROR = 0.25
 
 
-def _standard_error(
-    ratio: torch.Tensor, sigma: torch.Tensor, gradient: torch.Tensor, noise: torch.Tensor, fine: float, coarse: float
-) -> torch.Tensor:
+@exact
+def _read(pixels, places, ratios, energy, noise, fine, coarse, first, last, sparse, valid):
+    """Write sigma where this pair of scales can tell it, and return the pixels that remain open."""
+    energies, sparse, valid = energy.ravel(), sparse.ravel(), valid.ravel()
+    sharpest = 2 * math.log(coarse / fine)
+    open_ = np.empty_like(pixels)
+    count = 0
+    for i in range(len(pixels)):
+        taken = False
+        # A single blurred step gives ratios between 1, which is endless blur (or texture), and this, which is none.
+        if 0 < ratios[i] < sharpest:
+            squared = math.exp(ratios[i])
+            sigma = _sigma(squared, fine, coarse)
+            error = _standard_error(squared, sigma, math.sqrt(energies[places[i]]), noise, fine, coarse)
+            taken = sigma > 0 and (last or error <= MAX_STANDARD_ERROR)
+            if taken:
+                sparse[pixels[i]], valid[pixels[i]] = sigma, True
+        # Sharper than the finest pair can see: no other sees it either.
+        if not taken and not (first and ratios[i] >= sharpest):
+            open_[count] = pixels[i]
+            count += 1
+    return open_[:count]
+
+
+@exact
+def _standard_error(squared, sigma, gradient, noise, fine, coarse):
     """First-order error of sigma (px) from image noise, which the fine gradient carries almost alone.
 
     White noise of ``noise`` leaves ``noise / (sqrt(8 pi) s^2)`` in a Gaussian derivative of scale s; the rest is the
     derivative of the inversion, ``d(sigma^2)/d(R^2) = (s2^2 - s1^2) / (R^2 - 1)^2`` in magnitude.
     """
     relative = noise / (math.sqrt(8 * math.pi) * fine**2 * gradient)
-    return (coarse**2 - fine**2) * ratio**2 * relative / (sigma * (ratio**2 - 1) ** 2)
+    return (coarse**2 - fine**2) * squared * relative / (sigma * (squared - 1) ** 2)
+
+
+def _nearest_on_grid(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Where the half grid comes nearest to pixels of the image; the midway ones go to the image's middle."""
+    rows, columns = (_nearest(size) for size in shape)
+    y, x = np.divmod(pixels, shape[1])
+    return rows[y] * (columns[-1] + 2) + columns[x]
+
+
+@lru_cache
+def _nearest(size: int) -> np.ndarray:
+    position = np.arange(size)
+    upper_half = position < (size - 1) / 2
+    return (position + (upper_half if size % 2 else 0)) // 2 + 1
 
 
 def noise_level(grey: torch.Tensor) -> torch.Tensor:
@@ -339,21 +413,38 @@ def noise_level(grey: torch.Tensor) -> torch.Tensor:
     0-d float
         At least the rounding error of a mean of three 8-bit channels.
     """
-    kernel = torch.tensor([[1.0, -2.0, 1.0], [-2.0, 4.0, -2.0], [1.0, -2.0, 1.0]], device=grey.device)
-    response = F.conv2d(grey, kernel[None, None]).abs().median()
+    return torch.tensor(_noise(grey[0, 0].contiguous().cpu().numpy()), dtype=grey.dtype, device=grey.device)
+
+
+def _noise(grey: np.ndarray) -> float:
+    # Every second row and column is enough for a median.
+    responses = _responses(grey)
+    middle = (responses.size - 1) // 2
     # The kernel's norm is 6; 0.6745 is the median of |N(0, 1)|.
-    return (response / (6 * 0.6745)).clamp(min=1 / 255 / 6)
+    return max(float(np.partition(responses, middle)[middle]) / (6 * 0.6745), 1 / 255 / 6)
+
+
+@exact
+def _responses(grey):
+    height, width = (grey.shape[0] - 1) // 2, (grey.shape[1] - 1) // 2
+    responses = np.empty((height, width), grey.dtype)
+    for y in range(height):
+        above, here, below = grey[2 * y], grey[2 * y + 1], grey[2 * y + 2]
+        for x in range(width):
+            corners = above[2 * x] + above[2 * x + 2] + below[2 * x] + below[2 * x + 2]
+            sides = above[2 * x + 1] + here[2 * x] + here[2 * x + 2] + below[2 * x + 1]
+            responses[y, x] = abs(corners - 2 * sides + 4 * here[2 * x + 1])
+    return responses.ravel()
 
 
 def _dense(
-    image: torch.Tensor, grey: torch.Tensor, sparse: torch.Tensor, weights: torch.Tensor | None, method: str
-) -> torch.Tensor:
+    image: np.ndarray, grey: np.ndarray, sparse: np.ndarray, weights: np.ndarray | None, method: str
+) -> np.ndarray:
     """The dense map; ``weights`` is None where, as in the reference, zeros count as data."""
     if method == "guided":
-        return dense_by.guided_filter(grey, sparse, weights)
-    weights = torch.ones_like(sparse) if weights is None else weights
+        return dense_by.guided_plane(grey, sparse, weights)
+    weights = np.ones_like(sparse) if weights is None else weights
     if method == "gaussian":
-        return dense_by.normalized_gaussian(sparse, weights)
-    planes = (image[0].permute(1, 2, 0), sparse[0, 0], weights[0, 0])
-    dense = dense_by.closed_form(*(plane.double().cpu().numpy() for plane in planes))
-    return torch.from_numpy(dense).to(sparse)[None, None]
+        return dense_by.gaussian_plane(sparse, weights)
+    planes = (np.moveaxis(image, 0, 2), sparse, weights)
+    return dense_by.closed_form(*(np.ascontiguousarray(plane, np.float64) for plane in planes))

@@ -14,7 +14,7 @@ import pandas as pd
 from joblib import Parallel, delayed, effective_n_jobs
 from tqdm.auto import tqdm
 
-from defocus_lib import defocus, propagation
+from defocus_lib import canny, compiled, defocus, filters, propagation
 from defocus_lib.images import FITS, Reader, Row, as_planes, rows_of
 from defocus_lib.store import MissingArtifact, read_arrays, write_arrays
 
@@ -36,7 +36,8 @@ class CachedMap(NamedTuple):
 @once
 def version() -> str:
     """12 hexadecimal digits that stand for the method: a digest of the sources that compute a map."""
-    sources = [Path(module.__file__).read_bytes().replace(b"\r\n", b"\n") for module in (defocus, propagation)]
+    modules = (canny, compiled, defocus, filters, propagation)
+    sources = [Path(module.__file__).read_bytes().replace(b"\r\n", b"\n") for module in modules]
     return hashlib.sha256(b"\0".join(sources)).hexdigest()[:12]
 
 

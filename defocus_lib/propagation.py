@@ -6,31 +6,17 @@ to the weighted mean of the known ones; where nothing is known at all, it is zer
 
 from __future__ import annotations
 
+import math
+from functools import lru_cache
+
 import numpy as np
 import torch
-from torch.nn import functional as F
+
+from defocus_lib.compiled import reordered
+from defocus_lib.filters import box_means
 
 # Weight of the mean value at every pixel: decides only where known values are farther away than the filter reaches.
 PRIOR_WEIGHT = 1e-4
-
-
-def _gaussian_matrix(size: int, spread: float, like: torch.Tensor) -> torch.Tensor:
-    """``(size, size)`` Gaussian weights between the positions of one axis; zero outside the image."""
-    position = torch.arange(size, dtype=like.dtype, device=like.device)
-    return torch.exp(-((position[:, None] - position) ** 2) / (2 * spread**2))
-
-
-def _box_mean(maps: torch.Tensor, radius: int) -> torch.Tensor:
-    """Mean over the part of the ``(2 radius + 1)``-square window that lies inside the image."""
-    size = 2 * radius + 1
-    rows = F.avg_pool2d(maps, (1, size), stride=1, padding=(0, radius), count_include_pad=False)
-    return F.avg_pool2d(rows, (size, 1), stride=1, padding=(radius, 0), count_include_pad=False)
-
-
-def _with_prior(values: torch.Tensor, weights: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Give each pixel without a value the weighted mean, at a weight too small to matter where a value is near."""
-    mean = (values * weights).sum() / weights.sum()
-    return torch.where(weights > 0, values, mean), weights + PRIOR_WEIGHT * weights.max()
 
 
 def normalized_gaussian(values: torch.Tensor, weights: torch.Tensor, spread: float | None = None) -> torch.Tensor:
@@ -47,13 +33,7 @@ def normalized_gaussian(values: torch.Tensor, weights: torch.Tensor, spread: flo
     -------
     (1, 1, H, W) float
     """
-    if not weights.any():
-        return torch.zeros_like(values)
-    values, weights = _with_prior(values, weights)
-    spread = 0.04 * min(values.shape[2:]) if spread is None else spread
-    # As a matrix product: for a filter this wide, several times faster than a convolution.
-    down, across = (_gaussian_matrix(size, spread, values) for size in values.shape[2:])
-    return (down @ (values * weights) @ across) / (down @ weights @ across)
+    return _as_tensor(gaussian_plane(_as_plane(values), _as_plane(weights), spread), values)
 
 
 def guided_filter(
@@ -75,23 +55,180 @@ def guided_filter(
     -------
     (1, 1, H, W) float
     """
+    trust = None if weights is None else _as_plane(weights)
+    return _as_tensor(guided_plane(_as_plane(guide), _as_plane(values), trust, radius, eps), values)
+
+
+def _as_plane(tensor: torch.Tensor) -> np.ndarray:
+    return tensor[0, 0].detach().contiguous().cpu().numpy()
+
+
+def _as_tensor(plane: np.ndarray, like: torch.Tensor) -> torch.Tensor:
+    return torch.from_numpy(plane).to(like)[None, None]
+
+
+def gaussian_plane(values: np.ndarray, weights: np.ndarray, spread: float | None = None) -> np.ndarray:
+    """:func:`normalized_gaussian` of planes ``(H, W)`` of one float type."""
+    known = _known(weights)
+    if len(known) == 0:
+        return np.zeros_like(values)
+    spread = 0.04 * min(values.shape) if spread is None else spread
+    down, across = (_bells(size, spread, values.dtype) for size in values.shape)
+    points = _product(down, _on_points(values, weights, known, np.ascontiguousarray(across.T)))
+    wide = _product(points.reshape(-1, len(across)), across)
+    return _quotient(_product(np.ascontiguousarray(down.T), wide.reshape(len(down), -1)))
+
+
+@lru_cache(maxsize=16)
+def _bells(size: int, spread: float, dtype: np.dtype) -> np.ndarray:
+    """One axis of a wide Gaussian in two narrower steps, over points c that lie about half its spread s apart.
+
+    The sum of ``exp(-(x - c)^2 / s^2) exp(-(c - y)^2 / s^2)`` over all c is ``exp(-(x - y)^2 / (2 s^2))`` times a
+    constant that a quotient loses: the trapezoid rule, whose relative error is ``2 exp(-2 pi^2 (s / 2)^2 / step^2)``.
+    The points reach beyond the image until what is left out is as small. Each term is positive: nothing cancels.
+
+    Returns
+    -------
+    (points, size)
+        Zero where a bell is below a rounding of its top.
+    """
+    step, reach = (0.4, 4.2) if dtype == np.float64 else (0.64, 2.5)
+    # A multiple of 16 fills the registers.
+    count = 16 * math.ceil(((size - 1) / spread + 2 * reach) / step / 16)
+    points = np.linspace(-reach * spread, size - 1 + reach * spread, count)
+    bells = np.exp(-(((points[:, None] - np.arange(size)) / spread) ** 2))
+    return np.where(bells > np.finfo(dtype).eps, bells, 0).astype(dtype)
+
+
+@reordered
+def _known(weights):
+    """Positions in the plane, read row by row, that have a weight: without branches, for they are scattered."""
+    positions = np.empty(weights.size + 1, np.intp)
+    count = 0
+    for y in range(weights.shape[0]):
+        for x in range(weights.shape[1]):
+            positions[count] = y * weights.shape[1] + x
+            count += weights[y, x] > 0
+    return positions[:count].copy()
+
+
+@reordered
+def _on_points(values, weights, known, beside):
+    """Each row's ``w s`` beside its ``w``, both gathered on the points across: ``(H, 2 points)``.
+
+    A pixel without a value has the weighted mean; all have a weight more that is too small to matter where a value is
+    near.
+    """
+    (height, width), count = values.shape, beside.shape[1]
+    values, weights = values.ravel(), weights.ravel()
+    total, weighted, top = 0.0, 0.0, 0.0
+    for position in known:
+        total += weights[position]
+        weighted += weights[position] * values[position]
+        top = max(top, weights[position])
+    mean, prior = weighted / total, PRIOR_WEIGHT * top
+    everywhere = np.zeros(2 * count, values.dtype)
+    for bells in beside:
+        for c in range(count):
+            everywhere[c] += prior * mean * bells[c]
+            everywhere[c + count] += prior * bells[c]
+    result = np.empty((height, 2 * count), values.dtype)
+    for row in result:
+        row[:] = everywhere
+    for position in known:
+        bells, row = beside[position % width], result[position // width]
+        blurs, trusts = row[:count], row[count:]
+        trust = weights[position]
+        blur = values.dtype.type(trust * values[position] + prior * (values[position] - mean))
+        for c in range(count):
+            blurs[c] += blur * bells[c]
+            trusts[c] += trust * bells[c]
+    return result
+
+
+@reordered
+def _product(left, right):
+    """Matrix product; what is zero at the two ends of a row on the left is passed over."""
+    result = np.zeros((len(left), right.shape[1]), right.dtype)
+    for row in range(len(left)):
+        factors, total = left[row], result[row]
+        first, last = 0, len(factors)
+        while first < last and factors[first] == 0:
+            first += 1
+        while first < last and factors[last - 1] == 0:
+            last -= 1
+        factors, rows = factors[first:last], right[first:last]
+        for i in range(0, len(factors) - 3, 4):
+            a, b, c, d = factors[i], factors[i + 1], factors[i + 2], factors[i + 3]
+            row_a, row_b, row_c, row_d = rows[i], rows[i + 1], rows[i + 2], rows[i + 3]
+            for x in range(len(total)):
+                total[x] += a * row_a[x] + b * row_b[x] + c * row_c[x] + d * row_d[x]
+        for i in range(len(factors) // 4 * 4, len(factors)):
+            factor, one = factors[i], rows[i]
+            for x in range(len(total)):
+                total[x] += factor * one[x]
+    return result
+
+
+@reordered
+def _quotient(rows):
+    """The left half over the right one."""
+    result = np.empty((rows.shape[0], rows.shape[1] // 2), rows.dtype)
+    for y in range(result.shape[0]):
+        for x in range(result.shape[1]):
+            result[y, x] = rows[y, x] / rows[y, x + result.shape[1]]
+    return result
+
+
+def guided_plane(
+    guide: np.ndarray, values: np.ndarray, weights: np.ndarray | None = None, radius: int = 7, eps: float = 1e-2
+) -> np.ndarray:
+    """:func:`guided_filter` of planes ``(H, W)`` of one float type."""
     if weights is None:
-        weights = torch.ones_like(values)
-    elif not weights.any():
-        return torch.zeros_like(values)
-    else:
-        values, weights = _with_prior(values, weights)
-    total = _box_mean(weights, radius)
-
-    def mean(maps: torch.Tensor) -> torch.Tensor:
-        return _box_mean(weights * maps, radius) / total
-
-    guide_mean, value_mean = mean(guide), mean(values)
-    slope = (mean(guide * values) - guide_mean * value_mean) / (mean(guide * guide) - guide_mean**2 + eps)
-    offset = value_mean - slope * guide_mean
+        fits = _fits(box_means(_moments(guide, values), radius), eps)
+        return _at_pixels(guide, box_means(fits, radius))
+    if not weights.any():
+        return np.zeros_like(values)
+    known = weights > 0
+    filled = np.where(known, values, (values * weights).sum() / weights.sum()).astype(values.dtype)
+    weights = (weights + PRIOR_WEIGHT * weights.max()).astype(values.dtype)
+    total = box_means(weights[None], radius)
+    fits = _fits(box_means(weights * _moments(guide, filled), radius) / total, eps)
     # Windows vote for a pixel in proportion to what they know.
-    share = _box_mean(total, radius)
-    return (_box_mean(total * slope, radius) * guide + _box_mean(total * offset, radius)) / share
+    return _at_pixels(guide, box_means(total * fits, radius) / box_means(total, radius))
+
+
+@reordered
+def _moments(guide, values):
+    """Guide, values, their product and the guide's square: ``(4, H, W)``."""
+    moments = np.empty((4, *guide.shape), guide.dtype)
+    for y in range(guide.shape[0]):
+        for x in range(guide.shape[1]):
+            moments[0, y, x], moments[1, y, x] = guide[y, x], values[y, x]
+            moments[2, y, x], moments[3, y, x] = guide[y, x] * values[y, x], guide[y, x] * guide[y, x]
+    return moments
+
+
+@reordered
+def _fits(means, eps):
+    """Slope and offset of each window's line, from the means of the moments: ``(2, H, W)``."""
+    ridge = means.dtype.type(eps)
+    fits = np.empty_like(means[:2])
+    for y in range(means.shape[1]):
+        for x in range(means.shape[2]):
+            guide, value = means[0, y, x], means[1, y, x]
+            slope = (means[2, y, x] - guide * value) / (means[3, y, x] - guide * guide + ridge)
+            fits[0, y, x], fits[1, y, x] = slope, value - slope * guide
+    return fits
+
+
+@reordered
+def _at_pixels(guide, fits):
+    result = np.empty_like(guide)
+    for y in range(guide.shape[0]):
+        for x in range(guide.shape[1]):
+            result[y, x] = fits[0, y, x] * guide[y, x] + fits[1, y, x]
+    return result
 
 
 def closed_form(image: np.ndarray, values: np.ndarray, weights: np.ndarray, trust: float = 0.1) -> np.ndarray:

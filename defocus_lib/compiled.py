@@ -1,0 +1,12 @@
+"""Two ways to compile a loop over pixels.
+
+Both compile when first called and keep the result beside the source. Neither starts threads: an image keeps to one, so
+that its map depends on no other, and lets go of Python's lock, so that many images take many cores.
+"""
+
+from numba import njit
+
+# Each operation is rounded as written.
+exact = njit(cache=True, nogil=True, error_model="numpy")
+# Sums may be reordered, and multiplied and added in one rounding.
+reordered = njit(cache=True, nogil=True, error_model="numpy", fastmath=True)

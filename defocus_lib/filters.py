@@ -1,0 +1,230 @@
+"""Separable filters of one plane: Gaussian derivatives, and means over square windows."""
+
+from __future__ import annotations
+
+import math
+from functools import cache, lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from defocus_lib.compiled import reordered
+
+
+@lru_cache
+def gaussian_factors(scale: float, radius: int, phase: float = 0.0) -> tuple[np.ndarray, np.ndarray]:
+    """The factors of the Gaussian derivative ``-x / (2 pi s^4) exp(-(x^2 + y^2) / (2 s^2))``, from the centre outwards.
+
+    Returns
+    -------
+    along, across : (radius + 1,) float32
+        Along the derivative, and across it, at 0 to ``radius`` px plus ``phase``.
+    """
+    offsets = np.arange(radius + 1) + phase
+    bell = np.exp(-(offsets**2) / (2 * scale**2))
+    return (-offsets / (2 * math.pi * scale**4) * bell).astype(np.float32), bell.astype(np.float32)
+
+
+@reordered
+def padded(plane, margin, mirrored):
+    """A plane with ``margin`` more px on each side: its mirror image about the outermost pixels, or zeros."""
+    height, width = plane.shape
+    result = np.zeros((height + 2 * margin, width + 2 * margin), plane.dtype)
+    result[margin : margin + height, margin : margin + width] = plane
+    if mirrored:
+        last_row, last_column = margin + height - 1, margin + width - 1
+        for i in range(1, margin + 1):
+            result[margin : margin + height, margin - i] = plane[:, i]
+            result[margin : margin + height, last_column + i] = plane[:, width - 1 - i]
+        for i in range(1, margin + 1):
+            result[margin - i] = result[margin + i]
+            result[last_row + i] = result[last_row - i]
+    return result
+
+
+def gradient_energy(plane: np.ndarray, margin: int, scale: float, radius: int) -> np.ndarray:
+    """Squared gradient magnitude of a padded plane at one scale, per px squared.
+
+    Parameters
+    ----------
+    plane : (H + 2 margin, W + 2 margin) float32
+    margin : int
+        At least ``radius``.
+    scale : float
+        Standard deviation of the Gaussian derivative, in px.
+    radius : int
+        Where its kernel ends, in px.
+
+    Returns
+    -------
+    (H, W) float32
+    """
+    return _energy(radius)(plane, margin, *gaussian_factors(scale, radius))
+
+
+@cache
+def _energy(radius: int):
+    """The sweep for kernels of one radius: known when compiled, it is unrolled."""
+
+    @reordered
+    def energy(plane, margin, along, across):
+        height, width = plane.shape[0] - 2 * margin, plane.shape[1] - 2 * margin
+        slope = np.empty((height + 2 * radius, width), np.float32)
+        level = np.empty_like(slope)
+        for y in range(height + 2 * radius):
+            row = plane[y + margin - radius, margin - radius :]
+            for x in range(width):
+                falls, total = np.float32(0), across[0] * row[x + radius]
+                for j in range(1, radius + 1):
+                    falls += along[j] * (row[x + radius - j] - row[x + radius + j])
+                    total += across[j] * (row[x + radius - j] + row[x + radius + j])
+                slope[y, x], level[y, x] = falls, total
+        result = np.empty((height, width), np.float32)
+        for y in range(height):
+            for x in range(width):
+                right = across[0] * slope[y + radius, x]
+                for j in range(1, radius + 1):
+                    right += across[j] * (slope[y + radius - j, x] + slope[y + radius + j, x])
+                result[y, x] = right * right
+            for x in range(width):
+                down = np.float32(0)
+                for j in range(1, radius + 1):
+                    down += along[j] * (level[y + radius - j, x] - level[y + radius + j, x])
+                result[y, x] += down * down
+        return result
+
+    return energy
+
+
+class HalfGrid(NamedTuple):
+    """Every second point of a plane along both axes, and one more on each side.
+
+    The points lie symmetrically: on pixels where a side is odd, midway between two where it is even. A mirrored plane
+    has the mirrored grid.
+
+    Attributes
+    ----------
+    energy : (h, w) float32
+        Squared gradient magnitude at one scale, per px squared.
+    smooth : (h + 2 margin, w + 2 margin) float32
+        The plane smoothed by the Gaussian of that scale, such that differences of neighbours are slopes per px.
+    """
+
+    energy: np.ndarray
+    smooth: np.ndarray
+
+
+def half_grid(plane: np.ndarray, margin: int, scale: float, radius: int, half_margin: int) -> HalfGrid:
+    """The half grid of a padded plane; ``margin`` is at least ``2 half_margin + radius + 3``."""
+    shifts = [1 - (side - 2 * margin) % 2 for side in plane.shape]
+    (down, over_rows), (right, over_columns) = (_paired_factors(scale, radius, shift) for shift in shifts)
+    # To slopes per px: the Gaussian's sum, and a step of 2 px.
+    share = np.float32(1 / (4 * math.pi * scale**2))
+    return HalfGrid(
+        *_half_grid(radius)(plane, margin, half_margin + 1, shifts, down, over_rows, right, over_columns, share)
+    )
+
+
+@lru_cache
+def _paired_factors(scale: float, radius: int, shift: int) -> tuple[np.ndarray, np.ndarray]:
+    """Factors for pairs of pixels; where the grid lies on a pixel, the centre is a pair with itself."""
+    along, across = gaussian_factors(scale, radius, shift / 2)
+    return along, across * np.where(np.arange(radius + 1) + shift > 0, 1, 0.5).astype(np.float32)
+
+
+@cache
+def _half_grid(radius: int):
+    @reordered
+    def half_grid(plane, margin, border, shifts, down, over_rows, right, over_columns, share):
+        (shift_rows, shift_columns), start = shifts, margin - 2 * border - radius
+        rows = (plane.shape[0] - 2 * margin + 1) // 2 + 2 * border
+        columns = (plane.shape[1] - 2 * margin + 1) // 2 + 2 * border
+        slope = np.empty((2 * rows + 2 * radius + 1, columns), np.float32)
+        level = np.empty_like(slope)
+        for y in range(len(slope)):
+            before, after = plane[y + start, start:], plane[y + start, start + shift_columns :]
+            for x in range(columns):
+                falls, total = np.float32(0), np.float32(0)
+                for j in range(radius + 1):
+                    left, other = before[2 * x + radius - j], after[2 * x + radius + j]
+                    falls += right[j] * (left - other)
+                    total += over_columns[j] * (left + other)
+                slope[y, x], level[y, x] = falls, total
+        smooth = np.empty((rows, columns), np.float32)
+        energy = np.empty_like(smooth)
+        for y in range(rows):
+            before, after = 2 * y + radius, 2 * y + radius + shift_rows
+            for x in range(columns):
+                across = np.float32(0)
+                for j in range(radius + 1):
+                    across += over_rows[j] * (slope[before - j, x] + slope[after + j, x])
+                energy[y, x] = across * across
+            for x in range(columns):
+                falls, total = np.float32(0), np.float32(0)
+                for j in range(radius + 1):
+                    upper, lower = level[before - j, x], level[after + j, x]
+                    falls += down[j] * (upper - lower)
+                    total += over_rows[j] * (upper + lower)
+                energy[y, x] += falls * falls
+                smooth[y, x] = total * share
+        return energy[border - 1 : rows - border + 1, border - 1 : columns - border + 1].copy(), smooth
+
+    return half_grid
+
+
+def box_means(planes: np.ndarray, radius: int) -> np.ndarray:
+    """Means over the part of the ``(2 radius + 1)``-square window that lies inside the plane.
+
+    Parameters
+    ----------
+    planes : (K, H, W) float
+    radius : int
+        Half the window's side, in px.
+
+    Returns
+    -------
+    (K, H, W) of the type of the planes
+    """
+    shares = (1 / _window_sides(size, radius) for size in planes.shape[1:])
+    return _box_means(radius)(planes, *(share.astype(planes.dtype) for share in shares))
+
+
+def _window_sides(size: int, radius: int) -> np.ndarray:
+    """How many pixels of the window around each position of one axis lie inside the plane."""
+    position = np.arange(size)
+    return np.minimum(position + radius, size - 1) - np.maximum(position - radius, 0) + 1
+
+
+@cache
+def _box_means(radius: int):
+    """Running sums down the columns; along the rows all that is in the window, unrolled as above."""
+
+    @reordered
+    def box_means(planes, row_shares, column_shares):
+        count, height, width = planes.shape
+        means = np.empty_like(planes)
+        columns = np.empty(width, np.float64)
+        row = np.zeros(width + 2 * radius, planes.dtype)
+        for k in range(count):
+            columns[:] = 0
+            for below in range(height + radius):
+                if below < height:
+                    entering = planes[k, below]
+                    for x in range(width):
+                        columns[x] += entering[x]
+                if below > 2 * radius:
+                    leaving = planes[k, below - 2 * radius - 1]
+                    for x in range(width):
+                        columns[x] -= leaving[x]
+                if below >= radius:
+                    share, mean = row_shares[below - radius], means[k, below - radius]
+                    for x in range(width):
+                        row[x + radius] = columns[x]
+                    for x in range(width):
+                        total = row[x]
+                        for j in range(1, 2 * radius + 1):
+                            total += row[x + j]
+                        mean[x] = total * share * column_shares[x]
+        return means
+
+    return box_means
