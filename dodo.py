@@ -61,13 +61,7 @@ def declared(name: str) -> dict[str, object]:
     return execution.declared_parameters(execution.read_notebook(source(name)), name)
 
 
-def manipulations() -> list[str]:
-    """Those that the first notebook is asked for; each gets a file of Shapley values."""
-    asked = str(GIVEN.get("01_data", {}).get("manipulations", declared("01_data")["manipulations"]))
-    return [name.strip() for name in asked.split(",")]
-
-
-SHAPLEY = [f"shapley/{name}.npz" for name in ("real", *manipulations())]
+SHAPLEY = ["shapley/index.parquet"]  # it names every shard, with its checksum
 DETECTORS = ["detector_defocus.safetensors", "detector_rgb.safetensors"]
 DATA = ["records.parquet", *([] if ENTRY else ["truth.npz"])]
 MAPS = "maps.json"
@@ -157,8 +151,7 @@ def pages() -> dict[Path, Path]:
 def task_notebook() -> Iterator[dict]:
     """run a notebook"""
     for number, (name, (reads, writes)) in enumerate(NOTEBOOKS.items(), start=1):
-        # To resume a killed training is to reach the same result: no reason to compute it again.
-        context: dict[str, object] = {"parameters": {k: v for k, v in PARAMETERS[name].items() if k != "resume"}}
+        context: dict[str, object] = {"parameters": {k: v for k, v in PARAMETERS[name].items() if k not in HOW}}
         if name == "status":
             context["commit"] = execution.commit(ROOT)
         if name == "01_data" and ENTRY:
@@ -168,10 +161,14 @@ def task_notebook() -> Iterator[dict]:
             "title": lambda task, number=number: f"[{number}/{len(NOTEBOOKS)}] {task.name}",
             "file_dep": [source(name), *library_files(source(name)), *(ARTIFACTS / read for read in reads)],
             "targets": [executed(name), ARTIFACTS / "runs" / f"{name}.json", *(ARTIFACTS / write for write in writes)],
-            "uptodate": [config_changed(context), *([index_is_older] if name == "01_data" else [])],
+            "uptodate": [config_changed(context), *CHECKS.get(name, [])],
             "actions": [(run, [name, [ARTIFACTS / write for write in writes]])],
             "io": {"capture": False},  # progress bars go straight to the terminal
         }
+
+
+# Parameters of how, not of what: the same comes out of a training that is resumed, and of a cluster.
+HOW = ("resume", "workers", "scheduler")
 
 
 def index_is_older() -> bool:
@@ -183,6 +180,19 @@ def index_is_older() -> bool:
     made = ARTIFACTS / "records.parquet"
     walked = [path.stat().st_mtime for path in index_files(ENTRY) if path.exists()]
     return made.exists() and max(walked, default=0.0) <= made.stat().st_mtime
+
+
+def shards_are_whole() -> bool:
+    """Whether no shard has been lost or changed since it was written. The notebook names those that it makes again."""
+    root = ARTIFACTS / "shapley"
+    if not (root / "index.parquet").exists():
+        return False
+    from defocus_lib.shards import damaged
+
+    return not damaged(root)
+
+
+CHECKS = {"01_data": [index_is_older], "04_save_shapley": [shards_are_whole]}
 
 
 def run(name: str, promised: list[Path]) -> TaskFailed | None:

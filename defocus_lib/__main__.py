@@ -19,6 +19,8 @@ PROBLEMS, USAGE = 1, 2  # exit codes
 app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 data = typer.Typer(no_args_is_help=True, help="The data sets of data_manifest.yaml: list them, check them, index them.")
 app.add_typer(data, name="data")
+saved = typer.Typer(no_args_is_help=True, help="Saved Shapley values: check them, import those of the reference.")
+app.add_typer(saved, name="store")
 
 Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the data set in the manifest.", show_default=False)]
 ManifestPath = Annotated[Path | None, typer.Option("--manifest", help="Another file than data_manifest.yaml.")]
@@ -88,6 +90,48 @@ def index_data(
     typer.echo(f"{said['images']:,} images of {said['groups']:,} groups; left out: {_left_out(said)}")
     typer.echo("\n".join(said["files"]))
     typer.echo("If files have changed since they were indexed: --refresh, or `data verify`, reads them again.")
+
+
+@saved.command("verify")
+def verify_store(
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="An artefact folder, or its folder `shapley`.")],
+    as_json: Json = False,
+) -> None:
+    """Read every shard, compare it with the index, and list what is wrong.
+
+    Exit code: 0 nothing is wrong, 1 something is, 2 there is nothing to look at.
+    """
+    from defocus_lib import shards
+
+    root = path if path.name == shards.ROOT else path / shards.ROOT
+    with one_line_errors():
+        report = shards.verify(root)
+    damaged = report[report["problem"] != ""]
+    if as_json:
+        typer.echo(json.dumps(report.to_dict("records"), indent=2))
+    else:
+        for row in damaged.itertuples():
+            typer.echo(f"{root / row.file}: {row.problem}")
+        typer.echo(f"{len(report):,} files, {report['images'].sum():,} images; damaged: {len(damaged):,}")
+        if len(damaged):
+            typer.echo("Run notebook 04_save_shapley, or `make book`, again: what is damaged is computed anew.")
+    raise typer.Exit(PROBLEMS if len(damaged) else 0)
+
+
+@saved.command("import")
+def import_store(
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An .npz of the reference.")],
+    profile: Annotated[str, typer.Option(help="The artefact folder is artifacts/PROFILE.")],
+    name: Annotated[str, typer.Option("--set", help="What the file holds: real, or the name of a manipulation.")],
+) -> None:
+    """Turn a file of the reference's pickled arrays into shards of ours. Anything but arrays of numbers is refused."""
+    from defocus_lib import reference_npz
+
+    with one_line_errors():
+        folder = reference_npz.begin(profile)
+        images = reference_npz.import_set(file, folder, name)
+    typer.echo(f"{images:,} images: {folder.path / 'shapley' / name}")
+    typer.echo("They are named by position and paired with the real image of the same position, as in the reference.")
 
 
 def _entry(name: str, manifest: Path | None) -> Dataset:

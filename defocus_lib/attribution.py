@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
 from defocus_lib.checks import check_maps, check_same_shape
+from defocus_lib.shapley_set import ShapleySet
 
 
 def region_share(attributions: ArrayLike, regions: ArrayLike) -> np.ndarray:
@@ -39,26 +40,31 @@ def region_share(attributions: ArrayLike, regions: ArrayLike) -> np.ndarray:
     return np.divide(inside, total, out=np.full(len(total), np.nan), where=defined)
 
 
-def region_table(sets: Mapping[str, tuple[Mapping[str, ArrayLike], ArrayLike]]) -> pd.DataFrame:
-    """Mean :func:`region_share` of each model, and of a uniform attribution.
+def share_table(parts: Iterable[tuple[Mapping[str, ArrayLike], ArrayLike]]) -> pd.DataFrame:
+    """:func:`region_share` of each model, and of a uniform attribution, a part of the images at a time.
 
     Parameters
     ----------
-    sets : mapping of str to (mapping of str to (N, H, W), (N, H, W))
-        Manipulation -> (model -> attributions, regions).
+    parts : iterable of (mapping of str to (N, H, W), (N, H, W) bool)
+        Model -> attributions, and the manipulated regions.
 
     Returns
     -------
     DataFrame
-        One row a manipulation; one column a model, and ``uniform``, the mean share of the image that the region covers.
-        NaN where no region is known.
+        One row an image; one column a model, and ``uniform``, the share of the image that the region covers. NaN where
+        no region is known.
     """
-    rows = {
-        name: {model: pd.Series(region_share(values, regions)).mean() for model, values in models.items()}
-        | {"uniform": pd.Series(region_share(np.ones(np.shape(regions)), regions)).mean()}
-        for name, (models, regions) in sets.items()
-    }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("manipulation")
+    rows = [
+        {model: region_share(values, regions) for model, values in models.items()}
+        | {"uniform": region_share(np.ones(np.shape(regions)), regions)}
+        for models, regions in parts
+    ]
+    return pd.concat(map(pd.DataFrame, rows), ignore_index=True)
+
+
+def region_table(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
+    """Means of :func:`share_table`: one row a manipulation."""
+    return pd.DataFrame({name: table.mean() for name, table in tables.items()}).T.rename_axis("manipulation")
 
 
 def completeness(sums: ArrayLike, gaps: ArrayLike) -> dict[str, float]:
@@ -84,6 +90,23 @@ def completeness(sums: ArrayLike, gaps: ArrayLike) -> dict[str, float]:
     sums, gaps = check_maps("sums", sums, ndim=1), check_maps("gaps", gaps, ndim=1)
     check_same_shape(sums=sums, gaps=gaps)
     return {"|gap|": float(np.median(np.abs(gaps))), "|explained|": float(np.median(np.abs(sums + gaps)))}
+
+
+def sums_and_gaps(parts: Iterable[ShapleySet]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """What :func:`completeness_table` wants to know of a set, read a part at a time.
+
+    Returns
+    -------
+    dict
+        Model -> (sum of the Shapley values of each image, its gap), each ``(N,)`` float64, in logits.
+    """
+    sums: dict[str, list[np.ndarray]] = {"defocus": [], "rgb": []}
+    gaps: dict[str, list[np.ndarray]] = {"defocus": [], "rgb": []}
+    for part in parts:
+        for model in sums:
+            sums[model].append(getattr(part, f"{model}_shaps").sum((1, 2), dtype=np.float64))
+            gaps[model].append(getattr(part, f"{model}_gaps").astype(np.float64))
+    return {model: (np.concatenate(sums[model]), np.concatenate(gaps[model])) for model in sums}
 
 
 def completeness_table(sets: Mapping[str, Mapping[str, tuple[ArrayLike, ArrayLike]]]) -> pd.DataFrame:

@@ -51,10 +51,26 @@ class Inputs(torch.utils.data.Dataset):
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         """Inputs ``(C, H, W)`` float32 in [0, 1], and the label, a float32 scalar: 1 = fake."""
         row = Row(str(self._paths[index]), str(self._digests[index]))
-        parts = []
-        if self.reads != "defocus":
-            parts.append(torch.from_numpy(as_planes(self.reader(row))))
-        if self.reads != "rgb":
-            dense = torch.from_numpy(self.cache.load(row.digest).dense)
-            parts.append(normalize_per_sample(dense[None, None])[0])
-        return torch.cat(parts), torch.tensor(self._labels[index])
+        pixels = None if self.reads == "defocus" else self.reader(row)
+        dense = None if self.reads == "rgb" else self.cache.load(row.digest).dense
+        return as_input(self.reads, pixels, dense), torch.tensor(self._labels[index])
+
+
+def as_input(reads: str, pixels: np.ndarray | None, dense: np.ndarray | None) -> torch.Tensor:
+    """What a detector that ``reads`` this gets of one image.
+
+    Parameters
+    ----------
+    reads : {"defocus", "rgb", "fusion"}
+    pixels : (H, W, 3) uint8
+        Not needed for ``defocus``.
+    dense : (H, W) float32
+        Its map, in px. Not needed for ``rgb``.
+
+    Returns
+    -------
+    (C, H, W) float32 in [0, 1]
+    """
+    photograph = [] if reads == "defocus" else [torch.from_numpy(as_planes(pixels))]
+    maps = [] if reads == "rgb" else [normalize_per_sample(torch.from_numpy(dense)[None, None])[0]]
+    return torch.cat(photograph + maps)

@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
+from scipy import sparse
 
 from defocus_lib.checks import check_maps, check_same_shape
 
@@ -42,33 +43,6 @@ def fitting_perplexities(perplexities: Iterable[float], images: int) -> tuple[fl
     return found or (max(1.0, images / 3),)
 
 
-def groups_of(ids: ArrayLike, pairs: ArrayLike | None = None) -> np.ndarray:
-    """The group of each image: what must not be taken apart, since its images resemble each other.
-
-    It is the text before the first ``/`` of the image's pair, or of its own id where it has none.
-
-    Parameters
-    ----------
-    ids : (N,) str array_like
-        ``<video>/<frame>/<manipulation>``, or ``<name>/<manipulation>`` for scenes and single pictures.
-    pairs : (N,) str array_like, optional
-        Id of the real image that each belongs to; "" for none. A fake video ``800_840`` is of the group ``800``.
-
-    Returns
-    -------
-    (N,) str array
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ.
-    """
-    ids = np.asarray(ids, dtype=str)
-    pairs = ids if pairs is None else np.asarray(pairs, dtype=str)
-    check_same_shape(ids=ids, pairs=pairs)
-    return np.strings.partition(np.where(pairs == "", ids, pairs), "/")[0]
-
-
 def real_and(
     manipulation: str, manipulations: ArrayLike, groups: ArrayLike
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -78,7 +52,7 @@ def real_and(
     ----------
     manipulation : str
     manipulations, groups : (N,) str array_like
-        The manipulation (or ``"real"``) and the group of each image, see :func:`groups_of`.
+        The manipulation (or ``"real"``) and the group of each image, see :func:`defocus_lib.shapley_set.groups_of`.
 
     Returns
     -------
@@ -189,14 +163,32 @@ def umap(features: ArrayLike, neighbors: int = 15, seed: int = 42) -> np.ndarray
     return UMAP(n_neighbors=neighbors, random_state=seed, n_jobs=1, init="pca").fit_transform(features)
 
 
-def pca_tsne(edges: ArrayLike, components: int = 100, perplexity: float = 20, seed: int = 42) -> np.ndarray:
+def flat_edges(parts: Iterable[ArrayLike]) -> sparse.csr_array:
+    """Edge maps, flattened, as a sparse matrix: few pixels are edges.
+
+    Parameters
+    ----------
+    parts : iterable of (N, H, W) bool array_like
+        A part of the images at a time.
+
+    Returns
+    -------
+    (sum of N, H * W) float32 sparse matrix
+    """
+    maps = (check_maps("edges", part) for part in parts)
+    return sparse.vstack([sparse.csr_array(part.reshape(len(part), -1), dtype=np.float32) for part in maps], "csr")
+
+
+def pca_tsne(
+    edges: ArrayLike | sparse.csr_array, components: int = 100, perplexity: float = 20, seed: int = 42
+) -> np.ndarray:
     """Principal components of the flattened edge maps, then t-SNE.
 
     Parameters
     ----------
-    edges : (N, H, W) bool array_like
+    edges : (N, H, W) bool array_like, or what :func:`flat_edges` makes of it in parts
     components : int
-        At least 2; capped by ``N`` and by ``H * W``.
+        At least 2; ``N - 1``, which hold all the variance, are never exceeded, nor ``D - 1``.
 
     Returns
     -------
@@ -205,15 +197,17 @@ def pca_tsne(edges: ArrayLike, components: int = 100, perplexity: float = 20, se
     Raises
     ------
     ValueError
-        As :func:`tsne`; and if ``components`` is below 2.
+        As :func:`tsne`; and if ``components`` is below 2, or all edge maps are equal.
     """
     from sklearn.decomposition import PCA
 
     if components < 2:
         raise ValueError(f"components is {components}; at least 2 wanted")
-    edges = check_maps("edges", edges)
-    flat = _check_features(edges.reshape(len(edges), -1))
-    reduced = PCA(min(components, *flat.shape), svd_solver="full", random_state=seed).fit_transform(flat)
+    flat = edges if sparse.issparse(edges) else flat_edges([edges])
+    if np.isin(flat.sum(0), [0, flat.shape[0]]).all():
+        raise ValueError(f"edges of the {flat.shape[0]} images are all equal: there is nothing to embed")
+    # This solver needs the matrix only as a factor: it stays sparse.
+    reduced = PCA(min(components, min(flat.shape) - 1), svd_solver="arpack", random_state=seed).fit_transform(flat)
     return tsne(reduced, perplexity, seed)
 
 

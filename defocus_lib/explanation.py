@@ -1,82 +1,229 @@
-"""Shapley values of the images of a run, for each of its detectors, ready to be saved."""
+"""Shapley values of the images of a run, for each of its detectors: computed and saved shard by shard.
+
+A shard is the unit of work. It is computed from its images alone, so it comes out the same whether one process does all
+shards or a cluster, and whether the run was killed in between.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import warnings
 from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import torch
+from tqdm.auto import tqdm
 
-from defocus_lib import scenes
-from defocus_lib.dataset import Inputs
-from defocus_lib.defocus import normalize_per_sample
-from defocus_lib.detector import Detector
+from defocus_lib import cluster, dataset, detector, scenes, shapley, shards
+from defocus_lib.detector import Detector, load_detector
 from defocus_lib.images import Reader
 from defocus_lib.maps import MapCache
 from defocus_lib.shapley import Attributions, shapley_values
-from defocus_lib.store import Folder, ShapleySet
+from defocus_lib.shapley_set import ShapleySet
+from defocus_lib.store import Folder, source_digest
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 
-def stack_inputs(records: pd.DataFrame, reads: str, reader: Reader, cache: MapCache) -> torch.Tensor:
-    """What a detector reads of each record: ``(N, C, H, W)`` float32 in [0, 1]."""
-    dataset = Inputs(records, reads, reader, cache)
-    return torch.stack([dataset[row][0] for row in range(len(dataset))])
+@dataclass(frozen=True)
+class Shard:
+    """Some images of one set: the unit of work."""
+
+    name: str
+    number: int
+    records: pd.DataFrame
 
 
-def explain(
-    detectors: Mapping[str, Detector],
-    records: pd.DataFrame,
-    background: pd.DataFrame,
-    reader: Reader,
-    cache: MapCache,
-    precision: str = "float32",
-    **options,
-) -> dict[str, Attributions]:
-    """:func:`defocus_lib.shapley.shapley_values` of the images ``records``, for each detector.
+def cut(records: pd.DataFrame, images: int) -> list[Shard]:
+    """Records as shards of at most ``images``: of each manipulation in turn, in their order.
+
+    Raises
+    ------
+    ValueError
+        If ``images`` is not between 1 and 256.
+    """
+    if not 1 <= images <= shards.MOST_IMAGES:
+        raise ValueError(f"shard_images is {images}; 1 to {shards.MOST_IMAGES} wanted")
+    return [
+        Shard(str(name), number, rows.iloc[first : first + images])
+        for name, rows in records.groupby("manipulation", sort=False)
+        for number, first in enumerate(range(0, len(rows), images))
+    ]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What all shards of a run have in common. It can be sent to other processes, and to machines that see its paths.
+
+    Attributes
+    ----------
+    folder : Folder
+    reader : Reader
+    cache : MapCache
+        Holds the maps of all images.
+    detectors : mapping of {"defocus", "rgb"} to Path
+        The weights of both detectors.
+    background : DataFrame
+        Records of the images that the explained ones are compared with.
+    options : mapping
+        ``samples``, ``seed``, ``method``, ``batch_size`` of :func:`defocus_lib.shapley.shapley_values`, and
+        ``precision``, "float32" or "bfloat16".
+    meta : mapping
+        Written into each shard.
+    storage : {"float32", "float16"}
+        See :func:`defocus_lib.shards.save_set`.
+    device : str
+        "cpu", "cuda" ..., or "auto": a GPU where the worker has one. Shards from different devices are alike, but not
+        to the byte.
+    """
+
+    folder: Folder
+    reader: Reader
+    cache: MapCache
+    detectors: Mapping[str, Path]
+    background: pd.DataFrame
+    options: Mapping
+    meta: Mapping
+    storage: str = "float32"
+    device: str = "auto"
+
+    def explain(self, records: pd.DataFrame) -> ShapleySet:
+        """The images ``records`` with their maps, regions and Shapley values. Each is read once, for both detectors."""
+        images, (dense, edges) = self.reader.stack(records), self.cache.stack(records)
+        behind, (behind_dense, _) = self.reader.stack(self.background), self.cache.stack(self.background)
+        keys = [int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big") for name in records["id"]]
+        found: dict[str, Attributions] = {}
+        inputs: dict[str, torch.Tensor] = {}
+        for reads, path in self.detectors.items():
+            model = _ready(path, _digest(path), reads, self._device())
+            inputs[reads], base = stack(reads, images, dense), stack(reads, behind, behind_dense)
+            options = {**self.options, "precision": getattr(torch, self.options["precision"]), "keys": keys}
+            found[reads] = shapley_values(model, inputs[reads].to(self._device()), base.to(self._device()), **options)
+        return ShapleySet(
+            ids=records["id"].to_numpy(dtype=str),
+            pairs=records["pair"].to_numpy(dtype=str),
+            images=images,
+            edges=edges,
+            regions=scenes.true_regions(self.folder, records["id"].tolist(), dense.shape[-1]),
+            dmaps=inputs["defocus"][:, 0].numpy(),
+            defocus_shaps=found["defocus"].values,
+            rgb_shaps=found["rgb"].values,
+            defocus_gaps=found["defocus"].gaps,
+            rgb_gaps=found["rgb"].gaps,
+            meta=dict(self.meta),
+        )
+
+    def write(self, shard: Shard) -> int:
+        """Compute a shard and write it; the number of its images."""
+        values = self.explain(shard.records)
+        values.meta.update(manipulation=shard.name, work=self.work(shard))
+        shards.save_set(self.path(shard), values, self.storage)
+        return len(values)
+
+    def path(self, shard: Shard) -> Path:
+        """Where a shard goes."""
+        return shards.shard_path(self.folder.path / shards.ROOT, shard.name, shard.number)
+
+    def work(self, shard: Shard) -> str:
+        """A digest of all that decides what a shard holds: its images, the detectors, the options, the method."""
+        said = {
+            "images": shard.records[["id", "pair", "digest"]].to_numpy().tolist(),
+            "background": self.background["digest"].tolist(),
+            "detectors": {reads: _digest(path) for reads, path in self.detectors.items()},
+            "method": source_digest(shapley, detector, dataset, shards),
+            "storage": self.storage,
+            **self.meta,
+            **self.options,
+        }
+        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+    def _device(self) -> str:
+        return ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
+
+
+def stack(reads: str, images: np.ndarray, dense: np.ndarray) -> torch.Tensor:
+    """What a detector reads of ``N`` images ``(N, H, W, 3)`` and their maps ``(N, H, W)``: ``(N, C, H, W)``."""
+    return torch.stack([dataset.as_input(reads, *one) for one in zip(images, dense, strict=True)])
+
+
+def save(plan: Explanation, parts: list[Shard], client: Client | None = None, progress: bool = False) -> pd.Series:
+    """Compute the shards that are missing, damaged or of another plan, and write the index.
+
+    A run that was killed is continued: at most the shards in work are lost. Files of shards that the plan does not know
+    are removed.
 
     Parameters
     ----------
-    detectors : mapping of what it reads to a detector
-    records, background : DataFrame
-        Images to explain, and those that they are compared with.
-    precision : {"float32", "bfloat16"}
-    **options
-        Of :func:`defocus_lib.shapley.shapley_values`.
+    plan : Explanation
+    parts : list of Shard
+        As :func:`cut` makes them.
+    client : Client, optional
+        Who computes, see :func:`defocus_lib.cluster.workers`; by default this process.
+    progress : bool
+        Show a bar over the images.
+
+    Returns
+    -------
+    Series
+        Number of images ``computed`` now and ``found``.
+
+    Raises
+    ------
+    StoreBusy
+        If another run is writing there.
     """
-    return {
-        reads: shapley_values(
-            detector,
-            stack_inputs(records, reads, reader, cache),
-            stack_inputs(background, reads, reader, cache),
-            precision=getattr(torch, precision),
-            progress=True,
-            **options,
-        )
-        for reads, detector in detectors.items()
-    }
+    root = plan.folder.path / shards.ROOT
+    total = sum(len(part.records) for part in parts)
+    with shards.only_writer(root):
+        missing = _missing(plan, parts)
+        if missing:  # until all shards are there again, there is no index
+            (root / shards.INDEX).unlink(missing_ok=True)
+        todo = sum(len(part.records) for part in missing)
+        with tqdm(total=total, initial=total - todo, desc="Shapley values", unit="image", disable=not progress) as bar:
+            for images in cluster.as_they_finish(plan.write, missing, client):
+                bar.update(images)
+        shards.remove_others(root, {plan.path(part) for part in parts})
+        sets = pd.Series([part.name for part in parts])
+        shards.write_index(root, sets.groupby(sets, sort=False).size().to_dict())
+    return pd.Series({"computed": todo, "found": total - todo})
 
 
-def as_set(
-    folder: Folder,
-    records: pd.DataFrame,
-    reader: Reader,
-    cache: MapCache,
-    explained: Mapping[str, Attributions],
-    meta: dict,
-) -> ShapleySet:
-    """The images ``records`` with their maps, regions and Shapley values."""
-    dense, edges = cache.stack(records)
-    return ShapleySet(
-        ids=records["id"].to_numpy(dtype=str),
-        pairs=records["pair"].to_numpy(dtype=str),
-        images=reader.stack(records),
-        edges=edges,
-        regions=scenes.true_regions(folder, records["id"].tolist(), dense.shape[-1]),
-        dmaps=normalize_per_sample(torch.from_numpy(dense)[:, None])[:, 0].numpy().astype(np.float32),
-        defocus_shaps=explained["defocus"].values,
-        rgb_shaps=explained["rgb"].values,
-        defocus_gaps=explained["defocus"].gaps,
-        rgb_gaps=explained["rgb"].gaps,
-        meta=meta,
-    )
+def _missing(plan: Explanation, parts: list[Shard]) -> list[Shard]:
+    """The shards that are not on disk as planned; a damaged one is named."""
+    root = plan.folder.path / shards.ROOT
+    changed = set(shards.damaged(root)) if (root / shards.INDEX).exists() else set()
+    missing = []
+    for part in parts:
+        path = plan.path(part)
+        try:
+            if path.exists() and path in changed:
+                raise ValueError(f"{path}: another checksum than in the index")
+            if shards.whole(path).get("work") != plan.work(part):
+                missing.append(part)
+        except FileNotFoundError:
+            missing.append(part)
+        except ValueError as error:
+            warnings.warn(f"damaged, computed again: {error}", stacklevel=3)
+            missing.append(part)
+    return missing
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+
+
+@lru_cache(maxsize=4)
+def _ready(path: Path, digest: str, reads: str, device: str) -> Detector:
+    """A detector that will only be explained: no gradients of its weights, laid out as convolutions like it best.
+
+    ``digest`` is that of the file: a worker that lives on must not take old weights for new ones.
+    """
+    model, _ = load_detector(path, reads=reads)
+    return model.requires_grad_(False).to(device=device, memory_format=torch.channels_last)

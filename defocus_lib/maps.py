@@ -6,17 +6,21 @@ import hashlib
 import json
 from dataclasses import dataclass
 from functools import cache as once
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
 from joblib import Parallel, delayed, effective_n_jobs
 from tqdm.auto import tqdm
 
-from defocus_lib import canny, compiled, defocus, filters, propagation
+from defocus_lib import canny, cluster, compiled, defocus, filters, propagation
 from defocus_lib.images import FITS, Reader, Row, as_planes, rows_of
-from defocus_lib.store import MissingArtifact, read_arrays, write_arrays
+from defocus_lib.store import MissingArtifact, read_arrays, source_digest, write_arrays
+
+if TYPE_CHECKING:
+    from distributed import Client
 
 
 class CachedMap(NamedTuple):
@@ -36,9 +40,7 @@ class CachedMap(NamedTuple):
 @once
 def version() -> str:
     """12 hexadecimal digits that stand for the method: a digest of the sources that compute a map."""
-    modules = (canny, compiled, defocus, filters, propagation)
-    sources = [Path(module.__file__).read_bytes().replace(b"\r\n", b"\n") for module in modules]
-    return hashlib.sha256(b"\0".join(sources)).hexdigest()[:12]
+    return source_digest(canny, compiled, defocus, filters, propagation)
 
 
 @dataclass(frozen=True)
@@ -81,7 +83,14 @@ class MapCache:
         key = self.key(digest)
         return Path(self.folder) / key[:2] / f"{key}.npz"
 
-    def fill(self, records: pd.DataFrame, reader: Reader, workers: int = -1, progress: bool = False) -> pd.Series:
+    def fill(
+        self,
+        records: pd.DataFrame,
+        reader: Reader,
+        workers: int = -1,
+        progress: bool = False,
+        client: Client | None = None,
+    ) -> pd.Series:
         """Compute the maps that are missing, or damaged. What is done stays done if this is interrupted.
 
         Parameters
@@ -94,6 +103,8 @@ class MapCache:
             Each reads, computes and writes an image of its own; -1 takes every core.
         progress : bool
             Show a progress bar.
+        client : Client, optional
+            Who computes instead of this process, see :func:`defocus_lib.cluster.workers`.
 
         Returns
         -------
@@ -106,21 +117,41 @@ class MapCache:
             If an image can't be read or has changed, or the reader gives images of another size.
         """
         self.check_reader(reader)
-        rows = rows_of(records.drop_duplicates("digest"))
+        records = records.drop_duplicates("digest")
+        with tqdm(total=len(records), desc="defocus maps", unit="image", disable=not progress) as bar:
+            if client is None:
+                computed = self._fill_here(rows_of(records), reader, workers, bar)
+            else:
+                computed = self._fill_by(client, records, reader, bar)
+        return pd.Series({"computed": computed, "found": len(records) - computed})
+
+    def _fill_by(self, client: Client, records: pd.DataFrame, reader: Reader, bar: tqdm) -> int:
+        parts = (records[["path", "digest"]].iloc[first : first + PART] for first in range(0, len(records), PART))
+        computed = 0
+        for handled, new in cluster.as_they_finish(partial(self._provide_all, reader), parts, client):
+            computed += new
+            bar.update(handled)
+        return computed
+
+    def _provide_all(self, reader: Reader, records: pd.DataFrame) -> tuple[int, int]:
+        """How many images were handled, and how many maps had to be computed."""
+        return len(records), sum(self._provide(row, reader) for row in rows_of(records))
+
+    def _fill_here(self, rows: list[Row], reader: Reader, workers: int, bar: tqdm) -> int:
         computed, failures = 0, []
         # Handed out as workers become free. After a failure no more are, and those begun are waited for: no worker
         # still writes once this has returned.
         jobs = (delayed(self._attempt)(row, reader) for row in rows if not failures)
         parallel = Parallel(n_jobs=workers, prefer=_backend(workers, len(rows)), return_as="generator_unordered")
-        with tqdm(parallel(jobs), total=len(rows), desc="defocus maps", unit="image", disable=not progress) as done:
-            for outcome in done:
-                if isinstance(outcome, Exception):
-                    failures.append(outcome)
-                else:
-                    computed += outcome
+        for outcome in parallel(jobs):
+            bar.update()
+            if isinstance(outcome, Exception):
+                failures.append(outcome)
+            else:
+                computed += outcome
         if failures:
             raise failures[0]
-        return pd.Series({"computed": computed, "found": len(rows) - computed})
+        return computed
 
     def load(self, digest: str) -> CachedMap:
         """The map of the image with this SHA-256.
@@ -222,6 +253,8 @@ class MapCache:
         return True
 
 
+# Images that a worker of a cluster gets at once.
+PART = 32
 # From so many images on, processes have paid for their start: each imports torch, which takes seconds.
 MANY_IMAGES = 1000
 # Up to so many workers threads are as quick as processes: about a sixth of a map's time is spent under Python's lock.

@@ -6,7 +6,7 @@ it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -81,27 +81,58 @@ def count_table(counts: Mapping[str, ArrayLike], pixels: int) -> pd.DataFrame:
     return table.rename_axis("manipulation")
 
 
-def threshold_sweep(
-    pairs: Mapping[str, tuple[ArrayLike, ArrayLike]], thresholds: tuple[float, ...] = THRESHOLDS
+def pair_table(
+    parts: Iterable[tuple[ArrayLike, ArrayLike, ArrayLike]],
+    threshold: float = 0.1,
+    thresholds: tuple[float, ...] = THRESHOLDS,
 ) -> pd.DataFrame:
+    """What the masks of many pairs say, a part of them at a time: no more than one part is held in memory.
+
+    Parameters
+    ----------
+    parts : iterable of ((N, H, W), (N, H, W), (N, H, W) bool)
+        Normalised maps of manipulated images and of their counterparts, and the manipulated regions.
+    threshold : float
+    thresholds : tuple of float
+
+    Returns
+    -------
+    DataFrame
+        One row a pair: the columns of :func:`localisation` at ``threshold``, and for each of ``thresholds`` a column of
+        that name, the active pixels there.
+
+    Raises
+    ------
+    ValueError
+        As :func:`active_mask`; and if there is no part.
+    """
+    tables = []
+    for fake, real, regions in parts:
+        found = localisation(active_mask(fake, real, threshold), regions)
+        difference = absolute_difference(fake, real)
+        sweep = {each: np.count_nonzero(difference > each, axis=(1, 2)) for each in thresholds}
+        tables.append(found.join(pd.DataFrame(sweep, index=found.index)))
+    if not tables:
+        raise ValueError("no pair of images; at least one wanted")
+    return pd.concat(tables, ignore_index=True).rename_axis("pair")
+
+
+def threshold_sweep(tables: Mapping[str, pd.DataFrame], thresholds: tuple[float, ...] = THRESHOLDS) -> pd.DataFrame:
     """Mean active pixels at each threshold.
 
     Parameters
     ----------
-    pairs : mapping of str to ((N, H, W), (N, H, W))
-        Manipulation -> (fake, real) normalised maps.
+    tables : mapping of str to DataFrame
+        Manipulation -> :func:`pair_table`.
 
     Returns
     -------
     DataFrame
         One row a threshold, one column a manipulation; pixels.
     """
-    table = {}
-    for name, (fake, real) in pairs.items():
-        difference = absolute_difference(fake, real)
-        table[name] = [(difference > threshold).sum(axis=(1, 2)).mean() for threshold in thresholds]
     index = pd.Index(thresholds, name="threshold")
-    return pd.DataFrame(table, index=index).rename_axis(columns="manipulation")
+    table = {name: pairs[list(thresholds)].mean() for name, pairs in tables.items()}
+    return pd.DataFrame(table).set_axis(index).rename_axis(columns="manipulation")
 
 
 def localisation(masks: ArrayLike, regions: ArrayLike) -> pd.DataFrame:

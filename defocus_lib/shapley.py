@@ -6,14 +6,15 @@ For an input ``x``, backgrounds ``b`` and ``t`` uniform in [0, 1], the value of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from tqdm.auto import tqdm
 
-METHODS = ("stratified", "random", "shap")
+METHODS = ("stratified", "midpoint", "random", "shap")
 
 
 class Attributions(NamedTuple):
@@ -44,8 +45,9 @@ def shapley_values(
     batch_size: int = 64,
     precision: torch.dtype = torch.float32,
     progress: bool = False,
+    keys: Sequence[int] | None = None,
 ) -> Attributions:
-    """Explain a detector's logit for each input.
+    """Explain a detector's logit for each input. Inputs, background and detector are on one device.
 
     Parameters
     ----------
@@ -58,52 +60,54 @@ def shapley_values(
         Gradients an input.
     seed : int
         The same seed gives the same values, and an input's do not depend on the others.
-    method : {"stratified", "random", "shap"}
-        ``stratified``: one ``t`` in each of ``samples`` equal strata, backgrounds used equally often; ``random``:
-        independent draws; ``shap``: shap.GradientExplainer, which draws so too.
+    method : {"stratified", "midpoint", "random", "shap"}
+        ``stratified``: one ``t`` in each of ``samples`` equal strata, backgrounds used equally often; ``midpoint``: the
+        same with ``t`` in the middle of its stratum; ``random``: independent draws; ``shap``: shap.GradientExplainer,
+        which draws so too.
     batch_size : int
-        Gradients a pass.
+        Gradients a pass, of several inputs where one input has fewer.
     precision : torch.dtype
         float32, or bfloat16 for autocast.
     progress : bool
-        Show a bar over the inputs.
+        Show a bar over the gradients.
+    keys : sequence of N int, optional
+        What the draws of each input are seeded with, beside ``seed``; by default its row. With a key of its own an
+        input gets the same draws wherever it stands.
 
     Raises
     ------
     ValueError
         If shapes do not fit, nothing is to be explained, or the method is unknown.
     """
-    _check(inputs, background, samples, method)
-    mode = getattr(detector, "training", None)
-    if mode is not None:
-        detector.eval()
-    try:
+    keys = range(len(inputs)) if keys is None else keys
+    _check(inputs, background, samples, method, keys)
+    with _eval_mode(detector):
         if method == "shap":
             values = _by_shap(detector, inputs, background, samples, seed)
         else:
-            bar = tqdm(inputs, desc="Shapley values", unit="image", disable=not progress)
-            draws = [
-                _draw(method, samples, len(background), np.random.default_rng([seed, row]))
-                for row in range(len(inputs))
-            ]
-            values = torch.stack(
-                [
-                    _expected_gradients(detector, x, background[k], t.to(inputs), batch_size, precision)
-                    for x, (k, t) in zip(bar, draws, strict=True)
-                ]
-            )
+            draws = [_draw(method, samples, len(background), np.random.default_rng([seed, key])) for key in keys]
+            values = _expected_gradients(detector, inputs, background, draws, batch_size, precision, progress)
         with torch.no_grad():
             logits = torch.cat([detector(part)[:, 0] for part in inputs.split(batch_size)])
             base = torch.cat([detector(part)[:, 0] for part in background.split(batch_size)]).mean()
-    finally:
-        if mode:
-            detector.train()
     values = values.sum(1)
     gaps = logits - base - values.sum((1, 2))
     return Attributions(*(array.float().cpu().numpy() for array in (values, gaps, logits)))
 
 
-def _check(inputs: torch.Tensor, background: torch.Tensor, samples: int, method: str) -> None:
+@contextmanager
+def _eval_mode(detector: Callable) -> Iterator[None]:
+    mode = getattr(detector, "training", None)
+    if mode is not None:
+        detector.eval()
+    try:
+        yield
+    finally:
+        if mode:
+            detector.train()
+
+
+def _check(inputs: torch.Tensor, background: torch.Tensor, samples: int, method: str, keys: Sequence[int]) -> None:
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; one of {', '.join(METHODS)} wanted")
     if inputs.ndim != 4 or len(inputs) == 0:
@@ -114,37 +118,52 @@ def _check(inputs: torch.Tensor, background: torch.Tensor, samples: int, method:
         )
     if samples < 1:
         raise ValueError(f"samples is {samples}; at least 1 wanted")
+    if len(keys) != len(inputs):
+        raise ValueError(f"keys has length {len(keys)}; one for each of {len(inputs)} inputs wanted")
 
 
-def _draw(method: str, samples: int, backgrounds: int, rng: np.random.Generator) -> tuple[torch.Tensor, torch.Tensor]:
+def _draw(method: str, samples: int, backgrounds: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """``samples`` pairs of a background's row and a point ``t`` on the way from it to the input."""
     if method == "random":
-        return torch.from_numpy(rng.integers(backgrounds, size=samples)), torch.from_numpy(rng.random(samples))
+        return rng.integers(backgrounds, size=samples), rng.random(samples)
     # Rounds of all backgrounds in random order along ascending strata: each background is used equally often (to within
     # one) and sees the whole way.
     rounds = -(-samples // backgrounds)
     rows = np.concatenate([rng.permutation(backgrounds) for _ in range(rounds)])[:samples]
-    return torch.from_numpy(rows), torch.from_numpy((np.arange(samples) + rng.random(samples)) / samples)
+    within = 0.5 if method == "midpoint" else rng.random(samples)
+    return rows, (np.arange(samples) + within) / samples
 
 
 def _expected_gradients(
     detector: Callable,
-    x: torch.Tensor,
+    inputs: torch.Tensor,
     background: torch.Tensor,
-    t: torch.Tensor,
+    draws: list[tuple[np.ndarray, np.ndarray]],
     batch_size: int,
     precision: torch.dtype,
+    progress: bool,
 ) -> torch.Tensor:
-    """Mean of ``(x - b) * gradient`` over the samples: ``(C, H, W)``."""
-    total = torch.zeros_like(x)
-    for b, step in zip(background.split(batch_size), t.view(-1, 1, 1, 1).split(batch_size), strict=True):
-        points = torch.lerp(b, x.expand_as(b), step.to(x.dtype)).contiguous(memory_format=torch.channels_last)
-        points.requires_grad_(True)
-        with torch.enable_grad(), torch.autocast(x.device.type, precision, enabled=precision != torch.float32):
-            logits = detector(points)
-        (gradient,) = torch.autograd.grad(logits.float().sum(), points)
-        total += ((x - b) * gradient).sum(0)
-    return total / len(t)
+    """Mean of ``(x - b) * gradient`` over the draws of each input: ``(N, C, H, W)``."""
+    samples = len(draws[0][0])
+    owner = torch.arange(len(inputs), device=inputs.device).repeat_interleave(samples)
+    rows, t = (torch.from_numpy(np.concatenate(part)).to(inputs.device) for part in zip(*draws, strict=True))
+    parts = list(zip(*(part.split(batch_size) for part in (owner, rows, t.to(inputs.dtype))), strict=True))
+    total = torch.zeros_like(inputs)
+    for of, row, step in tqdm(parts, desc="Shapley values", unit="batch", disable=not progress):
+        way = inputs[of] - background[row]
+        points = background[row] + step.view(-1, 1, 1, 1) * way
+        terms = way * _gradient(detector, points, precision)
+        for image in of.unique():  # not index_add_, whose order of summation is free on a GPU
+            total[image] += terms[of == image].sum(0)
+    return total / samples
+
+
+def _gradient(detector: Callable, points: torch.Tensor, precision: torch.dtype) -> torch.Tensor:
+    """Gradient of the logit at each point: ``(B, C, H, W)``."""
+    points = points.contiguous(memory_format=torch.channels_last).requires_grad_(True)
+    with torch.enable_grad(), torch.autocast(points.device.type, precision, enabled=precision != torch.float32):
+        logits = detector(points)
+    return torch.autograd.grad(logits.float().sum(), points)[0]
 
 
 def _by_shap(

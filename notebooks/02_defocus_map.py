@@ -25,7 +25,8 @@ preset: str = "physical"
 propagation: str = "gaussian"
 example: int = 0
 motorcycle_size: int = 299
-workers: int = -1
+workers: int = 1
+scheduler: str = ""
 seed: int = 0
 
 # %%
@@ -34,7 +35,18 @@ import numpy as np
 import torch
 from myst_nb import glue
 
-from defocus_lib import collection, defocus_maps, figures, known_blur, manifest, metering, optics, scenes, store
+from defocus_lib import (
+    cluster,
+    collection,
+    defocus_maps,
+    figures,
+    known_blur,
+    manifest,
+    metering,
+    optics,
+    scenes,
+    store,
+)
 from defocus_lib.explore import explore
 
 folder = store.Folder.open(profile, artifacts)
@@ -146,13 +158,13 @@ glue("map_motorcycle_constant", float(summary.loc["constant mean", "error (px)"]
 #
 # Every image of the run, in pixels of sigma; the detectors read them min-max normalised. A map is computed once and kept
 # under a key made of the image's bytes, its size, the preset and the method itself, so another run, or another epoch,
-# finds it there.
+# finds it there. One process uses all cores; with `workers` or `scheduler` a Dask cluster computes them ({doc}`../cluster`).
 
 # %% tags=["remove-output"]
 cache = collection.map_cache(run.reader, preset, propagation)
 stages = metering.Stages()
-with stages("maps", images=len(run.records)):
-    cache.fill(run.records, run.reader, workers, progress=True)
+with stages("maps") as stage, cluster.workers(workers, scheduler) as client:
+    stage["images"] = int(cache.fill(run.records, run.reader, progress=True, client=client)["computed"])
 metering.save(folder.path / "stages" / "02_defocus_map.csv", {"": stages})
 collection.save_maps(folder, cache, run.records).name
 

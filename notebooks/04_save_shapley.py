@@ -14,10 +14,11 @@
 #
 # **You will see** which pixels each detector's answer comes from, and how exactly the values add up to it.\
 # **Reads** the images, their maps and the two detectors (notebooks 01 to 03).\
-# **Writes** `shapley/real.npz` and one file a manipulation: maps and Shapley values. Every later analysis starts from them.
+# **Writes** `shapley/<set>/shard-00000.npz` and so on, the set being `real` or a manipulation: maps and Shapley values, with
+# `shapley/index.parquet`, one row an image. Every later analysis starts from them.
 #
 # The values are expected gradients: the detector's gradient, averaged along straight ways from background images to the
-# explained one. The reference draws points on these ways at random (`method = "random"`); stratified ones need far fewer.
+# explained one. The reference draws points on these ways at random (`method = "random"`); evenly spread ones need far fewer.
 
 # %% tags=["parameters"]
 profile: str = "demo"
@@ -28,22 +29,24 @@ background: int = 10
 method: str = "stratified"
 batch_size: int = 64
 precision: str = "bfloat16"
+storage: str = "float32"
+shard_images: int = 64
+workers: int = 1
+scheduler: str = ""
 seed: int = 0
 
 # %%
 from myst_nb import glue
 
-from defocus_lib import attribution, collection, detector, explanation, figures, metering, store
+from defocus_lib import attribution, cluster, collection, detector, explanation, figures, metering, shards, store
 
 folder = store.Folder.open(profile, artifacts)
 run = collection.load(folder)
 cache, about_maps = collection.load_maps(folder, run.reader)
 detectors = {
-    model: detector.load_detector(
-        folder.require(f"detector_{model}.safetensors", made_by="03_train_detector"), reads=model, **wanted
-    )[0]
-    for model, wanted in {"defocus": {"preset": about_maps["preset"]}, "rgb": {}}.items()
+    model: folder.require(f"detector_{model}.safetensors", made_by="03_train_detector") for model in ("defocus", "rgb")
 }
+detector.load_detector(detectors["defocus"], reads="defocus", preset=about_maps["preset"])  # else its maps are others
 
 # %% [markdown]
 # ## What is explained, against what
@@ -55,22 +58,23 @@ detectors = {
 # %%
 chosen = collection.to_explain(run.records, images)
 compared = run.records.query("split == 'train' and label == 0").head(background)
-settings = {"samples": samples, "seed": seed, "method": method, "batch_size": batch_size, "precision": precision}
-meta = {"profile": profile, "manipulations": run.manipulations, "background": background, **settings, **about_maps}
+options = {"samples": samples, "seed": seed, "method": method, "batch_size": batch_size, "precision": precision}
+meta = {"profile": profile, "manipulations": run.manipulations, "background": background, **options, **about_maps}
+plan = explanation.Explanation(folder, run.reader, cache, detectors, compared, options, meta, storage)
 glue("shapley_units", f"{run.about.unit}s", display=False)
 chosen.groupby("manipulation", sort=False)[["id", "group"]].nunique().set_axis(["images", f"{run.about.unit}s"], axis=1)
 
 # %% [markdown]
-# ## One file a manipulation
+# ## Shard by shard
+#
+# At most `shard_images` images a file. A run that is killed loses the shards in work and goes on with the next one when it
+# is started again. `workers` processes share the shards, or those of the Dask cluster at `scheduler`; {doc}`../cluster` says how.
 
-# %%
-sums, stages = {}, metering.Stages()
-for name, rows in chosen.groupby("manipulation", sort=False):
-    with stages(f"Shapley values, {name}", images=len(rows)):
-        explained = explanation.explain(detectors, rows, compared, run.reader, cache, **settings)
-    values = explanation.as_set(folder, rows, run.reader, cache, explained, meta | {"manipulation": name})
-    store.save_set(folder.path / f"shapley/{name}.npz", values)
-    sums[name] = {model: (part.values.sum((1, 2)), part.gaps) for model, part in explained.items()}
+# %% tags=["remove-output"]
+stages = metering.Stages()
+with stages("Shapley values") as stage, cluster.workers(workers, scheduler) as client:
+    done = explanation.save(plan, explanation.cut(chosen, shard_images), client, progress=True)
+    stage["images"] = int(done["computed"])
 metering.save(folder.path / "stages" / "04_save_shapley.csv", {"": stages}).name
 
 # %% [markdown]
@@ -80,6 +84,9 @@ metering.save(folder.path / "stages" / "04_save_shapley.csv", {"": stages}).name
 # completeness gap; it is saved with every map.
 
 # %%
+SUMMED = ("defocus_shaps", "rgb_shaps", "defocus_gaps", "rgb_gaps")
+real, fakes = shards.open_sets(folder)
+sums = {name: attribution.sums_and_gaps(images.shards(*SUMMED)) for name, images in {"real": real, **fakes}.items()}
 attribution.completeness_table(sums).round(3)
 
 # %% mystnb={"figure": {"caption": "What the values of each image sum to, against what they should explain. Points on the line add up; their distance from it is the completeness gap.", "name": "fig-completeness"}, "image": {"alt": "Two scatter plots, one a detector, of the sum of the values over the difference of logits, with a diagonal line."}}

@@ -13,7 +13,7 @@
 # # Binary mask
 #
 # **You will see** where, and by how much, the defocus map of a manipulated image differs from the map of its real twin.\
-# **Reads** the maps that notebook 04 saved (`shapley/*.npz`).\
+# **Reads** the maps that notebook 04 saved (`shapley/`), a shard at a time.\
 # **Writes** nothing: tables and figures are on this page.
 #
 # The reference calls a pixel *active* if the two maps differ by more than a threshold, and counts the active pixels
@@ -30,15 +30,13 @@ scene: int = 0
 import ipywidgets
 from myst_nb import glue
 
-from defocus_lib import figures, mask, published, store
+from defocus_lib import figures, mask, published, shards, store
 from defocus_lib.explore import explore
+from defocus_lib.shapley_set import complete_pairs, paired, versions
 
 folder = store.Folder.open(profile, artifacts)
-real = folder.load_set("real")
-fakes = {name: folder.load_set(name) for name in real.meta["manipulations"]}
-pairs = {name: (fake.dmaps, store.paired(fake, real).dmaps) for name, fake in fakes.items()}
-pixels = real.dmaps[0].size
-shown = store.complete_pairs(fakes)
+real, fakes = shards.open_sets(folder)
+shown = complete_pairs(fakes)
 
 # %% [markdown]
 # ## How many pixels are active
@@ -46,9 +44,16 @@ shown = store.complete_pairs(fakes)
 # A row describes the pairs of one manipulation. Published rows, where there are any, stand below. They may differ from
 # this run in data and in the size of the images: compare the shares of the image, not the counts.
 
+
 # %%
-masks = {name: mask.active_mask(fake, twin, threshold) for name, (fake, twin) in pairs.items()}
-counts = mask.count_table({name: mask.active_counts(active) for name, active in masks.items()}, pixels)
+def of_pairs(fake: shards.StoredSet):
+    parts = shards.in_pairs(fake, real, "dmaps", "regions")
+    return mask.pair_table(((one.dmaps, twin.dmaps, one.regions) for one, twin in parts), threshold)
+
+
+tables = {name: of_pairs(fake) for name, fake in fakes.items()}
+pixels = real.take([0], "dmaps").dmaps[0].size
+counts = mask.count_table({name: table["active"] for name, table in tables.items()}, pixels)
 published.beside(counts, published.mask_counts())[["share %", "average", "max", "min", "median"]].round(1)
 
 # %% tags=["remove-input"]
@@ -83,8 +88,8 @@ glue("mask_max", float(100 * counts["max"].max() / pixels), display=False)
 
 # %%
 def triptychs(scene: int, threshold: float):
-    examples = store.versions(fakes, shown[scene])
-    twins = store.paired(examples, real)
+    examples = versions(fakes, shown[scene])
+    twins = paired(examples, real)
     active = mask.active_mask(examples.dmaps, twins.dmaps, threshold)
     return figures.mask_triptychs(examples.images, examples.dmaps, twins.dmaps, active, examples.regions, list(fakes))
 
@@ -102,7 +107,7 @@ triptychs(scene, threshold)
 # The same average at the seven published thresholds.
 
 # %%
-sweep = mask.threshold_sweep(pairs)
+sweep = mask.threshold_sweep(tables)
 (100 * sweep / pixels).round(1).rename_axis(columns="share of the image, %")
 
 # %% mystnb={"figure": {"caption": "Mean share of active pixels against the threshold, strict on the left, lenient on the right. Solid: this run. Dashed: the published curves (FaceForensics++), where they have a counterpart here, in its colour. Look for lines that cross: there the threshold decides which manipulation looks stronger.", "name": "fig-mask-sweep"}, "image": {"alt": "Line plot with a logarithmic threshold axis. Solid lines with markers and dashed lines rise from left to right."}}
@@ -144,7 +149,7 @@ glue("mask_loosest", float(sweep.index[-1]), display=False)
 # has the precision of the last column, which is the share of the image that the region covers.
 
 # %%
-found = mask.localisation_table({name: mask.localisation(masks[name], fake.regions) for name, fake in fakes.items()})
+found = mask.localisation_table(tables)
 found.round(3)
 
 # %% mystnb={"figure": {"caption": "Precision and recall of the mask against the region that was really changed, mean over the pairs. Compare each precision with the dotted line, the precision of a mask drawn at random.", "name": "fig-mask-localisation"}, "image": {"alt": "Bar chart with two bars, precision and recall, for each manipulation, and a dotted line for the precision by chance."}}

@@ -13,7 +13,7 @@
 # # Local variance
 #
 # **You will see** how much the defocus maps vary from place to place, in real and in manipulated images.\
-# **Reads** the maps that notebook 04 saved (`shapley/*.npz`).\
+# **Reads** the maps that notebook 04 saved (`shapley/`), a shard at a time.\
 # **Writes** nothing: tables and figures are on this page.
 #
 # The variance of the map in a small window, $E[x^2] - E[x]^2$, is low where blur is even and high where it changes.
@@ -29,33 +29,30 @@ seed: int = 42
 
 # %%
 import ipywidgets
+import numpy as np
+import pandas as pd
 from myst_nb import glue
 
-from defocus_lib import embedding, figures, published, store, variance
+from defocus_lib import figures, published, shards, store, variance
 from defocus_lib.explore import explore
+from defocus_lib.shapley_set import complete_pairs, paired, versions
 
 folder = store.Folder.open(profile, artifacts)
-real = folder.load_set("real")
-fakes = {name: folder.load_set(name) for name in real.meta["manipulations"]}
+real, fakes = shards.open_sets(folder)
 about = folder.about
-paired = "pairs" in about.has
-twins = {name: store.paired(fake, real) if paired else real for name, fake in fakes.items()}
-groups = {
-    name: (embedding.groups_of(twins[name].ids), embedding.groups_of(fake.ids, fake.pairs))
-    for name, fake in fakes.items()
-}
+has_pairs = "pairs" in about.has
 
 # %% [markdown] tags=["needs-pairs"]
 # ## Where the map varies
 
 
 # %%
-shown = store.complete_pairs(fakes)
+shown = complete_pairs(fakes)
 
 
 def heatmaps(scene: int, window: int):
-    examples = store.versions(fakes, shown[scene])
-    heat = [variance.local_variance(maps, window) for maps in (store.paired(examples, real).dmaps, examples.dmaps)]
+    examples = versions(fakes, shown[scene])
+    heat = [variance.local_variance(maps, window) for maps in (paired(examples, real).dmaps, examples.dmaps)]
     return figures.variance_pairs(examples.images, *heat, examples.regions, list(fakes))
 
 
@@ -74,12 +71,24 @@ heatmaps(scene, window)
 # same one are averaged first. *KS* treats the two samples as independent. *Paired*, where there are pairs, is a
 # sign-flip permutation test on the difference within each unit, which is the question that pairs can answer.
 
+
 # %%
-means = {
-    name: (variance.mean_variance(twins[name].dmaps, window), variance.mean_variance(fake.dmaps, window))
-    for name, fake in fakes.items()
-}
-tests = variance.comparison_table(means, seed, groups=groups, paired=paired)
+def means_of(border: bool) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """The mean of each heatmap, of the real images that a manipulation is compared with and of its own."""
+    by_id = {
+        name: pd.Series(
+            np.concatenate([variance.mean_variance(part.dmaps, window, border) for part in images.shards("dmaps")]),
+            images.ids,
+        )
+        for name, images in {"real": real, **fakes}.items()
+    }
+    twins = {name: paired(fake, real, "ids").ids if has_pairs else real.ids for name, fake in fakes.items()}
+    return {name: (by_id["real"].loc[twins[name]].to_numpy(), by_id[name].to_numpy()) for name in fakes}
+
+
+means = means_of(border=True)
+groups = {name: (fake.groups if has_pairs else real.groups, fake.groups) for name, fake in fakes.items()}
+tests = variance.comparison_table(means, seed, groups=groups, paired=has_pairs)
 glue("variance_unit", about.unit, display=False)
 glue("variance_plural", f"{about.unit}s", display=False)
 tests.map("{:.4g}".format)
@@ -131,11 +140,7 @@ glue("variance_published_p_video", float(by_video), display=False)
 # The same comparison with only those windows that lie within the image.
 
 # %%
-inner = {
-    name: tuple(variance.mean_variance(part.dmaps, window, border=False) for part in (twins[name], fake))
-    for name, fake in fakes.items()
-}
-inner_tests = variance.comparison_table(inner, seed, groups=groups, paired=paired)
+inner_tests = variance.comparison_table(means_of(border=False), seed, groups=groups, paired=has_pairs)
 inner_tests.map("{:.4g}".format)
 
 # %% tags=["remove-input"]

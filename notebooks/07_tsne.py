@@ -13,7 +13,7 @@
 # # t-SNE, UMAP, and what they show
 #
 # **You will see** the feature space of the defocus detector, and edge maps, in two dimensions, each with a score.\
-# **Reads** the features that notebook 03 saved (`features.npz`) and the edges that notebook 04 saved (`shapley/*.npz`).\
+# **Reads** the features that notebook 03 saved (`features.npz`) and the edges that notebook 04 saved (`shapley/`).\
 # **Writes** nothing: tables and figures are on this page.
 #
 # A picture of clusters persuades more than it proves. t-SNE keeps neighbourhoods, but neither distances between
@@ -38,7 +38,7 @@ import ipywidgets
 import numpy as np
 from myst_nb import glue
 
-from defocus_lib import embedding, figures, store
+from defocus_lib import embedding, figures, shards, store
 from defocus_lib.explore import explore
 
 folder = store.Folder.open(profile, artifacts)
@@ -47,9 +47,8 @@ stored, _ = store.read_arrays(
 )
 stored = embedding.at_most(images, stored)
 kinds, owners = stored["manipulations"], stored["groups"]
-real = folder.load_set("real")
-names = real.meta["manipulations"]
-manipulation = manipulation or names[0]
+real, fakes = shards.open_sets(folder)
+manipulation = manipulation or next(iter(fakes))
 rows, fake, groups = embedding.real_and(manipulation, kinds, owners)
 features = stored["features"][rows]
 asked = embedding.parse_perplexities(perplexities)
@@ -99,7 +98,7 @@ glue("tsne_features_knn", float(scores.loc["features", "kNN accuracy"]), display
 # one of them ({doc}`03_train_detector` says which), so the others ask what it carries over.
 
 # %%
-across = embedding.separation_by_manipulation(stored["features"], kinds, owners, names, perplexity, seed)
+across = embedding.separation_by_manipulation(stored["features"], kinds, owners, list(fakes), perplexity, seed)
 across.round(3)
 
 # %% tags=["remove-input"]
@@ -130,11 +129,12 @@ figures.embeddings(by_umap, fake, umap_scores, manipulation)
 # their principal components, then shown by t-SNE.
 
 # %%
-examples = store.concatenate([real, folder.load_set(manipulation)])
-edge_fake = np.arange(len(examples)) >= len(real)
-used = min(components, len(examples))  # no more components than images
-by_edges = {f"edges, PCA({used}), t-SNE": embedding.pca_tsne(examples.edges, used, perplexity, seed)}
-edge_scores = embedding.separation_table(by_edges, edge_fake, embedding.groups_of(examples.ids, examples.pairs))
+examples = [real.head(images), fakes[manipulation].head(images)]
+edges = embedding.flat_edges(part.edges for kind in examples for part in kind.shards("edges"))
+edge_fake = np.repeat([False, True], [len(kind) for kind in examples])
+used = min(components, len(edge_fake) - 1)  # so many hold all the variance
+by_edges = {f"edges, PCA({used}), t-SNE": embedding.pca_tsne(edges, used, perplexity, seed)}
+edge_scores = embedding.separation_table(by_edges, edge_fake, np.concatenate([kind.groups for kind in examples]))
 
 # %% mystnb={"figure": {"caption": "Edge maps of real and manipulated images, by principal components and t-SNE. Where the data have pairs, look whether circles and triangles lie in pairs: then the content places an image, not the manipulation.", "name": "fig-tsne-edges"}, "image": {"alt": "Scatter plot of blue circles and orange triangles with scores in the title."}}
 figures.embeddings(by_edges, edge_fake, edge_scores, manipulation)
@@ -144,7 +144,7 @@ glue("tsne_umap_silhouette", float(umap_scores["silhouette"].iloc[0]), display=F
 glue("tsne_umap_knn", float(umap_scores["kNN accuracy"].iloc[0]), display=False)
 glue("tsne_edges_silhouette", float(edge_scores["silhouette"].iloc[0]), display=False)
 glue("tsne_edges_knn", float(edge_scores["kNN accuracy"].iloc[0]), display=False)
-glue("tsne_edges_images", len(examples), display=False)
+glue("tsne_edges_images", len(edge_fake), display=False)
 
 # %% [markdown]
 # UMAP scores {glue:text}`tsne_umap_silhouette:.3f` and {glue:text}`tsne_umap_knn:.2f`. The edge maps of

@@ -13,7 +13,7 @@
 # # Shapley values, seen
 #
 # **You will see** which pixels move the answer of the RGB detector and of the defocus detector, and how much of it.\
-# **Reads** the images and Shapley values that notebook 04 saved (`shapley/*.npz`).\
+# **Reads** the images and Shapley values that notebook 04 saved (`shapley/`), a shard at a time.\
 # **Writes** `overview.png`, the picture on the front page of the book.
 #
 # A Shapley value is a pixel's part in the detector's answer, in logits. Red speaks for *manipulated*, blue for
@@ -32,18 +32,18 @@ import ipywidgets
 import numpy as np
 from myst_nb import glue
 
-from defocus_lib import attribution, figures, store
+from defocus_lib import attribution, figures, shards, store
 from defocus_lib.explore import explore
+from defocus_lib.shapley_set import ShapleySet, complete_pairs, firsts, versions
 
 folder = store.Folder.open(profile, artifacts)
-real = folder.load_set("real")
-fakes = {name: folder.load_set(name) for name in real.meta["manipulations"]}
+real, fakes = shards.open_sets(folder)
 everything = {"real": real} | fakes
 paired = "pairs" in folder.about.has
 manipulation = manipulation or next(iter(fakes))
 
 
-def view(examples: store.ShapleySet):
+def view(examples: ShapleySet):
     return figures.shapley_views(
         examples.images, examples.rgb_shaps, examples.defocus_shaps, examples.regions, examples.ids.tolist()
     )
@@ -55,8 +55,8 @@ def view(examples: store.ShapleySet):
 #
 
 # %% mystnb={"figure": {"caption": "One image, real and manipulated: original, Shapley values of the RGB detector, and of the defocus detector. Each map has its own symmetric scale. Look for colour where something was changed (inside the outline, where the region is known), and compare with the top row, where nothing was.", "name": "fig-shapley-scene"}, "image": {"alt": "Rows of a photograph and two maps in red and blue on white, the real image first."}}
-shown = store.complete_pairs(everything)
-view(store.versions(everything, shown[scene]))
+shown = complete_pairs(everything)
+view(versions(everything, shown[scene]))
 
 # %% [markdown]
 # ## More images of one manipulation
@@ -70,11 +70,15 @@ view(fakes[manipulation].take(np.arange(min(images, len(fakes[manipulation])))))
 # Share of the absolute Shapley value inside the region, mean over the images. A uniform attribution has the share
 # that the region covers.
 
+
 # %%
-models = {
-    name: {"defocus detector": values.defocus_shaps, "RGB detector": values.rgb_shaps} for name, values in fakes.items()
-}
-shares = attribution.region_table({name: (models[name], fake.regions) for name, fake in fakes.items()})
+def of_images(fake: shards.StoredSet):
+    parts = fake.shards("defocus_shaps", "rgb_shaps", "regions")
+    models = (({"defocus detector": one.defocus_shaps, "RGB detector": one.rgb_shaps}, one.regions) for one in parts)
+    return attribution.share_table(models)
+
+
+shares = attribution.region_table({name: of_images(fake) for name, fake in fakes.items()})
 shares.round(3)
 
 # %% tags=["remove-input"]
@@ -101,7 +105,7 @@ for column, key in (("defocus detector", "defocus"), ("RGB detector", "rgb")):
 
 # %% mystnb={"figure": {"caption": "A real and a manipulated image: photograph, normalised defocus map, and Shapley values of the defocus detector (red speaks for manipulated, blue for real). The outline, where it is known, is the manipulated region. Compare the two maps there, then the colours.", "name": "fig-shapley-chain"}, "image": {"alt": "Two rows, real and manipulated, of a photograph, a defocus map and a map of Shapley values in red and blue."}}
 two = {"real": real, manipulation: fakes[manipulation]}
-both = store.versions(two, store.complete_pairs(two)[scene]) if paired else store.firsts(two)
+both = versions(two, complete_pairs(two)[scene]) if paired else firsts(two)
 chain = figures.evidence_chain(both.images, both.dmaps, both.defocus_shaps, both.regions, ["real", manipulation])
 chain
 

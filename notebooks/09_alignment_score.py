@@ -13,7 +13,7 @@
 # # Shapley alignment score
 #
 # **You will see** whether the detectors look at those values of the map that the manipulation changed, next to a null.\
-# **Reads** the maps and Shapley values that notebook 04 saved (`shapley/*.npz`).\
+# **Reads** the maps and Shapley values that notebook 04 saved (`shapley/`).\
 # **Writes** nothing: tables and figures are on this page.
 #
 # The pixels of a manipulated map are sorted into bins by the map's own value. One histogram weighs them by
@@ -39,13 +39,14 @@ import numpy as np
 import pandas as pd
 from myst_nb import glue
 
-from defocus_lib import alignment, figures, store
+from defocus_lib import alignment, figures, shards, store
 from defocus_lib.explore import explore
+from defocus_lib.shapley_set import ShapleySet, paired
 
 folder = store.Folder.open(profile, artifacts)
-real = folder.load_set("real")
-fakes = {name: folder.load_set(name) for name in real.meta["manipulations"]}
-fakes = {name: fake.take(np.arange(min(pairs, len(fake)))) for name, fake in fakes.items()}
+real, fakes = shards.open_sets(folder)
+wanted = ("dmaps", "defocus_shaps", "rgb_shaps")
+fakes = {name: fake.take(np.arange(min(pairs, len(fake))), *wanted) for name, fake in fakes.items()}
 manipulation = manipulation or next(iter(fakes))
 
 # %% [markdown]
@@ -53,9 +54,9 @@ manipulation = manipulation or next(iter(fakes))
 
 
 # %%
-def histograms(fake: store.ShapleySet, bins: int) -> dict[str, alignment.Histograms]:
+def histograms(fake: ShapleySet, bins: int) -> dict[str, alignment.Histograms]:
     shaps = {"defocus": fake.defocus_shaps, "rgb": fake.rgb_shaps}
-    return alignment.pair_histograms(fake.dmaps, store.paired(fake, real).dmaps, shaps, bins)
+    return alignment.pair_histograms(fake.dmaps, paired(fake, real, "dmaps").dmaps, shaps, bins)
 
 
 def bars(manipulation: str, pair: int, bins: int):

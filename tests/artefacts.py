@@ -12,7 +12,8 @@ import numpy as np
 from scipy import ndimage
 from skimage import color, data, draw, transform
 
-from defocus_lib import store
+from defocus_lib import shards, store
+from defocus_lib.shapley_set import ShapleySet
 
 MANIPULATIONS = ("resynthesis", "splice", "reenactment", "texture")
 
@@ -55,13 +56,13 @@ def stand_in_map(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return gradient > np.quantile(gradient, 0.85), dense.astype(np.float32)
 
 
-def shapley_set(ids: list[str], images: np.ndarray, regions: np.ndarray, meta: dict, seed: int) -> store.ShapleySet:
+def shapley_set(ids: list[str], images: np.ndarray, regions: np.ndarray, meta: dict, seed: int) -> ShapleySet:
     """A set of these images, ``(N, H, W, 3)`` float in [0, 1]."""
     rng = np.random.default_rng(seed)
     edges, dmaps = (np.stack(parts) for parts in zip(*map(stand_in_map, images), strict=True))
     noise = rng.normal(size=(2, *dmaps.shape)) * 1e-3
     shaps = [ndimage.gaussian_filter(part * (0.2 + dmaps), (0, 1, 1)).astype(np.float32) for part in noise]
-    return store.ShapleySet(
+    return ShapleySet(
         ids=np.array(ids),
         pairs=np.array([name.split("/")[0] + "/real" for name in ids]),
         images=(255 * images).round().astype(np.uint8),
@@ -74,6 +75,24 @@ def shapley_set(ids: list[str], images: np.ndarray, regions: np.ndarray, meta: d
         rgb_gaps=rng.normal(size=len(ids)).astype(np.float32) * 1e-3,
         meta=meta,
     )
+
+
+def save_shards(root: Path, sets: dict[str, ShapleySet], images: int, storage: str = "float32") -> Path:
+    """Write the sets as shards of so many images, and their index."""
+    counts = {}
+    for name, values in sets.items():
+        firsts = range(0, len(values), images)
+        for number, first in enumerate(firsts):
+            rows = np.arange(first, min(first + images, len(values)))
+            shards.save_set(shards.shard_path(root, name, number), values.take(rows), storage)
+        counts[name] = len(firsts)
+    return shards.write_index(root, counts)
+
+
+def load(folder: store.Folder, name: str) -> ShapleySet:
+    """A whole set of the folder."""
+    stored = shards.open_set(folder, name)
+    return stored.take(np.arange(len(stored)))
 
 
 def build(path: Path, profile: str = "smoke", scenes: int = 12, size: int = 48, seed: int = 0) -> store.Folder:
@@ -92,7 +111,7 @@ def build(path: Path, profile: str = "smoke", scenes: int = 12, size: int = 48, 
         where = np.zeros_like(regions) if name == "real" else regions
         ids = [f"test-{scene:05d}/{name}" for scene in range(scenes)]
         sets[name] = shapley_set(ids, images, where, meta | {"manipulation": name}, seed + number)
-        store.save_set(folder.path / "shapley" / f"{name}.npz", sets[name])
+    save_shards(folder.path / shards.ROOT, sets, images=5)
     pooled = {name: transform.resize(part.dmaps, (scenes, 8, 8)).reshape(scenes, -1) for name, part in sets.items()}
     arrays = {
         "ids": np.concatenate([part.ids for part in sets.values()]),

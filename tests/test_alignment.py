@@ -119,7 +119,7 @@ def test_region_share_by_hand():
     regions = np.array([[[1, 1], [0, 0]], [[1, 0], [0, 0]]], dtype=bool)
     shares = attribution.region_share(shaps, regions)
     assert shares[0] == 0.5 and np.isnan(shares[1])
-    table = attribution.region_table({"splice": ({"defocus": shaps}, regions)})
+    table = attribution.region_table({"splice": attribution.share_table([({"defocus": shaps}, regions)])})
     assert table.loc["splice"].to_dict() == {"defocus": 0.5, "uniform": 0.375}
     with pytest.raises(ValueError, match="regions"):
         attribution.region_share(shaps, regions[:1])

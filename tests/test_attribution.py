@@ -16,7 +16,7 @@ def test_an_unknown_region_has_no_share(shaps):
     nowhere = np.zeros(shaps.shape, dtype=bool)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        table = attribution.region_table({"Deepfakes": ({"RGB": shaps}, nowhere)})
+        table = attribution.region_table({"Deepfakes": attribution.share_table([({"RGB": shaps}, nowhere)])})
     assert np.isnan(attribution.region_share(shaps, nowhere)).all()
     assert list(table.columns) == ["RGB", "uniform"] and table.isna().all(axis=None)
 
@@ -24,5 +24,5 @@ def test_an_unknown_region_has_no_share(shaps):
 def test_images_with_an_unknown_region_do_not_dilute_the_others(shaps):
     regions = np.zeros(shaps.shape, dtype=bool)
     regions[1, :2] = True
-    row = attribution.region_table({"splice": ({"RGB": shaps}, regions)}).loc["splice"]
+    row = attribution.region_table({"splice": attribution.share_table([({"RGB": shaps}, regions)])}).loc["splice"]
     assert row["RGB"] == pytest.approx(np.abs(shaps[1, :2]).sum() / np.abs(shaps[1]).sum()) and row["uniform"] == 0.5

@@ -3,13 +3,9 @@
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 
-from defocus_lib import collection, explanation, maps, store
-from defocus_lib.detector import Detector
-from defocus_lib.index import records_of
-from defocus_lib.manifest import load_manifest
-from tests import trees
+from defocus_lib import collection, maps, store
+from tests import runs
 
 
 def rows(*ids: str, split: str = "test", paired: bool = True) -> pd.DataFrame:
@@ -78,17 +74,8 @@ def test_only_one_manipulation_is_trained_on_and_all_are_tested():
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A run on a small tree, as notebooks 01 and 02 leave it."""
-    tree = trees.faceforensics(tmp_path_factory.mktemp("ffpp"), videos=10, frames=2, size=48)
-    entry = load_manifest().dataset("faceforensics")
-    kept = ["Deepfakes", "FaceSwap"]
-    options = entry.options.model_copy(update={"compression": "c23", "manipulations": tuple(kept)})
-    entry = entry.model_copy(update={"root": str(tree), "options": options})
-    records = records_of(entry, tmp_path_factory.mktemp("index")).records
-    about = collection.about(entry, records, 40)
-    folder = store.Folder.create("tiny", tmp_path_factory.mktemp("run"), about)
-    collection.save(folder, records)
-    return folder, entry
+    """A run on a small tree, as notebook 01 leaves it."""
+    return runs.begin(tmp_path_factory.mktemp("tiny"))
 
 
 def test_a_run_is_found_again(run):
@@ -98,7 +85,7 @@ def test_a_run_is_found_again(run):
     assert found.manipulations == ["Deepfakes", "FaceSwap"]
     assert found.reader.stack(found.records.head(2)).shape == (2, 40, 40, 3)
     text = collection.write_summary(folder).read_text()
-    assert "60 images of 10 videos" in text and "Deepfakes, FaceSwap" in text and "`tiny`" in text
+    assert "90 images of 10 videos" in text and "Deepfakes, FaceSwap" in text and "`tiny`" in text
 
 
 def test_the_gallery_shows_versions_of_one_image(run):
@@ -125,23 +112,3 @@ def test_maps_of_another_method_are_refused(run, monkeypatch):
     monkeypatch.setattr(maps, "version", lambda: "other")
     with pytest.raises(ValueError, match="the method has changed"):
         collection.load_maps(folder, found.reader)
-
-
-def test_explained_images_become_a_set_that_adds_up(run, tmp_path):
-    folder, _ = run
-    found = collection.load(folder)
-    cache = maps.MapCache(tmp_path, "physical", "", found.reader.size, found.reader.fit)
-    chosen = collection.to_explain(found.records, 2)
-    background = found.records.query("split == 'train' and label == 0").head(2)
-    cache.fill(pd.concat([chosen, background]), found.reader, workers=1)
-    detectors = {reads: Detector("test_resnet", reads, seed=1).eval() for reads in ("defocus", "rgb")}
-    fakes = chosen[chosen["manipulation"] == "FaceSwap"]
-    explained = explanation.explain(detectors, fakes, background, found.reader, cache, samples=8)
-    made = explanation.as_set(folder, fakes, found.reader, cache, explained, {"profile": "tiny"})
-    assert made.ids.tolist() == fakes["id"].tolist() and made.pairs.tolist() == fakes["pair"].tolist()
-    assert not made.regions.any() and made.dmaps.min() == 0 and made.dmaps.max() == 1
-    np.testing.assert_array_equal(made.images, found.reader.stack(fakes))
-    with torch.no_grad():
-        inputs, base = (explanation.stack_inputs(part, "rgb", found.reader, cache) for part in (fakes, background))
-        gain = (detectors["rgb"](inputs)[:, 0] - detectors["rgb"](base).mean()).numpy()
-    np.testing.assert_allclose(made.rgb_shaps.sum((1, 2)) + made.rgb_gaps, gain, atol=1e-4)

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from defocus_lib import embedding
+from defocus_lib.shapley_set import groups_of
 from tests.reference import embedding as literal
 
 
@@ -82,12 +83,12 @@ def test_separation_of_two_clear_groups_and_of_one_cloud():
 def test_groups_are_those_of_the_pair_or_of_the_image_itself():
     ids = ["800/0000/real", "800_840/0000/Deepfakes", "840_800/0007/Deepfakes", "lonely/fake"]
     pairs = ["800/0000/real", "800/0000/real", "", ""]
-    assert embedding.groups_of(ids, pairs).tolist() == ["800", "800", "840_800", "lonely"]
-    assert embedding.groups_of(["test-1/real", "test-1/splice"]).tolist() == ["test-1", "test-1"]
+    assert groups_of(ids, pairs).tolist() == ["800", "800", "840_800", "lonely"]
+    assert groups_of(["test-1/real", "test-1/splice"]).tolist() == ["test-1", "test-1"]
 
 
 def test_a_pair_that_is_longer_than_every_id_is_not_cut_off():
-    assert embedding.groups_of(["a/fake"], ["a-much-longer-name/0000/real"]).tolist() == ["a-much-longer-name"]
+    assert groups_of(["a/fake"], ["a-much-longer-name/0000/real"]).tolist() == ["a-much-longer-name"]
 
 
 def test_a_smaller_choice_takes_every_group_before_a_second_frame():
@@ -95,7 +96,7 @@ def test_a_smaller_choice_takes_every_group_before_a_second_frame():
     names = np.array([name.split("/")[2] for name in ids])
     arrays = {
         "ids": np.array(ids),
-        "groups": embedding.groups_of(ids),
+        "groups": groups_of(ids),
         "manipulations": names,
         "features": np.arange(18.0),
     }
@@ -109,7 +110,7 @@ def test_a_smaller_choice_takes_every_group_before_a_second_frame():
 def test_real_and_one_manipulation():
     ids = ["test-1/real", "test-1/splice", "test-1/texture", "test-2/real", "test-2/splice"]
     names = [name.split("/")[1] for name in ids]
-    rows, fake, groups = embedding.real_and("splice", names, embedding.groups_of(ids))
+    rows, fake, groups = embedding.real_and("splice", names, groups_of(ids))
     assert rows.tolist() == [0, 1, 3, 4] and fake.tolist() == [False, True, False, True]
     assert groups.tolist() == ["test-1", "test-1", "test-2", "test-2"]
 
@@ -169,7 +170,7 @@ def test_perplexities_from_text():
         (lambda x: embedding.separation(x, np.zeros(31), np.arange(32)), "lengths 32, 31 and 32"),
         (lambda x: embedding.real_and("splice", ["real"], ["a"]), "has no 'splice'; found real"),
         (lambda x: embedding.real_and("splice", ["real", "splice"], ["a"]), r"manipulations \(2,\), groups \(1,\)"),
-        (lambda x: embedding.groups_of(["a/real"], ["a/real", ""]), r"ids \(1,\), pairs \(2,\)"),
+        (lambda x: groups_of(["a/real"], ["a/real", ""]), r"ids \(1,\), pairs \(2,\)"),
     ],
 )
 def test_bad_input_names_the_argument(clouds, call, message):

@@ -14,7 +14,7 @@ from doit import doit_cmd
 from doit.cmd_base import ModuleTaskLoader
 from doit.exceptions import InvalidDodoFile
 
-from defocus_lib import execution, store
+from defocus_lib import execution, shards, store
 from defocus_lib.execution import NotebookFailed, ParameterError
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -308,9 +308,6 @@ IMPORTS = {
 }
 
 
-MANIPULATIONS = "resynthesis, splice, reenactment, texture"
-
-
 def load_dodo(root: Path, **settings: str) -> dict:
     """The names of ``root/dodo.py``, loaded as doit would after ``doit key=value ...``."""
     doit_cmd.reset_vars()
@@ -334,12 +331,12 @@ class Project:
         for name, text in LIBRARY.items():
             write(root / "defocus_lib" / f"{name}.py", text)
         for name in self.table:
-            write(root / "notebooks" / f"{name}.py", f"{PARAMETERS}\n# %%\n{IMPORTS.get(name, '')}\n")
-        first = root / "notebooks" / "01_data.py"
-        write(first, first.read_text().replace("steps: int", f'manipulations: str = "{MANIPULATIONS}"\nsteps: int'))
+            more = "workers: int = 1\n" if name == "04_save_shapley" else ""
+            write(root / "notebooks" / f"{name}.py", f"{PARAMETERS}{more}\n# %%\n{IMPORTS.get(name, '')}\n")
         for profile in ("demo", "smoke"):
             write(root / "notebooks" / "profiles" / f"{profile}.yaml", "")
         monkeypatch.setattr(execution, "run_notebook", self.execute)
+        monkeypatch.setattr(shards, "damaged", lambda root: [])  # there are none: its index is a text
 
     def execute(self, source: Path, folder: Path, parameters: dict, root: Path, name: str) -> None:
         if name == self.broken:
@@ -418,8 +415,19 @@ def test_a_changed_file_runs_who_uses_it_and_nobody_whose_input_stays_the_same(
 
 def test_a_lost_artefact_is_made_again(project: Project) -> None:
     project.run()
-    (project.root / "artifacts/demo/shapley/splice.npz").unlink()
+    (project.root / "artifacts/demo/shapley/index.parquet").unlink()
     assert project.run() == ["04_save_shapley"]
+
+
+def test_a_damaged_shard_is_made_again(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.run()
+    monkeypatch.setattr(shards, "damaged", lambda root: [root / "real" / "shard-00000.npz"])
+    assert project.run() == ["04_save_shapley"]
+
+
+def test_the_number_of_workers_is_no_reason_to_run_again(project: Project) -> None:
+    project.run()
+    assert project.run(set="04_save_shapley.workers=2") == []
 
 
 def test_profiles_do_not_disturb_one_another(project: Project) -> None:

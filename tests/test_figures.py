@@ -43,7 +43,8 @@ def names_for(data):
 
 def sweep(data):
     _, fake, real, _, _ = data
-    ours = mask.threshold_sweep({name: (fake, real) for name in names_for(data)})
+    nowhere = np.zeros(np.shape(fake), bool)
+    ours = mask.threshold_sweep({name: mask.pair_table([(fake, real, nowhere)]) for name in names_for(data)})
     counterpart = published.counterpart(names_for(data))
     return figures.mask_sweep(ours, published.threshold_sweep(), counterpart, published.SOURCE)
 
@@ -274,7 +275,8 @@ def test_the_published_curves_of_the_same_data_are_not_called_other_data():
 
 
 def test_without_a_counterpart_there_is_one_legend():
-    ours = mask.threshold_sweep({"fake": tuple(np.random.default_rng(0).random((2, 1, 8, 8)))})
+    pairs = [(*np.random.default_rng(0).random((2, 1, 8, 8)), np.zeros((1, 8, 8), bool))]
+    ours = mask.threshold_sweep({"fake": mask.pair_table(pairs)})
     fig = figures.mask_sweep(ours, published.threshold_sweep(), {}, published.SOURCE)
     assert len(fig.legends) == len(fig.axes[0].lines) == 1
     assert len(figures.mask_sweep(ours, pd.DataFrame(), {}, "").legends) == 1

@@ -7,12 +7,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 import yaml
 
 from defocus_lib import manifest as m
-from tests import trees
+from tests import artefacts, trees
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = ("torch", "pandas", "numpy", "pydantic", "PIL", "pyarrow")
@@ -127,3 +128,31 @@ def test_index_stops_at_an_unreadable_image(project):
     done = run(project, "data", "index", "bad")
     assert done.returncode == 1 and not done.stdout
     assert done.stderr.splitlines()[-1].startswith(f"error: {project / 'bad pictures' / 'fake' / 'photo-003.png'}: ")
+
+
+def test_store_verify_names_what_is_damaged(tmp_path):
+    folder = artefacts.build(tmp_path / "run", scenes=3, size=32)
+    done = run(tmp_path, "store", "verify", str(folder.path))
+    assert (done.returncode, done.stdout) == (0, "5 files, 15 images; damaged: 0\n")
+    path = folder.path / "shapley" / "splice" / "shard-00000.npz"
+    path.write_bytes(path.read_bytes()[:-1])
+    done = run(tmp_path, "store", "verify", str(folder.path / "shapley"))
+    assert done.returncode == 1 and f"{path}: another checksum than in the index" in done.stdout
+    listed = json.loads(run(tmp_path, "store", "verify", str(folder.path), "--json").stdout)
+    assert [row["file"] for row in listed if row["problem"]] == ["splice/shard-00000.npz"]
+    done = run(tmp_path, "store", "verify", str(tmp_path / "none"))
+    assert done.returncode == 2 and "no set of Shapley values here" in done.stderr
+
+
+def test_store_import(project, tmp_path):
+    images = np.empty(2, dtype=object)
+    images[:] = list(np.random.default_rng(0).random((2, 8, 8)))
+    np.savez(tmp_path / "theirs.npz", dmaps=images, defocus_shaps=images, rgb_shaps=images)
+    command = ["store", "import", str(tmp_path / "theirs.npz"), "--profile", "theirs", "--set", "real"]
+    done = run(project, *command)
+    assert done.returncode == 0 and done.stdout.startswith("2 images:"), done.stderr
+    assert (project / "artifacts" / "theirs" / "shapley" / "real" / "shard-00000.npz").exists()
+    images[0] = {"no": "array"}
+    np.savez(tmp_path / "theirs.npz", dmaps=images, defocus_shaps=images, rgb_shaps=images)
+    done = run(project, *command)
+    assert done.returncode == 2 and "error: " in done.stderr and "arrays of numbers wanted" in done.stderr

@@ -37,7 +37,7 @@ def test_count_table_allows_unequal_numbers_of_pairs():
 
 
 def test_sweep_is_the_mean_count_at_each_threshold(pairs):
-    sweep = mask.threshold_sweep({"splice": pairs})
+    sweep = mask.threshold_sweep({"splice": mask.pair_table([(*pairs, np.zeros(pairs[0].shape, bool))])})
     assert tuple(sweep.index) == (0.1, 0.05, 0.01, 0.005, 0.001, 0.0005, 0.0001)
     for threshold, value in sweep["splice"].items():
         assert value == np.mean([literal.active_pixels(a, b, threshold) for a, b in zip(*pairs, strict=True)])

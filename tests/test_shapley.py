@@ -117,7 +117,7 @@ def test_backgrounds_and_strata_are_used_evenly(samples, backgrounds):
     rows, t = shapley._draw("stratified", samples, backgrounds, np.random.default_rng(0))
     used = np.bincount(rows, minlength=backgrounds)
     assert len(rows) == len(t) == samples and np.ptp(used) <= 1 and used.sum() == samples
-    assert np.floor(t.numpy() * samples).tolist() == list(range(samples))
+    assert np.floor(t * samples).tolist() == list(range(samples))
 
 
 def test_each_background_sees_the_whole_way():
@@ -212,7 +212,7 @@ GOOD = torch.zeros(2, 1, 4, 4)
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"method": "kernel"}, "unknown method 'kernel'; one of stratified, random, shap wanted"),
+        ({"method": "kernel"}, "unknown method 'kernel'; one of stratified, midpoint, random, shap wanted"),
         ({"inputs": GOOD[0]}, r"inputs has shape \(1, 4, 4\)"),
         ({"inputs": GOOD[:0]}, r"inputs has shape \(0, 1, 4, 4\); .* N of at least 1"),
         ({"background": GOOD[..., :3]}, r"background has shape \(2, 1, 4, 3\); \(K, 1, 4, 4\) wanted"),
