@@ -128,23 +128,30 @@ def _thin(down, across, steepness, low, high):
 @exact
 def _link(crests):
     """High crests, and the low ones that a chain of eight-connected neighbours links to one."""
-    width = crests.shape[1]
+    shape, width = crests.shape, crests.shape[1]
     crests = crests.ravel()
-    found = np.zeros(crests.shape, np.bool_)
+    found = crests == 2
     reached = np.empty(crests.size, np.intp)
-    count = 0
     for pixel in range(crests.size):
-        if crests[pixel] == 2:
+        if crests[pixel] == 1 and not found[pixel] and _touches(found, pixel, width):
             found[pixel] = True
-            reached[count] = pixel
-            count += 1
-    while count:
-        count -= 1
-        pixel = reached[count]
-        for row in range(pixel - width, pixel + width + 1, width):
-            for neighbour in range(row - 1, row + 2):
-                if crests[neighbour] == 1 and not found[neighbour]:
-                    found[neighbour] = True
-                    reached[count] = neighbour
-                    count += 1
-    return found.reshape(-1, width)
+            reached[0] = pixel
+            count = 1
+            while count:
+                count -= 1
+                start = reached[count] - width - 1
+                for row in range(start, start + 2 * width + 1, width):
+                    for neighbour in range(row, row + 3):
+                        if crests[neighbour] == 1 and not found[neighbour]:
+                            found[neighbour] = True
+                            reached[count] = neighbour
+                            count += 1
+    return found.reshape(shape)
+
+
+@exact
+def _touches(found, pixel, width):
+    touched = False
+    for row in range(pixel - width, pixel + width + 1, width):
+        touched |= found[row - 1] | found[row] | found[row + 1]
+    return touched

@@ -11,6 +11,7 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -118,13 +119,14 @@ def defocus_maps(
     if method not in PROPAGATIONS:
         raise ValueError(f"unknown propagation {method!r}; one of {', '.join(PROPAGATIONS)} wanted")
     images = check_images(images)
-    planes = images.contiguous().cpu().numpy()
+    planes = np.ascontiguousarray(images.cpu().numpy())
     maps = [np.empty((len(planes), *planes.shape[2:]), dtype) for dtype in (bool, np.float32, bool, np.float32)]
 
     def fill(index: int) -> None:
         for whole, one in zip(maps, _one(planes[index], chosen, method), strict=True):
             whole[index] = one
 
+    _keep_freed_memory()
     with ThreadPoolExecutor(effective_n_jobs(workers)) as threads:
         list(threads.map(fill, range(len(planes))))
     return DefocusMaps(*(torch.from_numpy(part)[:, None].to(images.device) for part in maps))
@@ -171,12 +173,23 @@ def check_images(images: torch.Tensor | np.ndarray) -> torch.Tensor:
         raise ValueError(
             f"images are {tensor.shape[2]}x{tensor.shape[3]} px; at least {SMALLEST_SIDE}x{SMALLEST_SIDE} wanted"
         )
-    low, high = map(float, tensor.aminmax())  # a NaN comes through
+    tensor = tensor.to(torch.float32)
+    # By numpy, which lets a NaN come through and starts no threads: torch's would still be spinning when ours begin.
+    low, high = (float(extreme(tensor.cpu().numpy())) for extreme in (np.min, np.max))
     if not (math.isfinite(low) and math.isfinite(high)):
         raise ValueError("images holds NaN or infinity; finite values in [0, 1] wanted")
     if low < -1e-6 or high > 1 + 1e-6:
         raise ValueError(f"images ranges from {low:.4g} to {high:.4g}; [0, 1] wanted")
-    return tensor.to(torch.float32)
+    return tensor
+
+
+@lru_cache
+def _keep_freed_memory() -> None:
+    """Let glibc hand out freed planes again instead of returning them to the system, which clears each anew.
+
+    It does so for blocks below the largest one freed so far, 32 MB at most (see mallopt(3), M_MMAP_THRESHOLD).
+    """
+    np.empty(31 << 20, np.uint8)
 
 
 def _preset(name: str) -> Preset:
@@ -260,29 +273,29 @@ def _sparse_adaptive(
     Fine scales keep neighbouring edges apart; coarse ones average noise away. The largest pair reads what is left.
     Beyond the finest pair slopes change little from pixel to pixel: they are read on a grid of every second one.
     """
-    sparse, valid = np.zeros(grey.shape, np.float32), np.zeros(grey.shape, np.bool_)
     first, second, *coarser = preset.scales
     # What is to be smoothed by s, and is by the second scale, lacks the root of the difference; in steps of 2 px.
     lacking = [math.sqrt(scale**2 - second**2) / 2 for scale in coarser]
     half_margin, radius = _radius(lacking[-1]), _radius(second)
     margin = 2 * half_margin + radius + 3
     around = padded(grey, margin, True)
+    sparse, valid = np.zeros(grey.shape, np.float32), np.zeros(grey.shape, np.bool_)
+    found = (sparse, valid, noise, preset.max_sigma)
 
-    energies = [gradient_energy(around, margin, scale, _radius(scale)) for scale in (first, second)]
-    open_ = np.flatnonzero(edges)
-    ratios = _ratios_at_crests(*energies, open_, REACH)
-    open_ = _read(open_, open_, ratios, energies[0], noise, first, second, True, False, sparse, valid)
+    on_pixels = [_logarithms(gradient_energy(around, margin, scale, _radius(scale))) for scale in (first, second)]
+    pixels = np.flatnonzero(edges)
+    open_ = _read(pixels, _ratios_at_crests(pixels, *on_pixels, REACH), first, second, True, False, *found)
+    pixels = pixels[open_]
 
-    on_grid = half_grid(around, margin, second, radius, half_margin)
-    energies = [on_grid.energy]
-    energies += [gradient_energy(on_grid.smooth, half_margin, scale, _radius(scale)) for scale in lacking]
-    for i in range(len(coarser)):
-        places = _nearest_on_grid(open_, grey.shape)
-        ratios = _ratios_at_crests(energies[i], energies[i + 1], places, REACH / 2)
-        scales = preset.scales[i + 1 : i + 3]
-        last = scales[-1] == preset.scales[-1]
-        open_ = _read(open_, places, ratios, energies[i], noise, *scales, False, last, sparse, valid)
-    return np.minimum(sparse, np.float32(preset.max_sigma)), valid
+    halved = half_grid(around, margin, second, radius, half_margin)
+    energies = (gradient_energy(halved.smooth, half_margin, scale, _radius(scale)) for scale in lacking)
+    on_grid = [_logarithms(energy) for energy in (halved.energy, *energies)]
+    points = _nearest_on_grid(pixels, grey.shape, halved.energy.shape)
+    for (fine, coarse), planes in zip(pairwise(preset.scales[1:]), pairwise(on_grid), strict=True):
+        last = coarse == preset.scales[-1]
+        open_ = _read(pixels, _ratios_at_crests(points, *planes, REACH / 2), fine, coarse, False, last, *found)
+        pixels, points = pixels[open_], points[open_]
+    return sparse, valid
 
 
 def _radius(scale: float) -> int:
@@ -290,62 +303,79 @@ def _radius(scale: float) -> int:
     return math.ceil(4 * scale)
 
 
+def _nearest_on_grid(pixels: np.ndarray, shape: tuple[int, int], grid: tuple[int, int]) -> np.ndarray:
+    """The points of the half grid nearest to pixels of the image, both as positions read row by row."""
+    rows, columns = (_nearest(size) for size in shape)
+    return rows[pixels // shape[1]] * grid[1] + columns[pixels % shape[1]]
+
+
+@lru_cache
+def _nearest(size: int) -> np.ndarray:
+    """Along one axis; what lies midway goes to the image's middle."""
+    position = np.arange(size)
+    outwards = (position < (size - 1) / 2) & (size % 2 == 1)
+    return (position + outwards) // 2 + 1
+
+
+@exact
+def _logarithms(energies):
+    """Natural logarithms to single precision, without calls: so the compiler takes many pixels at a time."""
+    logarithms = np.empty(energies.shape, np.float32)
+    for y in range(energies.shape[0]):
+        for x in range(energies.shape[1]):
+            # Counted from the root of a half, so that the mantissa lies around 1.
+            bits = np.int32(np.float32(max(energies[y, x], 1e-24)).view(np.int32) - 0x3F3504F3)
+            mantissa = np.int32((bits & 0x7FFFFF) + 0x3F3504F3).view(np.float32)
+            z = (mantissa - np.float32(1)) / (mantissa + np.float32(1))
+            q = z * z
+            series = np.float32(2) + q * (np.float32(2 / 3) + q * (np.float32(2 / 5) + q * np.float32(2 / 7)))
+            exponent = np.float32(np.int32(bits >> 23))
+            logarithms[y, x] = z * series + exponent * np.float32(0.6931471805599453)
+    return logarithms
+
+
 # An edge pixel lies at most this far (px) from the crest of its edge; farther, the parabola below is not believed.
 REACH = 3.0
 
 
+class _Crests(NamedTuple):
+    """Logarithms of ``R^2`` and of the fine energy, ``(N,)`` each."""
+
+    ratio: np.ndarray
+    energy: np.ndarray
+
+
 @exact
-def _ratios_at_crests(fine, coarse, places, reach):
+def _ratios_at_crests(places, fine, coarse, reach):
     """Logarithms of ``R^2``, read where the fine gradient is largest: between pixels, as a rule.
 
     Across a blurred step, along rows as along columns, the logarithm of the magnitude is a parabola. It is followed
     from each pixel to its top, along the axis that bends more. Half a pixel beside the crest, a sigma of 0.75 px would
     read 0.92.
     """
-    width = fine.shape[1]
-    fine, coarse = fine.ravel(), coarse.ravel()
-    ratios = np.empty(len(places), np.float32)
+    width, fine, coarse = fine.shape[1], fine.ravel(), coarse.ravel()
+    ratios, energies = np.empty(len(places), np.float32), np.empty(len(places), np.float32)
     for i in range(len(places)):
         place = places[i]
-        here = _log(_some(fine[place]) / _some(coarse[place]))
-        bend_down, down = _followed(fine, coarse, place, width, here, reach)
-        bend_across, across = _followed(fine, coarse, place, 1, here, reach)
-        ratios[i] = across if bend_across < bend_down else down
-    return ratios
+        energies[i] = fine[place]
+        here = fine[place] - coarse[place]
+        bend, at_crest = _followed(fine, coarse, place, width, here, reach)
+        other_bend, at_other_crest = _followed(fine, coarse, place, 1, here, reach)
+        ratios[i] = at_other_crest if other_bend < bend else at_crest
+    return _Crests(ratios, energies)
 
 
 @exact
 def _followed(fine, coarse, place, step, here, reach):
     """How the parabola along one axis bends, and the ratio at its top; 0 and the ratio here if that is out of reach."""
-    before, after = place - step, place + step
-    rise_before = _log(_some(fine[before]) / _some(fine[place]))
-    rise_after = _log(_some(fine[after]) / _some(fine[place]))
-    slope, bend = (rise_after - rise_before) / 2, rise_after + rise_before
+    before, after = fine[place - step], fine[place + step]
+    slope, bend = (after - before) / 2, after + before - 2 * fine[place]
     offset = -slope / bend
-    before_here = rise_before - _log(_some(coarse[before]) / _some(coarse[place]))
-    after_here = rise_after - _log(_some(coarse[after]) / _some(coarse[place]))
-    ratio_slope, ratio_bend = (after_here - before_here) / 2, after_here + before_here
-    there = here + ratio_slope * offset + ratio_bend * offset * offset / 2
+    before -= coarse[place - step]
+    after -= coarse[place + step]
+    there = here + (after - before) / 2 * offset + (after + before - 2 * here) * offset * offset / 2
     near = (bend < 0) & (abs(offset) <= reach)
-    return (bend, there) if near else (np.float32(0), here)
-
-
-@exact
-def _some(energy):
-    """An energy that has a logarithm."""
-    return max(energy, np.float32(1e-24))
-
-
-@exact
-def _log(x):
-    """Natural logarithm to single precision, without a call: many pixels at a time."""
-    bits = np.float32(x).view(np.int32) - np.int32(0x3F3504F3)  # the root of a half
-    exponent = bits >> 23
-    mantissa = np.int32((bits & 0x7FFFFF) + 0x3F3504F3).view(np.float32)
-    z = (mantissa - np.float32(1)) / (mantissa + np.float32(1))
-    q = z * z
-    series = np.float32(2) + q * (np.float32(2 / 3) + q * (np.float32(2 / 5) + q * np.float32(2 / 7)))
-    return z * series + np.float32(exponent) * np.float32(0.6931471805599453)
+    return (bend if near else np.float32(0)), (there if near else here)
 
 
 # An estimate is read at a pair of scales if noise moves it by at most this much (one standard deviation, px).
@@ -353,27 +383,21 @@ MAX_STANDARD_ERROR = 0.25
 
 
 @exact
-def _read(pixels, places, ratios, energy, noise, fine, coarse, first, last, sparse, valid):
-    """Write sigma where this pair of scales can tell it, and return the pixels that remain open."""
-    energies, sparse, valid = energy.ravel(), sparse.ravel(), valid.ravel()
+def _read(pixels, crests, fine, coarse, first, last, sparse, valid, noise, cap):
+    """Write sigma where this pair of scales can tell it. Which of the pixels remain open: ``(N,)`` bool."""
+    sparse, valid = sparse.ravel(), valid.ravel()
     sharpest = 2 * math.log(coarse / fine)
-    open_ = np.empty_like(pixels)
-    count = 0
+    # Sharper than the finest pair can see: no other sees it either.
+    open_ = crests.ratio < (sharpest if first else np.inf)
     for i in range(len(pixels)):
-        taken = False
         # A single blurred step gives ratios between 1, which is endless blur (or texture), and this, which is none.
-        if 0 < ratios[i] < sharpest:
-            squared = math.exp(ratios[i])
+        if 0 < crests.ratio[i] < sharpest:
+            squared = math.exp(crests.ratio[i])
             sigma = _sigma(squared, fine, coarse)
-            error = _standard_error(squared, sigma, math.sqrt(energies[places[i]]), noise, fine, coarse)
-            taken = sigma > 0 and (last or error <= MAX_STANDARD_ERROR)
-            if taken:
-                sparse[pixels[i]], valid[pixels[i]] = sigma, True
-        # Sharper than the finest pair can see: no other sees it either.
-        if not taken and not (first and ratios[i] >= sharpest):
-            open_[count] = pixels[i]
-            count += 1
-    return open_[:count]
+            error = _standard_error(squared, sigma, math.exp(crests.energy[i] / 2), noise, fine, coarse)
+            if sigma > 0 and (last or error <= MAX_STANDARD_ERROR):
+                sparse[pixels[i]], valid[pixels[i]], open_[i] = min(sigma, cap), True, False
+    return open_
 
 
 @exact
@@ -385,20 +409,6 @@ def _standard_error(squared, sigma, gradient, noise, fine, coarse):
     """
     relative = noise / (math.sqrt(8 * math.pi) * fine**2 * gradient)
     return (coarse**2 - fine**2) * squared * relative / (sigma * (squared - 1) ** 2)
-
-
-def _nearest_on_grid(pixels: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Where the half grid comes nearest to pixels of the image; the midway ones go to the image's middle."""
-    rows, columns = (_nearest(size) for size in shape)
-    y, x = np.divmod(pixels, shape[1])
-    return rows[y] * (columns[-1] + 2) + columns[x]
-
-
-@lru_cache
-def _nearest(size: int) -> np.ndarray:
-    position = np.arange(size)
-    upper_half = position < (size - 1) / 2
-    return (position + (upper_half if size % 2 else 0)) // 2 + 1
 
 
 def noise_level(grey: torch.Tensor) -> torch.Tensor:
@@ -417,17 +427,15 @@ def noise_level(grey: torch.Tensor) -> torch.Tensor:
 
 
 def _noise(grey: np.ndarray) -> float:
-    # Every second row and column is enough for a median.
-    responses = _responses(grey)
-    middle = (responses.size - 1) // 2
     # The kernel's norm is 6; 0.6745 is the median of |N(0, 1)|.
-    return max(float(np.partition(responses, middle)[middle]) / (6 * 0.6745), 1 / 255 / 6)
+    return max(_median(_responses(grey)) / (6 * 0.6745), 1 / 255 / 6)
 
 
 @exact
 def _responses(grey):
+    """Magnitudes of the response at every second row and column: enough for a median."""
     height, width = (grey.shape[0] - 1) // 2, (grey.shape[1] - 1) // 2
-    responses = np.empty((height, width), grey.dtype)
+    responses = np.empty((height, width), np.float32)
     for y in range(height):
         above, here, below = grey[2 * y], grey[2 * y + 1], grey[2 * y + 2]
         for x in range(width):
@@ -435,6 +443,23 @@ def _responses(grey):
             sides = above[2 * x + 1] + here[2 * x] + here[2 * x + 2] + below[2 * x + 1]
             responses[y, x] = abs(corners - 2 * sides + 4 * here[2 * x + 1])
     return responses.ravel()
+
+
+@exact
+def _median(values):
+    """The lower median of positive float32: bits of such numbers have their order, and are found eleven at a time."""
+    bits, found, rank = values.view(np.int32), 0, (values.size - 1) // 2
+    for shift in (22, 11, 0):
+        counts = np.zeros(2048, np.int64)
+        for bit in bits:
+            if bit >> (shift + 11) == found:
+                counts[bit >> shift & 2047] += 1
+        digit = 0
+        while rank >= counts[digit]:
+            rank -= counts[digit]
+            digit += 1
+        found = found << 11 | digit
+    return np.int32(found).view(np.float32)
 
 
 def _dense(
