@@ -31,6 +31,7 @@ class CachedMap(NamedTuple):
     dense : (H, W) float32
         Sigma in px, not normalised.
     edges : (H, W) bool
+        On disk eight pixels a byte, as ``numpy.packbits`` packs rows.
     """
 
     dense: np.ndarray
@@ -170,7 +171,7 @@ class MapCache:
             raise MissingArtifact(
                 f"{path} is missing, the {self.preset} map of image {digest[:12]}...: run notebook 02_defocus_map first"
             ) from error
-        found = CachedMap(**arrays)
+        found = CachedMap(arrays["dense"], _unpacked(arrays["edges"], arrays["dense"].shape))
         self._check(path, found)
         return found
 
@@ -248,9 +249,16 @@ class MapCache:
         if self._holds(row.digest):
             return False
         maps = defocus.defocus_maps(as_planes(reader(row))[None], self.preset, self.propagation or None)
-        arrays = {"dense": maps.dense[0, 0].numpy(), "edges": maps.edges[0, 0].numpy()}
-        write_arrays(self.path(row.digest), arrays, self._ingredients(row.digest))
+        # Not compressed: that would take several times as long as the map itself, and save an eighth of the space.
+        arrays = {"dense": maps.dense[0, 0].numpy(), "edges": np.packbits(maps.edges[0, 0].numpy(), axis=1)}
+        write_arrays(self.path(row.digest), arrays, self._ingredients(row.digest), compress=False)
         return True
+
+
+def _unpacked(bits: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    """``(H, W)`` bool of eight pixels a byte; the bits themselves if they do not fit, for the check that follows."""
+    fits = bits.dtype == np.uint8 and len(shape) == 2 and bits.shape == (shape[0], -(-shape[1] // 8))
+    return np.unpackbits(bits, axis=1, count=shape[1]).astype(bool) if fits else bits
 
 
 # Images that a worker of a cluster gets at once.

@@ -127,7 +127,9 @@ def write_json(path: Path, content: object) -> Path:
     return write_beside(path, lambda beside: beside.write_text(text, encoding="utf-8"))
 
 
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], meta: Mapping | None = None) -> Path:
+def write_arrays(
+    path: Path, arrays: Mapping[str, np.ndarray], meta: Mapping | None = None, compress: bool = True
+) -> Path:
     """Write plain arrays, and ``meta`` as a JSON string under the name ``meta``. Same arrays in, same bytes out.
 
     Raises
@@ -143,7 +145,8 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], meta: Mapping | N
             )
     if meta is not None:
         arrays["meta"] = np.array(json.dumps(meta, sort_keys=True))
-    return write_beside(path, lambda beside: np.savez_compressed(beside, **arrays))
+    save = np.savez_compressed if compress else np.savez
+    return write_beside(path, lambda beside: save(beside, **arrays))
 
 
 def read_arrays(

@@ -95,7 +95,9 @@ def test_plain_numpy_reads_a_map(filled, records):
     path = filled.path(records["digest"][0])
     assert path.parent.parent == filled.folder and path.parent.name == path.name[:2]
     with np.load(path, allow_pickle=False) as file:
-        assert (file["dense"].dtype, file["edges"].dtype) == (np.float32, np.bool_)
+        assert file["dense"].dtype == np.float32
+        edges = np.unpackbits(file["edges"], axis=1, count=SIZE)
+        np.testing.assert_array_equal(edges, filled.load(records["digest"][0]).edges)
         said = json.loads(str(file["meta"]))
     assert said["image"] == records["digest"][0] and said["version"] == maps.version()
     assert (said["preset"], said["propagation"], said["size"], said["fit"]) == ("physical", "gaussian", SIZE, "stretch")
@@ -221,7 +223,7 @@ def test_what_was_done_before_a_failure_stays(cache, root, tmp_path, workers):
     files = [file for file in cache.folder.rglob("*") if file.is_file()]
     done = records[[cache.path(digest) in files for digest in records["digest"]]]
     assert len(done) == len(files) == len(cache.stack(done)[0])
-    assert len(files) == 1 if workers == 1 else 1 <= len(files) < 7
+    assert len(files) == 1 if workers == 1 else 1 <= len(files) <= 7
     rest = records[records["path"] != path.relative_to(broken).as_posix()]
     assert counts(cache.fill(rest, Reader(broken, SIZE))) == (7 - len(files), len(files))
 
