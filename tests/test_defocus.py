@@ -4,7 +4,7 @@ import torch
 from scipy import ndimage
 
 from defocus_lib import DefocusMaps, defocus_maps, manifest, normalize_per_sample, optics
-from defocus_lib.defocus import PRESETS, PROPAGATIONS, noise_level
+from defocus_lib.defocus import PRESETS, PROPAGATIONS, _logarithms, _median, noise_level
 from defocus_lib.known_blur import map_errors
 from tests.reference import defocus as literal
 from tests.reference import optics as literal_optics
@@ -85,6 +85,15 @@ def test_an_image_does_not_depend_on_its_batch(photograph, preset, propagation):
         alone = defocus_maps(image[None], preset, propagation)
         for one, in_batch, reversed_batch in zip(alone, together, others_last, strict=True):
             assert torch.equal(one[0], in_batch[row]) and torch.equal(one[0], reversed_batch[2 - row])
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_an_image_does_not_depend_on_the_number_of_workers(photograph, preset):
+    images = np.stack([photograph(name, 160) for name in ("coffee", "chelsea", "brick", "flower", "motorcycle")])
+    expected = defocus_maps(images, preset)
+    for workers in (2, -1):
+        for found, wanted in zip(defocus_maps(images, preset, workers=workers), expected, strict=True):
+            assert torch.equal(found, wanted)
 
 
 def test_arrays_and_tensors_of_any_float_type_and_layout_agree(photograph):
@@ -238,6 +247,18 @@ def test_more_blur_reads_larger(photograph):
 def test_the_noise_level_is_that_of_the_noise(noise):
     ramp = np.linspace(0.2, 0.8, 128) + np.random.default_rng(3).normal(0, noise, (128, 128))
     assert float(noise_level(torch.from_numpy(ramp).float()[None, None])) == pytest.approx(noise, rel=0.05)
+
+
+@pytest.mark.parametrize("size", [1, 2, 5, 1000])
+def test_the_median_is_the_lower_of_the_middle_values(size):
+    values = np.random.default_rng(size).exponential(size=size).astype(np.float32)
+    for one in (values, np.rint(values), 0 * values):
+        assert _median(one) == np.sort(one)[(size - 1) // 2]
+
+
+def test_logarithms_are_numpys():
+    values = np.geomspace(1e-24, 1e4, 1000, dtype=np.float32).reshape(10, 100)
+    np.testing.assert_allclose(_logarithms(values), np.log(values.astype(float)), atol=4e-6)
 
 
 # Normalisation and bad input

@@ -62,6 +62,20 @@ def test_far_from_all_that_is_known_the_map_is_the_weighted_mean():
     assert float(propagation.guided_filter(guide, values, weights)[0, 0, -1, -1]) == pytest.approx(2.0)
 
 
+@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-11), (torch.float32, 1e-4)])
+@pytest.mark.parametrize("spread", [1.5, 6.0, 30.0])
+def test_gaussian_in_two_steps_is_that_in_one(sparse, spread, dtype, tolerance):
+    _, values, weights = sparse
+    values, weights = values[:, :25], weights[:, :25]
+    mean = (values * weights).sum() / weights.sum()
+    trust = weights + propagation.PRIOR_WEIGHT * weights.max()
+    down, across = (np.exp(-(np.subtract.outer(np.arange(n), np.arange(n)) ** 2) / (2 * spread**2)) for n in (32, 25))
+    expected = (down @ (trust * np.where(weights > 0, values, mean)) @ across) / (down @ trust @ across)
+    found = propagation.normalized_gaussian(*(plane.to(dtype) for plane in planes(values, weights)), spread)
+    assert found.dtype == dtype
+    np.testing.assert_allclose(found[0, 0], expected, atol=tolerance)
+
+
 # Guided filter
 
 
