@@ -59,7 +59,9 @@ def _smoothing(radius: int):
         """Down the columns, along the rows; zeros outside. A border of one pixel, repeated, is left for the slopes."""
         height, width = grey.shape
         padded = np.zeros((height + 2 * radius, width), np.float32)
-        padded[radius : radius + height] = grey
+        for y in range(height):
+            for x in range(width):
+                padded[y + radius, x] = grey[y, x]
         row = np.zeros(width + 2 * radius, np.float32)
         smoothed = np.empty((height + 2, width + 2), np.float32)
         for y in range(height):
@@ -73,8 +75,10 @@ def _smoothing(radius: int):
                 for j in range(radius, 0, -1):
                     total += (np.float64(row[x + radius - j]) + row[x + radius + j]) * kernel[j]
                 smoothed[y + 1, x + 1] = np.float32(total) / share[y, x]
-        smoothed[:, 0], smoothed[:, -1] = smoothed[:, 1], smoothed[:, -2]
-        smoothed[0], smoothed[-1] = smoothed[1], smoothed[-2]
+        for y in range(1, height + 1):
+            smoothed[y, 0], smoothed[y, width + 1] = smoothed[y, 1], smoothed[y, width]
+        for x in range(width + 2):
+            smoothed[0, x], smoothed[height + 1, x] = smoothed[1, x], smoothed[height, x]
         return smoothed
 
     return smooth

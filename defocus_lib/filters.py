@@ -30,15 +30,19 @@ def padded(plane, margin, mirrored):
     """A plane with ``margin`` more px on each side: its mirror image about the outermost pixels, or zeros."""
     height, width = plane.shape
     result = np.zeros((height + 2 * margin, width + 2 * margin), plane.dtype)
-    result[margin : margin + height, margin : margin + width] = plane
+    for y in range(height):
+        inside = result[y + margin, margin:]
+        for x in range(width):
+            inside[x] = plane[y, x]
     if mirrored:
-        last_row, last_column = margin + height - 1, margin + width - 1
+        first, last = margin, margin + width - 1
+        for y in range(margin, margin + height):
+            for i in range(1, margin + 1):
+                result[y, first - i], result[y, last + i] = result[y, first + i], result[y, last - i]
+        first, last = margin, margin + height - 1
         for i in range(1, margin + 1):
-            result[margin : margin + height, margin - i] = plane[:, i]
-            result[margin : margin + height, last_column + i] = plane[:, width - 1 - i]
-        for i in range(1, margin + 1):
-            result[margin - i] = result[margin + i]
-            result[last_row + i] = result[last_row - i]
+            for x in range(width + 2 * margin):
+                result[first - i, x], result[last + i, x] = result[first + i, x], result[last - i, x]
     return result
 
 

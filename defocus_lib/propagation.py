@@ -134,8 +134,9 @@ def _on_points(values, weights, known, beside):
             everywhere[c] += prior * mean * bells[c]
             everywhere[c + count] += prior * bells[c]
     result = np.empty((height, 2 * count), values.dtype)
-    for row in result:
-        row[:] = everywhere
+    for y in range(height):
+        for c in range(2 * count):
+            result[y, c] = everywhere[c]
     for position in known:
         bells, row = beside[position % width], result[position // width]
         blurs, trusts = row[:count], row[count:]
