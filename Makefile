@@ -19,7 +19,7 @@ ifeq ($(filter $(PROFILE),$(PROFILES)),)
 $(error unknown profile '$(PROFILE)'; there are: $(PROFILES))
 endif
 
-.PHONY: help book test lab lock clean
+.PHONY: help book test bench lab lock clean
 
 help: ## List the verbs
 	@echo "make VERB [PROFILE=$(subst $() ,|,$(strip $(PROFILES)))] [SET=\"notebook.parameter=value ...\"]"
@@ -31,6 +31,10 @@ book: $(READY) ## Run what is out of date and render book/_build/html/index.html
 
 test: $(READY) ## Run the tests, the smoke profile of the book among them
 	@$(BIN)/python -m pytest
+
+bench: $(READY) ## Measure speed and memory for the page Speed: two hours on an idle machine
+	@$(BIN)/python -m doit profile=speed notebook:02_defocus_map
+	@for name in maps shapley store; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 lab: $(READY) ## Open JupyterLab, every notebook paired with its .py
 	@$(BIN)/jupytext --quiet --sync notebooks/*.py

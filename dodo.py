@@ -81,7 +81,9 @@ NOTEBOOKS = {
     "07_tsne": (["features.npz", *SHAPLEY], []),
     "08_shapley_view": (SHAPLEY, ["overview.png"]),
     "09_alignment_score": (SHAPLEY, []),
+    "speed": ([], []),
 }
+BENCHMARKS = sorted((ROOT / "benchmarks" / "results").glob("*.csv"))  # measured by hand: `make bench`
 # The last page tells how long the others took, so it reads the record of each run.
 STAGES = [write for _, writes in NOTEBOOKS.values() for write in writes if write.startswith("stages/")]
 NOTEBOOKS["status"] = ([*STAGES, *(f"runs/{name}.json" for name in NOTEBOOKS)], [])
@@ -159,7 +161,12 @@ def task_notebook() -> Iterator[dict]:
         yield {
             "name": name,
             "title": lambda task, number=number: f"[{number}/{len(NOTEBOOKS)}] {task.name}",
-            "file_dep": [source(name), *library_files(source(name)), *(ARTIFACTS / read for read in reads)],
+            "file_dep": [
+                source(name),
+                *library_files(source(name)),
+                *(ARTIFACTS / read for read in reads),
+                *(BENCHMARKS if name == "speed" else []),
+            ],
             "targets": [executed(name), ARTIFACTS / "runs" / f"{name}.json", *(ARTIFACTS / write for write in writes)],
             "uptodate": [config_changed(context), *CHECKS.get(name, [])],
             "actions": [(run, [name, [ARTIFACTS / write for write in writes]])],

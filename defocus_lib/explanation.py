@@ -9,8 +9,8 @@ from __future__ import annotations
 import hashlib
 import json
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -39,6 +39,20 @@ class Shard:
     name: str
     number: int
     records: pd.DataFrame
+    checksum: str = ""  # that of the index, where there is one
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+
+@dataclass(frozen=True)
+class Done:
+    """A shard that is there now: computed, or found. ``problem`` says what was wrong with the file that was there."""
+
+    shard: Shard
+    checksum: str
+    computed: bool
+    problem: str = ""
 
 
 def cut(records: pd.DataFrame, images: int) -> list[Shard]:
@@ -120,12 +134,17 @@ class Explanation:
             meta=dict(self.meta),
         )
 
-    def write(self, shard: Shard) -> int:
-        """Compute a shard and write it; the number of its images."""
+    def provide(self, shard: Shard) -> Done:
+        """Compute a shard and write it, unless it is there, whole, and of this plan."""
+        path, work, problem = self.path(shard), self.work(shard), ""
+        if path.exists():
+            problem, theirs = shards.problem_of(path, shard.checksum)
+            if not problem and theirs == work:
+                return Done(shard, shards.checksum(path), computed=False)
         values = self.explain(shard.records)
-        values.meta.update(manipulation=shard.name, work=self.work(shard))
-        shards.save_set(self.path(shard), values, self.storage)
-        return len(values)
+        values.meta.update(manipulation=shard.name, work=work)
+        shards.save_set(path, values, self.storage)
+        return Done(shard, shards.checksum(path), computed=True, problem=problem)
 
     def path(self, shard: Shard) -> Path:
         """Where a shard goes."""
@@ -153,16 +172,16 @@ def stack(reads: str, images: np.ndarray, dense: np.ndarray) -> torch.Tensor:
     return torch.stack([dataset.as_input(reads, *one) for one in zip(images, dense, strict=True)])
 
 
-def save(plan: Explanation, parts: list[Shard], client: Client | None = None, progress: bool = False) -> pd.Series:
+def save(plan: Explanation, parts: Sequence[Shard], client: Client | None = None, progress: bool = False) -> pd.Series:
     """Compute the shards that are missing, damaged or of another plan, and write the index.
 
-    A run that was killed is continued: at most the shards in work are lost. Files of shards that the plan does not know
-    are removed.
+    A run that was killed is continued: at most the shards in work are lost. Who would compute a shard checks it first,
+    if it is there already. Files of shards that the plan does not know are removed.
 
     Parameters
     ----------
     plan : Explanation
-    parts : list of Shard
+    parts : sequence of Shard
         As :func:`cut` makes them.
     client : Client, optional
         Who computes, see :func:`defocus_lib.cluster.workers`; by default this process.
@@ -180,43 +199,32 @@ def save(plan: Explanation, parts: list[Shard], client: Client | None = None, pr
         If another run is writing there.
     """
     root = plan.folder.path / shards.ROOT
-    total = sum(len(part.records) for part in parts)
+    done: list[Done] = []
     with shards.only_writer(root):
-        missing = _missing(plan, parts)
-        if missing:  # until all shards are there again, there is no index
-            (root / shards.INDEX).unlink(missing_ok=True)
-        todo = sum(len(part.records) for part in missing)
-        with tqdm(total=total, initial=total - todo, desc="Shapley values", unit="image", disable=not progress) as bar:
-            for images in cluster.as_they_finish(plan.write, missing, client):
-                bar.update(images)
+        known = shards.checksums(root)
+        jobs = [replace(part, checksum=known.get((part.name, part.number), "")) for part in parts]
+        (root / shards.INDEX).unlink(missing_ok=True)  # it is there when, and only when, all shards are
+        with tqdm(total=sum(map(len, parts)), desc="Shapley values", unit="image", disable=not progress) as bar:
+            for one in cluster.as_they_finish(plan.provide, jobs, client):
+                if one.problem:
+                    warnings.warn(f"damaged, computed again: {plan.path(one.shard)}: {one.problem}", stacklevel=2)
+                done.append(one)
+                bar.update(len(one.shard))
         shards.remove_others(root, {plan.path(part) for part in parts})
-        sets = pd.Series([part.name for part in parts])
-        shards.write_index(root, sets.groupby(sets, sort=False).size().to_dict())
-    return pd.Series({"computed": todo, "found": total - todo})
-
-
-def _missing(plan: Explanation, parts: list[Shard]) -> list[Shard]:
-    """The shards that are not on disk as planned; a damaged one is named."""
-    root = plan.folder.path / shards.ROOT
-    changed = set(shards.damaged(root)) if (root / shards.INDEX).exists() else set()
-    missing = []
-    for part in parts:
-        path = plan.path(part)
-        try:
-            if path.exists() and path in changed:
-                raise ValueError(f"{path}: another checksum than in the index")
-            if shards.whole(path).get("work") != plan.work(part):
-                missing.append(part)
-        except FileNotFoundError:
-            missing.append(part)
-        except ValueError as error:
-            warnings.warn(f"damaged, computed again: {error}", stacklevel=3)
-            missing.append(part)
-    return missing
+        found = {(one.shard.name, one.shard.number): one.checksum for one in done}
+        shards.write_index(root, {(part.name, part.number): found[part.name, part.number] for part in parts})
+    computed = sum(len(one.shard) for one in done if one.computed)
+    return pd.Series({"computed": computed, "found": sum(map(len, parts)) - computed})
 
 
 def _digest(path: Path) -> str:
-    return hashlib.sha256(Path(path).read_bytes()).hexdigest()
+    now = Path(path).stat()
+    return _digest_of(Path(path), now.st_mtime_ns, now.st_size)
+
+
+@lru_cache(maxsize=8)
+def _digest_of(path: Path, *_: int) -> str:
+    return shards.checksum(path)
 
 
 @lru_cache(maxsize=4)

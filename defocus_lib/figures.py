@@ -825,3 +825,31 @@ def evidence_chain(
     fig.colorbar(dense, ax=axes[:, 1], **below).set_label("blur, normalised")
     fig.colorbar(values, ax=axes[:, 2], extend="both", **below).set_label(f"$10^{{{exponent}}}$ logits per pixel")
     return fig
+
+
+@figure
+def time_bars(milliseconds: pd.Series, highlighted: Iterable[str] = ()) -> Figure:
+    """Milliseconds an image of each contestant, on a logarithmic axis; those of ours are ``highlighted``."""
+    fig, ax = plt.subplots(figsize=(WIDTH, 0.6 + 0.28 * len(milliseconds)), layout="constrained")
+    colors = [PALETTE[0] if name in set(highlighted) else PALETTE[7] for name in milliseconds.index]
+    bars = ax.barh(milliseconds.index.astype(str), milliseconds, color=colors)
+    ax.bar_label(bars, fmt="%.3g", padding=3)
+    ax.set(xscale="log", xlabel="time an image (ms)", xlim=(milliseconds.min() / 2, milliseconds.max() * 2))
+    ax.invert_yaxis()
+    sns.despine(fig)
+    return fig
+
+
+@figure
+def error_against_time(table: pd.DataFrame, ours: Iterable[str]) -> Figure:
+    """Relative error of Shapley values over seconds an image: ``table`` has both, by contestant."""
+    fig, ax = plt.subplots(figsize=(WIDTH, 3), layout="constrained")
+    for name, row in table.iterrows():
+        own = name in set(ours)
+        style = {"marker": "o" if own else "s", "color": PALETTE[0] if own else PALETTE[1]}
+        ax.plot(row["seconds_per_image"], row["relative_error"], linestyle="", markersize=7, **style)
+        ax.annotate(str(name), (row["seconds_per_image"], row["relative_error"]), (7, 4), textcoords="offset points")
+    low, high = table["seconds_per_image"].min(), table["seconds_per_image"].max()
+    ax.set(xscale="log", yscale="log", xlim=(low / 2, high * 5), xlabel="time an image (s)", ylabel="relative error")
+    sns.despine(fig)
+    return fig

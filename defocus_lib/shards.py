@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 from filelock import FileLock, Timeout
+from pyarrow import parquet
 
 from defocus_lib.shapley_set import FLOAT_MAPS, KEYS, SET_ARRAYS, ShapleySet, concatenate, groups_of, paired
 from defocus_lib.store import Folder, MissingArtifact, leftovers, read_arrays, write_arrays, write_beside
@@ -107,9 +109,27 @@ def _contents(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.array([digest.hexdigest() for digest in digests])
 
 
-def _checksum(path: Path) -> str:
+def checksum(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def problem_of(path: Path, wanted: str = "") -> tuple[str, str]:
+    """What is wrong with a shard that is there, "" if nothing; and what it says that it was computed from.
+
+    Parameters
+    ----------
+    path : Path
+    wanted : str
+        Its checksum; "" if none is on record.
+    """
+    if wanted and checksum(path) != wanted:
+        return "another checksum than in the index", ""
+    try:
+        return "", str(whole(path).get("work", ""))
+    except ValueError as error:
+        return str(error).removeprefix(f"{path}: "), ""
 
 
 def whole(path: Path) -> dict:
@@ -138,19 +158,34 @@ def shard_path(root: Path, name: str, number: int) -> Path:
     return root / name / f"shard-{number:05d}.npz"
 
 
-def write_index(root: Path, sets: Mapping[str, int]) -> Path:
-    """Write the index of all shards: it is there when, and only when, all of them are.
+def write_index(root: Path, files: Mapping[tuple[str, int], str]) -> Path:
+    """Write the index of all shards, one after the other: no more than one is held in memory.
 
     Parameters
     ----------
     root : Path
         ``artifacts/<profile>/shapley``.
-    sets : mapping of str to int
-        Name of each set ("real" or a manipulation) -> number of its shards.
+    files : mapping of (str, int) to str
+        Set and number of each shard, in the order of the index -> its checksum.
     """
-    parts = [_index_of(root, *one) for one in _each(sets)]
-    table = pd.concat(parts, ignore_index=True)
-    return write_beside(root / INDEX, lambda beside: table.to_parquet(beside, index=False))
+
+    def write(beside: Path) -> None:
+        with ExitStack() as stack:
+            writer = None
+            for (name, number), sha in files.items():
+                table = pa.Table.from_pandas(_index_of(root, name, number, sha), preserve_index=False)
+                writer = writer or stack.enter_context(parquet.ParquetWriter(beside, table.schema))
+                writer.write_table(table)
+
+    return write_beside(root / INDEX, write)
+
+
+def checksums(root: Path) -> dict[tuple[str, int], str]:
+    """The checksum of each shard, as the index has them; nothing if there is no index."""
+    if not (root / INDEX).exists():
+        return {}
+    index = read_index(root).drop_duplicates(["manipulation", "shard"])
+    return dict(zip(zip(index["manipulation"], index["shard"], strict=True), index["checksum"], strict=True))
 
 
 def replace_set(root: Path, name: str, values: ShapleySet, images: int) -> Path:
@@ -160,10 +195,15 @@ def replace_set(root: Path, name: str, values: ShapleySet, images: int) -> Path:
         path.unlink()
     for number, first in enumerate(range(0, len(values), images)):
         save_set(shard_path(root, name, number), values.take(np.arange(first, min(first + images, len(values)))))
-    folders = sorted(
-        (path for path in root.iterdir() if path.is_dir()), key=lambda path: (path.name != "real", path.name)
+    return index_all(root)
+
+
+def index_all(root: Path) -> Path:
+    """Write the index of whatever shards are there, real images first."""
+    paths = sorted(
+        root.glob("*/shard-*.npz"), key=lambda path: (path.parent.name != "real", path.parent.name, path.name)
     )
-    return write_index(root, {path.name: len(list(path.glob("shard-*.npz"))) for path in folders})
+    return write_index(root, {(path.parent.name, int(path.stem[6:])): checksum(path) for path in paths})
 
 
 def remove_others(root: Path, kept: set[Path]) -> None:
@@ -173,14 +213,9 @@ def remove_others(root: Path, kept: set[Path]) -> None:
             path.unlink()
 
 
-def _each(sets: Mapping[str, int]) -> Iterator[tuple[str, int]]:
-    return ((name, number) for name, shards in sets.items() for number in range(shards))
-
-
-def _index_of(root: Path, name: str, number: int) -> pd.DataFrame:
-    path = shard_path(root, name, number)
-    arrays, _ = read_arrays(path, {*KEYS, "defocus_gaps", "rgb_gaps", "contents"})
-    return _table(arrays, name, number).assign(content=arrays["contents"], checksum=_checksum(path))[COLUMNS]
+def _index_of(root: Path, name: str, number: int, sha: str) -> pd.DataFrame:
+    arrays, _ = read_arrays(shard_path(root, name, number), {*KEYS, "defocus_gaps", "rgb_gaps", "contents"})
+    return _table(arrays, name, number).assign(content=arrays["contents"], checksum=sha)[COLUMNS]
 
 
 def _table(arrays: Mapping[str, np.ndarray], name: str, number: int) -> pd.DataFrame:
@@ -295,7 +330,7 @@ class StoredSet:
 
     def _verify(self, path: Path, wanted: str) -> None:
         problem = "it is missing" if not path.exists() else ""
-        if not problem and wanted and _checksum(path) != wanted:
+        if not problem and wanted and checksum(path) != wanted:
             problem = "its checksum is not the one in the index"
         if problem:
             raise DamagedShard(
@@ -363,10 +398,8 @@ def in_pairs(fake: StoredSet, real: StoredSet, *names: str) -> Iterator[tuple[Sh
 
 def damaged(root: Path) -> list[Path]:
     """The shards of the index that are missing or have another checksum. Nothing is decompressed."""
-    index = read_index(root).drop_duplicates(["manipulation", "shard"])
-    files = [shard_path(root, row.manipulation, row.shard) for row in index.itertuples()]
-    pairs = zip(files, index["checksum"], strict=True)
-    return [path for path, checksum in pairs if not path.exists() or _checksum(path) != checksum]
+    files = {shard_path(root, *key): sha for key, sha in checksums(root).items()}
+    return [path for path, sha in files.items() if not path.exists() or checksum(path) != sha]
 
 
 def verify(root: Path) -> pd.DataFrame:
@@ -401,15 +434,9 @@ def _problem(path: Path, rows: pd.DataFrame | None) -> str:
     """What is wrong with one file; "" if nothing is."""
     if not path.exists():
         return "missing"
-    if rows is not None and _checksum(path) != rows["checksum"].iloc[0]:
-        return "another checksum than in the index"
-    try:
-        whole(path)
-    except ValueError as error:
-        return str(error).removeprefix(f"{path}: ")
-    return (
-        "" if rows is not None or path.parent.name == ROOT else "not in the index: the run that wrote it has not ended"
-    )
+    problem, _ = problem_of(path, "" if rows is None else rows["checksum"].iloc[0])
+    alone = rows is None and path.parent.name != ROOT
+    return problem or ("not in the index: the run that wrote it has not ended" if alone else "")
 
 
 @contextmanager

@@ -79,14 +79,13 @@ def shapley_set(ids: list[str], images: np.ndarray, regions: np.ndarray, meta: d
 
 def save_shards(root: Path, sets: dict[str, ShapleySet], images: int, storage: str = "float32") -> Path:
     """Write the sets as shards of so many images, and their index."""
-    counts = {}
+    files = {}
     for name, values in sets.items():
-        firsts = range(0, len(values), images)
-        for number, first in enumerate(firsts):
+        for number, first in enumerate(range(0, len(values), images)):
             rows = np.arange(first, min(first + images, len(values)))
-            shards.save_set(shards.shard_path(root, name, number), values.take(rows), storage)
-        counts[name] = len(firsts)
-    return shards.write_index(root, counts)
+            path = shards.save_set(shards.shard_path(root, name, number), values.take(rows), storage)
+            files[name, number] = shards.checksum(path)
+    return shards.write_index(root, files)
 
 
 def load(folder: store.Folder, name: str) -> ShapleySet:

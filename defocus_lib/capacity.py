@@ -1,0 +1,90 @@
+"""How large a run would be: shards, storage, hours and money for many images, from what was measured on a few."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import pandas as pd
+
+MODELS = 2  # the defocus detector and the RGB detector are both explained
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What one image takes.
+
+    Attributes
+    ----------
+    map_seconds : float
+        One core, for its defocus map.
+    shapley_seconds : float
+        The measured machine, for the Shapley values of one model.
+    cores : int
+        Of that machine.
+    gflop : float
+        One gradient of one model, forward and backward.
+    samples : int
+        Gradients an image and model.
+    shard_bytes, map_bytes, index_bytes : float
+        On disk.
+    """
+
+    map_seconds: float
+    shapley_seconds: float
+    cores: int
+    gflop: float
+    samples: int
+    shard_bytes: float
+    map_bytes: float
+    index_bytes: float
+
+
+@dataclass(frozen=True)
+class Prices:
+    """What is assumed, not measured.
+
+    Attributes
+    ----------
+    gpu_tflops : float
+        What a GPU really sustains in half precision, in 10^12 operations a second.
+    gpu_hour, core_hour, terabyte_month : float
+        In US dollars.
+    """
+
+    gpu_tflops: float
+    gpu_hour: float
+    core_hour: float
+    terabyte_month: float
+
+
+def plan(images: int, one: Measured, prices: Prices, shard_images: int = 256) -> pd.DataFrame:
+    """What a run over ``images`` takes.
+
+    Returns
+    -------
+    DataFrame
+        One row a quantity: ``amount``, ``unit``, ``cost (USD)`` (NaN where it has none of its own).
+
+    Raises
+    ------
+    ValueError
+        If ``images`` or ``shard_images`` is below 1.
+    """
+    if images < 1 or shard_images < 1:
+        raise ValueError(f"images is {images}, shard_images {shard_images}; at least 1 wanted")
+    terabytes = {
+        "Shapley values, maps and photographs in shards": one.shard_bytes * images / 1e12,
+        "maps on disk": one.map_bytes * images / 1e12,
+        "index": one.index_bytes * images / 1e12,
+    }
+    core_hours = {
+        "defocus maps, on CPUs": one.map_seconds * images / 3600,
+        "Shapley values, on CPUs": MODELS * one.shapley_seconds * one.cores * images / 3600,
+    }
+    gpu_hours = MODELS * one.samples * one.gflop * images / (prices.gpu_tflops * 1000) / 3600
+    rows = [("shards", math.ceil(images / shard_images), "files", float("nan"))]
+    rows += [(name, value, "TB, a month", value * prices.terabyte_month) for name, value in terabytes.items()]
+    rows += [(name, value, "core hours", value * prices.core_hour) for name, value in core_hours.items()]
+    rows += [("Shapley values, on GPUs instead", gpu_hours, "GPU hours", gpu_hours * prices.gpu_hour)]
+    return pd.DataFrame(rows, columns=["what", "amount", "unit", "cost (USD)"]).set_index("what")
