@@ -94,7 +94,7 @@ def index_data(
 
 @saved.command("verify")
 def verify_store(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="An artefact folder, or its folder `shapley`.")],
+    path: Annotated[Path, typer.Argument(metavar="PATH", help="An artefact folder, its folder `shapley`, or a file.")],
     as_json: Json = False,
 ) -> None:
     """Read every shard, compare it with the index, and list what is wrong.
@@ -103,7 +103,7 @@ def verify_store(
     """
     from defocus_lib import shards
 
-    root = path if path.name == shards.ROOT else path / shards.ROOT
+    root = path if path.name == shards.ROOT or path.is_file() else path / shards.ROOT
     with one_line_errors():
         report = shards.verify(root)
     damaged = report[report["problem"] != ""]
@@ -111,7 +111,7 @@ def verify_store(
         typer.echo(json.dumps(report.to_dict("records"), indent=2))
     else:
         for row in damaged.itertuples():
-            typer.echo(f"{root / row.file}: {row.problem}")
+            typer.echo(f"{root if root.is_file() else root / row.file}: {row.problem}")
         typer.echo(f"{len(report):,} files, {report['images'].sum():,} images; damaged: {len(damaged):,}")
         if len(damaged):
             typer.echo("Run notebook 04_save_shapley, or `make book`, again: what is damaged is computed anew.")
@@ -121,16 +121,18 @@ def verify_store(
 @saved.command("import")
 def import_store(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="An .npz of the reference.")],
-    profile: Annotated[str, typer.Option(help="The artefact folder is artifacts/PROFILE.")],
-    name: Annotated[str, typer.Option("--set", help="What the file holds: real, or the name of a manipulation.")],
+    profile: Annotated[str, typer.Option(help="The artefact folder is artifacts/PROFILE.")] = "imported",
+    name: Annotated[
+        str, typer.Option("--set", help="What it holds: real, or the name of a manipulation; else the file's name.")
+    ] = "",
 ) -> None:
     """Turn a file of the reference's pickled arrays into shards of ours. Anything but arrays of numbers is refused."""
     from defocus_lib import reference_npz
 
     with one_line_errors():
         folder = reference_npz.begin(profile)
-        images = reference_npz.import_set(file, folder, name)
-    typer.echo(f"{images:,} images: {folder.path / 'shapley' / name}")
+        images = reference_npz.import_set(file, folder, name or file.stem)
+    typer.echo(f"{images:,} images: {folder.path / 'shapley' / (name or file.stem)}")
     typer.echo("They are named by position and paired with the real image of the same position, as in the reference.")
 
 

@@ -265,7 +265,7 @@ def _unpacked(bits: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
 PART = 32
 # From so many images on, processes have paid for their start: each imports torch, which takes seconds.
 MANY_IMAGES = 1000
-# Up to so many workers threads are as quick as processes: about a sixth of a map's time is spent under Python's lock.
+# Up to so many workers threads are as quick as processes: the compiled sweeps let go of Python's lock.
 FEW_WORKERS = 4
 
 

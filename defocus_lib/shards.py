@@ -315,6 +315,22 @@ class StoredSet:
         places = np.concatenate([place for _, place in parts])
         return concatenate(part for part, _ in parts).take(np.argsort(places), *names)
 
+    def fetch(self, ids: Sequence[str], *names: str) -> ShapleySet:
+        """The images of these ids, in that order, as :meth:`take`.
+
+        Raises
+        ------
+        KeyError
+            If there is no image of an id; the message names it.
+        DamagedShard
+            If a shard is not what the index says.
+        """
+        rows = pd.Index(self.ids).get_indexer(list(ids))
+        unknown = [name for name, row in zip(ids, rows, strict=True) if row < 0]
+        if unknown:
+            raise KeyError(f"no image {unknown[0]!r} among the {len(self)} of {self.rows['manipulation'].iloc[0]!r}")
+        return self.take(rows, *names)
+
     def remembering(self, shards: int) -> StoredSet:
         """The same set, that keeps the shards it read last: for images that are asked for in nearly their order."""
         same = StoredSet(self.files, self.rows)
@@ -405,10 +421,15 @@ def damaged(root: Path) -> list[Path]:
 def verify(root: Path) -> pd.DataFrame:
     """Read everything below ``root``, and say what is wrong with it.
 
+    Parameters
+    ----------
+    root : Path
+        ``artifacts/<profile>/shapley``, or one file.
+
     Returns
     -------
     DataFrame
-        One row a file: ``file`` (relative to ``root``), ``images``, ``problem`` ("" if it is whole).
+        One row a file: ``file`` (relative to ``root``), ``images``, ``problem`` ("" if whole).
 
     Raises
     ------
@@ -417,17 +438,29 @@ def verify(root: Path) -> pd.DataFrame:
     ValueError
         If the index can't be read.
     """
+    if root.is_file():
+        problem, _ = problem_of(root)
+        return pd.DataFrame({"file": [root.name], "images": [_images(root, None, problem)], "problem": [problem]})
     index = read_index(root) if (root / INDEX).exists() else pd.DataFrame(columns=COLUMNS)
     listed = {shard_path(root, name, number): part for (name, number), part in index.groupby(["manipulation", "shard"])}
     found = [path for path in sorted(root.glob("**/*.npz")) if not path.name.startswith(".")]
     if not found and not listed:
         raise FileNotFoundError(f"{root}: no set of Shapley values here")
-    files = sorted({*found, *listed})
-    rows = [
-        (path.relative_to(root).as_posix(), len(listed.get(path, ())), _problem(path, listed.get(path)))
-        for path in files
-    ]
+    rows = []
+    for path in sorted({*found, *listed}):
+        problem = _problem(path, listed.get(path))
+        rows.append((path.relative_to(root).as_posix(), _images(path, listed.get(path), problem), problem))
     return pd.DataFrame(rows, columns=["file", "images", "problem"])
+
+
+def _images(path: Path, rows: pd.DataFrame | None, problem: str) -> int:
+    """How many images a file holds: by the index, else by itself, if it can be read."""
+    if rows is None and path.exists() and (not problem or problem == UNLISTED):
+        return len(load_set(path, "ids"))
+    return 0 if rows is None else len(rows)
+
+
+UNLISTED = "not in the index: the run that wrote it has not ended"
 
 
 def _problem(path: Path, rows: pd.DataFrame | None) -> str:
@@ -436,7 +469,7 @@ def _problem(path: Path, rows: pd.DataFrame | None) -> str:
         return "missing"
     problem, _ = problem_of(path, "" if rows is None else rows["checksum"].iloc[0])
     alone = rows is None and path.parent.name != ROOT
-    return problem or ("not in the index: the run that wrote it has not ended" if alone else "")
+    return problem or (UNLISTED if alone else "")
 
 
 @contextmanager

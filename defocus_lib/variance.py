@@ -64,7 +64,22 @@ def mean_variance(maps: ArrayLike, window: int = WINDOW, border: bool = True) ->
     ValueError
         As :func:`local_variance`; and without the border, if no window fits into the image.
     """
+    return _image_means(local_variance(maps, window), window, border)
+
+
+def both_means(maps: ArrayLike, window: int = WINDOW) -> np.ndarray:
+    """:func:`mean_variance` with the border and without it, for the price of one: ``(N, 2)`` float64.
+
+    Raises
+    ------
+    ValueError
+        As :func:`mean_variance` without the border.
+    """
     variance = local_variance(maps, window)
+    return np.stack([_image_means(variance, window, border) for border in (True, False)], axis=1)
+
+
+def _image_means(variance: np.ndarray, window: int, border: bool) -> np.ndarray:
     if not border:
         if min(variance.shape[1:]) < window:
             raise ValueError(f"maps of {variance.shape[1:]} pixels are smaller than the window of {window}")

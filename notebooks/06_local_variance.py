@@ -73,21 +73,23 @@ heatmaps(scene, window)
 
 
 # %%
-def means_of(border: bool) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The mean of each heatmap, of the real images that a manipulation is compared with and of its own."""
-    by_id = {
-        name: pd.Series(
-            np.concatenate([variance.mean_variance(part.dmaps, window, border) for part in images.shards("dmaps")]),
-            images.ids,
-        )
-        for name, images in {"real": real, **fakes}.items()
-    }
-    twins = {name: paired(fake, real, "ids").ids if has_pairs else real.ids for name, fake in fakes.items()}
-    return {name: (by_id["real"].loc[twins[name]].to_numpy(), by_id[name].to_numpy()) for name in fakes}
+def means_of(images: shards.StoredSet) -> pd.DataFrame:
+    """The mean of each heatmap, with the border and without it, by id."""
+    parts = [variance.both_means(part.dmaps, window) for part in images.shards("dmaps")]
+    return pd.DataFrame(np.concatenate(parts), images.ids, ["whole", "inner"])
 
 
-means = means_of(border=True)
+by_id = {name: means_of(images) for name, images in {"real": real, **fakes}.items()}
+twins = {name: paired(fake, real, "ids").ids if has_pairs else real.ids for name, fake in fakes.items()}
 groups = {name: (fake.groups if has_pairs else real.groups, fake.groups) for name, fake in fakes.items()}
+
+
+def sides(column: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Of each manipulation: the means of the real images that it is compared with, and of its own."""
+    return {name: (by_id["real"].loc[twins[name], column].to_numpy(), by_id[name][column].to_numpy()) for name in fakes}
+
+
+means = sides("whole")
 tests = variance.comparison_table(means, seed, groups=groups, paired=has_pairs)
 glue("variance_unit", about.unit, display=False)
 glue("variance_plural", f"{about.unit}s", display=False)
@@ -140,7 +142,7 @@ glue("variance_published_p_video", float(by_video), display=False)
 # The same comparison with only those windows that lie within the image.
 
 # %%
-inner_tests = variance.comparison_table(means_of(border=False), seed, groups=groups, paired=has_pairs)
+inner_tests = variance.comparison_table(sides("inner"), seed, groups=groups, paired=has_pairs)
 inner_tests.map("{:.4g}".format)
 
 # %% tags=["remove-input"]

@@ -162,6 +162,49 @@ def test_values_do_not_depend_on_the_batch_size(problem, method):
     np.testing.assert_allclose(found[2], found[0], atol=1e-5)
 
 
+@pytest.mark.parametrize(("batch_size", "passes"), [(32, 1), (8, 4), (12, 3)])
+def test_several_inputs_share_a_pass_where_they_fit(problem, batch_size, passes):
+    net, x, b = problem
+    sizes = []
+
+    def counted(batch):
+        if torch.is_grad_enabled():
+            sizes.append(len(batch))
+        return net(batch)
+
+    inputs = torch.cat([x, 1 - x])
+    found = shapley.shapley_values(counted, inputs, b, samples=8, batch_size=batch_size)
+    assert len(sizes) == passes and sum(sizes) == 32 and max(sizes) <= batch_size
+    np.testing.assert_allclose(found.values, shapley.shapley_values(net, inputs, b, samples=8).values, atol=1e-5)
+
+
+def test_midpoints_lie_in_the_middle_and_come_closer(problem, truth):
+    rows, t = shapley._draw("midpoint", 8, 4, np.random.default_rng(0))
+    assert t.tolist() == [(2 * n + 1) / 16 for n in range(8)] and np.bincount(rows).tolist() == [2] * 4
+    net, x, b = problem
+    errors = {
+        method: np.mean(
+            [
+                relative_error(shapley.shapley_values(net, x, b, samples=50, seed=s, method=method).values, truth)
+                for s in range(5)
+            ]
+        )
+        for method in ("midpoint", "stratified")
+    }
+    assert errors["midpoint"] < errors["stratified"]
+
+
+def test_a_key_gives_an_input_its_draws_wherever_it_stands(problem):
+    net, x, b = problem
+    options = {"samples": 6, "method": "random"}
+    here = shapley.shapley_values(net, x, b, keys=[7, 3], **options).values
+    there = shapley.shapley_values(net, x.flip(0), b, keys=[3, 7], **options).values
+    np.testing.assert_allclose(there[::-1], here, atol=1e-6)
+    assert np.abs(shapley.shapley_values(net, x, b, keys=[8, 3], **options).values[0] - here[0]).max() > 1e-4
+    with pytest.raises(ValueError, match="keys has length 1; one for each of 2 inputs wanted"):
+        shapley.shapley_values(net, x, b, keys=[1], **options)
+
+
 def test_two_inputs_draw_apart(problem):
     net, x, b = problem
     found = shapley.shapley_values(net, torch.stack([x[0], x[0]]), b, samples=3, method="random").values

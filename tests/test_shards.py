@@ -210,6 +210,16 @@ def test_images_are_fetched_by_row_in_any_order(made, splice, rows):
         np.testing.assert_array_equal(getattr(taken, name), getattr(splice, name)[rows])
 
 
+def test_images_are_fetched_by_id(made, splice):
+    stored = shards.open_set(made, "splice")
+    ids = splice.ids[[6, 2]].tolist()
+    found = stored.fetch(ids, "dmaps")
+    assert found.ids.tolist() == ids and found.edges is None
+    np.testing.assert_array_equal(found.dmaps, splice.dmaps[[6, 2]])
+    with pytest.raises(KeyError, match="no image 'nobody' among the 7 of 'splice'"):
+        stored.fetch([ids[0], "nobody"])
+
+
 def test_pairs_come_shard_by_shard(made):
     real, fakes = shards.open_sets(made)
     assert list(fakes) == list(artefacts.MANIPULATIONS)
@@ -238,7 +248,8 @@ def test_a_single_file_is_read_like_shards(made, splice, tmp_path):
     assert single.ids.tolist() == sharded.ids.tolist() and single.groups.tolist() == sharded.groups.tolist()
     np.testing.assert_array_equal(single.take(np.array([6, 0])).rgb_shaps, splice.rgb_shaps[[6, 0]])
     assert [len(part) for part in single.shards()] == [7]
-    assert shards.verify(tmp_path / "shapley")["problem"].tolist() == [""]
+    for path in (tmp_path / "shapley", tmp_path / "shapley" / "splice.npz"):
+        assert shards.verify(path).to_dict("records") == [{"file": "splice.npz", "images": 7, "problem": ""}]
 
 
 def test_a_missing_set_names_the_notebook(made, tmp_path):
@@ -291,7 +302,7 @@ def test_verify_tells_what_is_there(made, folder):
     assert not shards.damaged(root_of(made))
     (root_of(folder) / "index.parquet").unlink()
     report = shards.verify(root_of(folder))
-    assert set(report["problem"]) == {"not in the index: the run that wrote it has not ended"}
+    assert set(report["problem"]) == {shards.UNLISTED} and report["images"].sum() == 35
     with pytest.raises(FileNotFoundError, match="no set of Shapley values here"):
         shards.verify(folder.path / "elsewhere")
 

@@ -40,6 +40,8 @@ def test_means_are_those_of_the_heatmaps(maps):
     heat = variance.local_variance(maps, 5)
     np.testing.assert_allclose(variance.mean_variance(maps, 5), heat.mean(axis=(1, 2)))
     np.testing.assert_allclose(variance.mean_variance(maps, 5, border=False), heat[:, 2:-2, 2:-2].mean(axis=(1, 2)))
+    both = [variance.mean_variance(maps, 5, border) for border in (True, False)]
+    np.testing.assert_array_equal(variance.both_means(maps, 5).T, both)
 
 
 def test_tests_agree_with_exhaustive_counting():
