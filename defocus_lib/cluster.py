@@ -87,14 +87,17 @@ def as_they_finish(function: Callable[[Job], Result], jobs: Iterable[Job], clien
         return
     from distributed import as_completed
 
-    def submit(job: Job):
-        return client.submit(function, job, pure=False)
+    running = as_completed([])
 
-    slots = AHEAD * max(1, sum(client.nthreads().values()))
-    running = as_completed([submit(job) for job in islice(jobs, slots)])
+    def hand_out() -> None:
+        slots = AHEAD * max(1, sum(client.nthreads().values()))  # anew each time: workers come and go
+        more = islice(jobs, max(0, slots - running.count()))
+        running.update([client.submit(function, job, pure=False) for job in more])
+
+    hand_out()
     try:
         for future in running:
             yield future.result()
-            running.update([submit(job) for job in islice(jobs, 1)])
+            hand_out()
     finally:
         client.cancel(list(running.futures))

@@ -63,3 +63,15 @@ def test_what_can_not_work_is_refused():
     nobody = "tcp://127.0.0.1:1"
     with pytest.raises(OSError, match=f"no Dask scheduler answers at '{nobody}'"), cluster.workers(scheduler=nobody):
         pass
+
+
+def test_workers_that_come_later_get_work(two):
+    """A scheduler that a batch system fills slowly: jobs wait for the first worker, and the others are used."""
+    from distributed import LocalCluster
+
+    empty = LocalCluster(n_workers=0, threads_per_worker=1, dashboard_address=None, processes=False)
+    with empty, cluster.workers(scheduler=empty.scheduler_address) as client:
+        results = cluster.as_they_finish(square, iter(range(12)), client)
+        empty.scale(3)
+        assert sorted(results) == [value**2 for value in range(12)]
+        assert sum(client.nthreads().values()) == 3
