@@ -69,7 +69,7 @@ def test_workers_that_come_later_get_work(two):
     """A scheduler that a batch system fills slowly: jobs wait for the first worker, and the others are used."""
     from distributed import LocalCluster
 
-    empty = LocalCluster(n_workers=0, threads_per_worker=1, dashboard_address=None, processes=False)
+    empty = LocalCluster(n_workers=0, threads_per_worker=1, dashboard_address="127.0.0.1:0", processes=False)
     with empty, cluster.workers(scheduler=empty.scheduler_address) as client:
         results = cluster.as_they_finish(square, iter(range(12)), client)
         empty.scale(3)
