@@ -297,7 +297,7 @@ class StoredSet:
             If a shard is not what the index says.
         """
         for number, part in self.rows.groupby("shard", sort=False):
-            yield self._load(int(number), names).take(part["row"].to_numpy(), *names)
+            yield self._images(int(number), part["row"].to_numpy(), names)
 
     def take(self, rows: np.ndarray, *names: str) -> ShapleySet:
         """The images at ``rows``, in that order, with the arrays ``names``, or with all. Each shard is read once.
@@ -309,7 +309,7 @@ class StoredSet:
         """
         chosen = self.rows.iloc[rows].assign(place=np.arange(len(rows)))
         parts = [
-            (self._load(int(number), names).take(part["row"].to_numpy(), *names), part["place"])
+            (self._images(int(number), part["row"].to_numpy(), names), part["place"])
             for number, part in chosen.groupby("shard")
         ]
         places = np.concatenate([place for _, place in parts])
@@ -336,6 +336,11 @@ class StoredSet:
         same = StoredSet(self.files, self.rows)
         same._load = lru_cache(maxsize=shards)(same._read)
         return same
+
+    def _images(self, number: int, rows: np.ndarray, names: tuple[str, ...]) -> ShapleySet:
+        part = self._load(number, names)
+        everything = np.array_equal(rows, np.arange(len(part)))  # as a rule: no need to copy it
+        return part if everything else part.take(rows, *names)
 
     def _read(self, number: int, names: tuple[str, ...]) -> ShapleySet:
         path = self.files[number]
