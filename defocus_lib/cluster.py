@@ -50,8 +50,9 @@ def workers(count: int = 1, scheduler: str = "") -> Iterator[Client | None]:
         environment = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
         # One job a worker at a time. No limit on memory: the size of a batch bounds it, and half of a machine that
         # others use too says nothing.
-        options = {"threads_per_worker": 1, "memory_limit": None, "dashboard_address": "127.0.0.1:0", "env": environment}
-        with LocalCluster(n_workers=count, **options) as cluster, Client(cluster) as client:
+        options = {"threads_per_worker": 1, "memory_limit": None, "env": environment}
+        local = LocalCluster(n_workers=count, dashboard_address="127.0.0.1:0", **options)
+        with local, Client(local) as client:
             yield client
 
 

@@ -1,7 +1,7 @@
 """A set of images with their defocus maps and Shapley values, in memory: what every analysis reads.
 
 Images are matched by key, never by position. The functions at the end take sets in memory as well as those on disk
-(:class:`defocus_lib.shards.StoredSet`): both know ``ids`` and ``pairs``, and ``take`` images by row.
+(:class:`defocus_lib.stored_set.StoredSet`): both know ``ids`` and ``pairs``, and ``take`` images by row.
 """
 
 from __future__ import annotations

@@ -1,16 +1,14 @@
-"""Sets of maps with their Shapley values on disk: shards of ``.npz`` and one index, read a shard at a time.
+"""Sets of maps with their Shapley values as files: shards of ``.npz`` and one index; how they are written and verified.
 
-``shapley/<set>/shard-00000.npz`` holds at most 256 images, ``shapley/index.parquet`` has one row an image. Analyses go
-through a set shard by shard, or fetch images by row, so memory does not grow with the number of images. A set may also
-be one file, ``shapley/<set>.npz``, without an index.
+``shapley/<set>/shard-00000.npz`` holds at most 256 images, ``shapley/index.parquet`` has one row an image. A set may
+also be one file, ``shapley/<set>.npz``, without an index. :mod:`defocus_lib.stored_set` reads either.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from functools import cached_property, lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +17,8 @@ import pyarrow as pa
 from filelock import FileLock, Timeout
 from pyarrow import parquet
 
-from defocus_lib.shapley_set import FLOAT_MAPS, KEYS, SET_ARRAYS, ShapleySet, concatenate, groups_of, paired
-from defocus_lib.store import Folder, MissingArtifact, leftovers, read_arrays, write_arrays, write_beside
+from defocus_lib.shapley_set import FLOAT_MAPS, KEYS, SET_ARRAYS, ShapleySet, groups_of
+from defocus_lib.store import leftovers, read_arrays, write_arrays, write_beside
 
 ROOT = "shapley"
 INDEX = "index.parquet"
@@ -30,10 +28,6 @@ SCALES = {name: f"{name}_scale" for name in FLOAT_MAPS}
 COLUMNS = [
     "id", "pair", "label", "manipulation", "video", "shard", "row", "defocus_gap", "rgb_gap", "content", "checksum",
 ]  # fmt: skip
-
-
-class DamagedShard(ValueError):
-    """A shard that is not what the index says; the message names it and what to do."""
 
 
 class StoreBusy(BlockingIOError):
@@ -215,10 +209,11 @@ def remove_others(root: Path, kept: set[Path]) -> None:
 
 def _index_of(root: Path, name: str, number: int, sha: str) -> pd.DataFrame:
     arrays, _ = read_arrays(shard_path(root, name, number), {*KEYS, "defocus_gaps", "rgb_gaps", "contents"})
-    return _table(arrays, name, number).assign(content=arrays["contents"], checksum=sha)[COLUMNS]
+    return index_rows(arrays, name, number).assign(content=arrays["contents"], checksum=sha)[COLUMNS]
 
 
-def _table(arrays: Mapping[str, np.ndarray], name: str, number: int) -> pd.DataFrame:
+def index_rows(arrays: Mapping[str, np.ndarray], name: str, number: int) -> pd.DataFrame:
+    """The rows of the index for one file, from its ids, pairs and gaps; hashes are left empty."""
     columns = {"id": arrays["ids"], "pair": arrays["pairs"], "label": int(name != "real"), "manipulation": name}
     columns |= {"video": groups_of(arrays["ids"], arrays["pairs"]), "shard": number, "row": range(len(arrays["ids"]))}
     gaps = {f"{model}_gap": arrays[f"{model}_gaps"] for model in ("defocus", "rgb")}
@@ -249,168 +244,6 @@ def read_index(root: Path) -> pd.DataFrame:
         return pd.read_parquet(path, columns=COLUMNS)
     except (ValueError, OSError) as error:
         raise ValueError(f"{path}: not an index of shards ({error})") from error
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Reading
-
-
-class StoredSet:
-    """A set on disk. Its ids are known at once; arrays are read when asked for, and checksums before that.
-
-    Parameters
-    ----------
-    files : sequence of Path
-        The shards, by number.
-    rows : DataFrame
-        Rows of the index; of one set.
-
-    Attributes
-    ----------
-    ids, pairs, groups : (N,) str
-    """
-
-    def __init__(self, files: Sequence[Path], rows: pd.DataFrame) -> None:
-        self.files, self.rows = files, rows
-        self.ids, self.pairs, self.groups = (rows[name].to_numpy(dtype=str) for name in ("id", "pair", "video"))
-        self._verified: set[int] = set()
-        self._load = self._read
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    @cached_property
-    def meta(self) -> dict:
-        """What the first shard says of the run."""
-        return self._read(int(self.rows["shard"].iloc[0]), ("ids",)).meta
-
-    def head(self, images: int) -> StoredSet:
-        """The first ``images`` of them."""
-        return StoredSet(self.files, self.rows.head(images))
-
-    def shards(self, *names: str) -> Iterator[ShapleySet]:
-        """One shard after the other, with the arrays ``names``, or with all if none is named.
-
-        Raises
-        ------
-        DamagedShard
-            If a shard is not what the index says.
-        """
-        for number, part in self.rows.groupby("shard", sort=False):
-            yield self._images(int(number), part["row"].to_numpy(), names)
-
-    def take(self, rows: np.ndarray, *names: str) -> ShapleySet:
-        """The images at ``rows``, in that order, with the arrays ``names``, or with all. Each shard is read once.
-
-        Raises
-        ------
-        DamagedShard
-            If a shard is not what the index says.
-        """
-        chosen = self.rows.iloc[rows].assign(place=np.arange(len(rows)))
-        parts = [
-            (self._images(int(number), part["row"].to_numpy(), names), part["place"])
-            for number, part in chosen.groupby("shard")
-        ]
-        places = np.concatenate([place for _, place in parts])
-        return concatenate(part for part, _ in parts).take(np.argsort(places), *names)
-
-    def fetch(self, ids: Sequence[str], *names: str) -> ShapleySet:
-        """The images of these ids, in that order, as :meth:`take`.
-
-        Raises
-        ------
-        KeyError
-            If there is no image of an id; the message names it.
-        DamagedShard
-            If a shard is not what the index says.
-        """
-        rows = pd.Index(self.ids).get_indexer(list(ids))
-        unknown = [name for name, row in zip(ids, rows, strict=True) if row < 0]
-        if unknown:
-            raise KeyError(f"no image {unknown[0]!r} among the {len(self)} of {self.rows['manipulation'].iloc[0]!r}")
-        return self.take(rows, *names)
-
-    def remembering(self, shards: int) -> StoredSet:
-        """The same set, that keeps the shards it read last: for images that are asked for in nearly their order."""
-        same = StoredSet(self.files, self.rows)
-        same._load = lru_cache(maxsize=shards)(same._read)
-        return same
-
-    def _images(self, number: int, rows: np.ndarray, names: tuple[str, ...]) -> ShapleySet:
-        part = self._load(number, names)
-        everything = np.array_equal(rows, np.arange(len(part)))  # as a rule: no need to copy it
-        return part if everything else part.take(rows, *names)
-
-    def _read(self, number: int, names: tuple[str, ...]) -> ShapleySet:
-        path = self.files[number]
-        if number not in self._verified:
-            self._verify(path, self.rows.loc[self.rows["shard"] == number, "checksum"].iloc[0])
-            self._verified.add(number)
-        return load_set(path, *names)
-
-    def _verify(self, path: Path, wanted: str) -> None:
-        problem = "it is missing" if not path.exists() else ""
-        if not problem and wanted and checksum(path) != wanted:
-            problem = "its checksum is not the one in the index"
-        if problem:
-            raise DamagedShard(
-                f"{path} is damaged: {problem}. Run notebook 04_save_shapley again: it makes this shard anew"
-            )
-
-
-def open_set(folder: Folder, name: str) -> StoredSet:
-    """The set ``name`` ("real" or a manipulation) of a run.
-
-    Raises
-    ------
-    MissingArtifact
-        If notebook 04 has not written it.
-    ValueError
-        If it is damaged or belongs to another profile.
-    """
-    root = folder.path / ROOT
-    index = read_index(root) if (root / INDEX).exists() else None
-    if index is not None and name in set(index["manipulation"]):
-        rows = index[index["manipulation"] == name].reset_index(drop=True)
-        files = [shard_path(root, name, number) for number in range(int(rows["shard"].max()) + 1)]
-    else:
-        files = [root / f"{name}.npz"]
-        if not files[0].exists():
-            where = f"{root / name} is missing or not complete"
-            raise MissingArtifact(f"{where}: run notebook 04_save_shapley with profile {folder.profile!r} first")
-        rows = _table(read_arrays(files[0], {*KEYS, "defocus_gaps", "rgb_gaps"})[0], name, 0)
-    stored = StoredSet(files, rows)
-    if stored.meta.get("profile") != folder.profile:
-        theirs = stored.meta.get("profile")
-        raise ValueError(f"{files[0]} belongs to profile {theirs!r}, not to {folder.profile!r}")
-    return stored
-
-
-def open_sets(folder: Folder) -> tuple[StoredSet, dict[str, StoredSet]]:
-    """The real images of a run, and the fakes of each manipulation.
-
-    Raises
-    ------
-    MissingArtifact, ValueError
-        As :func:`open_set`.
-    """
-    real, root = open_set(folder, "real"), folder.path / ROOT
-    index = list(read_index(root)["manipulation"].unique()) if (root / INDEX).exists() else real.meta["manipulations"]
-    return real, {name: open_set(folder, name) for name in index if name != "real"}
-
-
-def in_pairs(fake: StoredSet, real: StoredSet, *names: str) -> Iterator[tuple[ShapleySet, ShapleySet]]:
-    """Shards of manipulated images, each with the real images that they are compared with, row by row.
-
-    Raises
-    ------
-    ValueError
-        If a fake has no real counterpart, or a shard is damaged.
-    """
-    real = real.remembering(2)  # the counterparts of a shard lie in one or two shards, as a rule
-    for part in fake.shards(*names):
-        yield part, paired(part, real, *names)
 
 
 # ---------------------------------------------------------------------------------------------------------------------

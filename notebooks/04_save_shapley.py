@@ -38,7 +38,7 @@ seed: int = 0
 # %%
 from myst_nb import glue
 
-from defocus_lib import attribution, cluster, collection, detector, explanation, figures, metering, shards, store
+from defocus_lib import attribution, cluster, collection, detector, explanation, figures, metering, store, stored_set
 
 folder = store.Folder.open(profile, artifacts)
 run = collection.load(folder)
@@ -85,7 +85,7 @@ metering.save(folder.path / "stages" / "04_save_shapley.csv", {"": stages}).name
 
 # %%
 SUMMED = ("defocus_shaps", "rgb_shaps", "defocus_gaps", "rgb_gaps")
-real, fakes = shards.open_sets(folder)
+real, fakes = stored_set.open_sets(folder)
 sums = {name: attribution.sums_and_gaps(images.shards(*SUMMED)) for name, images in {"real": real, **fakes}.items()}
 attribution.completeness_table(sums).round(3)
 

@@ -30,12 +30,12 @@ scene: int = 0
 import ipywidgets
 from myst_nb import glue
 
-from defocus_lib import figures, mask, published, shards, store
+from defocus_lib import figures, mask, published, store, stored_set
 from defocus_lib.explore import explore
 from defocus_lib.shapley_set import complete_pairs, paired, versions
 
 folder = store.Folder.open(profile, artifacts)
-real, fakes = shards.open_sets(folder)
+real, fakes = stored_set.open_sets(folder)
 shown = complete_pairs(fakes)
 
 # %% [markdown]
@@ -46,8 +46,8 @@ shown = complete_pairs(fakes)
 
 
 # %%
-def of_pairs(fake: shards.StoredSet):
-    parts = shards.in_pairs(fake, real, "dmaps", "regions")
+def of_pairs(fake: stored_set.StoredSet):
+    parts = stored_set.in_pairs(fake, real, "dmaps", "regions")
     return mask.pair_table(((one.dmaps, twin.dmaps, one.regions) for one, twin in parts), threshold)
 
 

@@ -33,12 +33,12 @@ import numpy as np
 import pandas as pd
 from myst_nb import glue
 
-from defocus_lib import figures, published, shards, store, variance
+from defocus_lib import figures, published, store, stored_set, variance
 from defocus_lib.explore import explore
 from defocus_lib.shapley_set import complete_pairs, paired, versions
 
 folder = store.Folder.open(profile, artifacts)
-real, fakes = shards.open_sets(folder)
+real, fakes = stored_set.open_sets(folder)
 about = folder.about
 has_pairs = "pairs" in about.has
 
@@ -73,7 +73,7 @@ heatmaps(scene, window)
 
 
 # %%
-def means_of(images: shards.StoredSet) -> pd.DataFrame:
+def means_of(images: stored_set.StoredSet) -> pd.DataFrame:
     """The mean of each heatmap, with the border and without it, by id."""
     parts = [variance.both_means(part.dmaps, window) for part in images.shards("dmaps")]
     return pd.DataFrame(np.concatenate(parts), images.ids, ["whole", "inner"])

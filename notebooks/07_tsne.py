@@ -38,7 +38,7 @@ import ipywidgets
 import numpy as np
 from myst_nb import glue
 
-from defocus_lib import embedding, figures, shards, store
+from defocus_lib import embedding, figures, store, stored_set
 from defocus_lib.explore import explore
 
 folder = store.Folder.open(profile, artifacts)
@@ -47,7 +47,7 @@ stored, _ = store.read_arrays(
 )
 stored = embedding.at_most(images, stored)
 kinds, owners = stored["manipulations"], stored["groups"]
-real, fakes = shards.open_sets(folder)
+real, fakes = stored_set.open_sets(folder)
 manipulation = manipulation or next(iter(fakes))
 rows, fake, groups = embedding.real_and(manipulation, kinds, owners)
 features = stored["features"][rows]

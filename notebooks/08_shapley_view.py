@@ -32,12 +32,12 @@ import ipywidgets
 import numpy as np
 from myst_nb import glue
 
-from defocus_lib import attribution, figures, shards, store
+from defocus_lib import attribution, figures, store, stored_set
 from defocus_lib.explore import explore
 from defocus_lib.shapley_set import ShapleySet, complete_pairs, firsts, versions
 
 folder = store.Folder.open(profile, artifacts)
-real, fakes = shards.open_sets(folder)
+real, fakes = stored_set.open_sets(folder)
 everything = {"real": real} | fakes
 paired = "pairs" in folder.about.has
 manipulation = manipulation or next(iter(fakes))
@@ -72,7 +72,7 @@ view(fakes[manipulation].take(np.arange(min(images, len(fakes[manipulation])))))
 
 
 # %%
-def of_images(fake: shards.StoredSet):
+def of_images(fake: stored_set.StoredSet):
     parts = fake.shards("defocus_shaps", "rgb_shaps", "regions")
     models = (({"defocus detector": one.defocus_shaps, "RGB detector": one.rgb_shaps}, one.regions) for one in parts)
     return attribution.share_table(models)

@@ -39,12 +39,12 @@ import numpy as np
 import pandas as pd
 from myst_nb import glue
 
-from defocus_lib import alignment, figures, shards, store
+from defocus_lib import alignment, figures, store, stored_set
 from defocus_lib.explore import explore
 from defocus_lib.shapley_set import ShapleySet, paired
 
 folder = store.Folder.open(profile, artifacts)
-real, fakes = shards.open_sets(folder)
+real, fakes = stored_set.open_sets(folder)
 wanted = ("dmaps", "defocus_shaps", "rgb_shaps")
 fakes = {name: fake.take(np.arange(min(pairs, len(fake))), *wanted) for name, fake in fakes.items()}
 manipulation = manipulation or next(iter(fakes))

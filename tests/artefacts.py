@@ -12,7 +12,7 @@ import numpy as np
 from scipy import ndimage
 from skimage import color, data, draw, transform
 
-from defocus_lib import shards, store
+from defocus_lib import shards, store, stored_set
 from defocus_lib.shapley_set import ShapleySet
 
 MANIPULATIONS = ("resynthesis", "splice", "reenactment", "texture")
@@ -90,7 +90,7 @@ def save_shards(root: Path, sets: dict[str, ShapleySet], images: int, storage: s
 
 def load(folder: store.Folder, name: str) -> ShapleySet:
     """A whole set of the folder."""
-    stored = shards.open_set(folder, name)
+    stored = stored_set.open_set(folder, name)
     return stored.take(np.arange(len(stored)))
 
 

@@ -16,7 +16,7 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 
-from defocus_lib import shards, store
+from defocus_lib import store, stored_set
 from tests import trees
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -251,7 +251,7 @@ def test_the_smoke_book_of_faceforensics(tmp_path: Path) -> None:
     assert records.loc["024_025/0002/FaceSwap", "pair"] == "024/0002/real"  # one frame on, not slipped
     assert records.loc["026_027/0000/Deepfakes", "pair"] == ""
     for name in ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures"):
-        explained = shards.open_set(store.Folder.open("ffpp-smoke", tmp_path / "run"), name)
+        explained = stored_set.open_set(store.Folder.open("ffpp-smoke", tmp_path / "run"), name)
         pairs = [(one.split("_")[0], one.split("/")[1]) for one in explained.ids.tolist()]
         assert pairs == [tuple(one.split("/")[:2]) for one in explained.pairs.tolist()] and pairs
     assert "Left out: this needs the regions" in text_of(tmp_path, "05_binary_mask")
@@ -280,7 +280,7 @@ def test_a_book_without_pairs_skips_what_needs_them_and_says_so(tmp_path: Path) 
         assert pairs in text_of(tmp_path, name), name
     assert pairs not in text_of(tmp_path, "07_tsne")
     assert "## Real against manipulated" in text_of(tmp_path, "06_local_variance")
-    assert len(shards.open_set(store.Folder.open("cifake", tmp_path / "run"), "fake")) == 6
+    assert len(stored_set.open_set(store.Folder.open("cifake", tmp_path / "run"), "fake")) == 6
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ import numpy as np
 import papermill
 import pytest
 
-from defocus_lib import execution, shards, store
+from defocus_lib import execution, store, stored_set
 from defocus_lib.shapley_set import paired
 from defocus_lib.store import project_root
 
@@ -23,7 +23,7 @@ def folder(tmp_path_factory):
 
 
 def test_the_example_writes_sets_that_pair(folder):
-    real, fake = (part.take(np.arange(8)) for part in (shards.open_set(folder, name) for name in ("real", "softened")))
+    real, fake = (stored_set.open_set(folder, name).take(np.arange(8)) for name in ("real", "softened"))
     assert paired(fake, real).ids.tolist() == real.ids.tolist() and len(real) == 8
     assert fake.regions.any((1, 2)).all() and np.abs(fake.dmaps - real.dmaps).max() > 0.1
 

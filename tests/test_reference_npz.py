@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from defocus_lib import reference_npz, shards
+from defocus_lib import reference_npz, shards, stored_set
 from defocus_lib.store import Folder
 
 NAMES = ("dmaps", "defocus_shaps", "rgb_shaps")
@@ -134,9 +134,9 @@ def test_imported_sets_are_paired_by_position_and_replaced(arrays, tmp_path):
     fake = write(tmp_path / "fake.npz", {name: objects(-array) for name, array in arrays.items()})
     assert reference_npz.import_set(fake, folder, "Deepfakes") == reference_npz.import_set(real, folder, "real") == 3
     assert reference_npz.import_set(fake, folder, "Deepfakes") == 3  # again
-    found, fakes = shards.open_sets(folder)
+    found, fakes = stored_set.open_sets(folder)
     assert list(fakes) == ["Deepfakes"] and fakes["Deepfakes"].ids[1] == "00001/Deepfakes"
-    ((part, twin),) = shards.in_pairs(fakes["Deepfakes"], found)
+    ((part, twin),) = stored_set.in_pairs(fakes["Deepfakes"], found)
     assert twin.ids.tolist() == part.pairs.tolist()
     np.testing.assert_array_equal(part.rgb_shaps, -arrays["rgb_shaps"])
     low, high = (getattr(arrays["dmaps"], end)((1, 2), keepdims=True) for end in ("min", "max"))
