@@ -10,7 +10,7 @@ from functools import cache, lru_cache
 
 import numpy as np
 
-from defocus_lib.compiled import exact
+from defocus_lib.compiled import exact, for_radius
 
 
 def edges(grey: np.ndarray, sigma: float, low: float, high: float) -> np.ndarray:
@@ -31,7 +31,27 @@ def edges(grey: np.ndarray, sigma: float, low: float, high: float) -> np.ndarray
     """
     kernel = _bell(sigma)
     smoothed = _smoothing(len(kernel) - 1)(grey, kernel, _bleed_over(grey.shape, sigma))
-    return _link(_thin(*_slopes(smoothed), np.float32(low), np.float32(high)))
+    return _link(_thin(*_slopes(smoothed), np.float32(low), np.float32(high), np.float64(1)))
+
+
+def crests(down: np.ndarray, across: np.ndarray, steepness: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Edge pixels of slopes that are known already: thinned to their crests, which hysteresis then links.
+
+    Parameters
+    ----------
+    down, across : (H, W) float32
+        Slopes along the two axes.
+    steepness : (H, W) float32
+        Their magnitude, or what grows with it.
+    low, high : float
+        Thresholds of hysteresis, in units of the steepness.
+
+    Returns
+    -------
+    (H, W) bool
+        The outermost pixels are never marked.
+    """
+    return _link(_thin(down, across, steepness, np.float32(low), np.float32(high), np.float32(1)))
 
 
 @lru_cache
@@ -55,6 +75,7 @@ def _smoothing(radius: int):
     """The smoothing sweep for kernels of one radius: known when compiled, it is unrolled."""
 
     @exact
+    @for_radius(radius)
     def smooth(grey, kernel, share):
         """Down the columns, along the rows; zeros outside. A border of one pixel, repeated, is left for the slopes."""
         height, width = grey.shape
@@ -104,10 +125,11 @@ def _slopes(smoothed):
 
 
 @exact
-def _thin(down, across, steepness, low, high):
+def _thin(down, across, steepness, low, high, one):
     """Crests of steepness: 2 where above ``high``, 1 where above ``low``, 0 elsewhere and at the border.
 
     On a crest neither point one pixel up or down the slope is steeper; each is a mix of the two pixels nearest to it.
+    The precision of ``one`` is that of the mix: scikit-image's is double, which takes twice the time.
     """
     height, width = steepness.shape
     crests = np.zeros((height, width), np.uint8)
@@ -122,8 +144,8 @@ def _thin(down, across, steepness, low, high):
             lean = min(u, v) / max(u, v)
             straight = (s if falling else n) if v > u else e
             opposite = (n if falling else s) if v > u else w
-            ahead = (se if falling else ne) * lean + straight * (1.0 - lean)
-            behind = (nw if falling else sw) * lean + opposite * (1.0 - lean)
+            ahead = (se if falling else ne) * lean + straight * (one - lean)
+            behind = (nw if falling else sw) * lean + opposite * (one - lean)
             crest = (here[x] >= low) & (ahead <= here[x]) & (behind <= here[x])
             crests[y, x] = crest * (1 + (here[x] >= high))
     return crests

@@ -21,7 +21,7 @@ from joblib import effective_n_jobs
 from defocus_lib import canny
 from defocus_lib import propagation as dense_by
 from defocus_lib.compiled import exact
-from defocus_lib.filters import gradient_energy, half_grid, padded
+from defocus_lib.filters import gradient, gradient_energy, half_grid, padded
 
 SMALLEST_SIDE = 32
 PROPAGATIONS = ("gaussian", "guided", "closed_form")
@@ -37,8 +37,8 @@ class Preset:
         Range that images in [0, 1] are scaled to first.
     scales : tuple of float
         Standard deviations of the Gaussian derivatives in px, ascending; each neighbouring pair can measure blur.
-    canny_sigma : float
-        Smoothing before edge detection, in px.
+    canny_sigma : float, optional
+        Smoothing before edge detection, in px; None to look for edges in the slopes of the two finest scales.
     max_sigma : float
         Estimates are capped here, in px.
     propagation : {"gaussian", "guided", "closed_form"}
@@ -49,7 +49,7 @@ class Preset:
 
     input_range: tuple[float, float]
     scales: tuple[float, ...]
-    canny_sigma: float
+    canny_sigma: float | None
     max_sigma: float
     propagation: str
     literal: bool
@@ -61,7 +61,7 @@ PRESETS = {
     # What the maps published with that code were computed with.
     "published": Preset((-1.0, 1.0), (2.0, 2.5), 1.5, 5.0, "guided", literal=True),
     # Ours: closest to known blur. Steps of 1.5 from the finest scale that a pixel grid carries to one that reads 6 px.
-    "physical": Preset((0.0, 1.0), (1.0, 1.5, 2.25, 3.375, 5.0625), 1.0, 6.0, "gaussian", literal=False),
+    "physical": Preset((0.0, 1.0), (1.0, 1.5, 2.25, 3.375, 5.0625), None, 6.0, "gaussian", literal=False),
 }
 
 
@@ -91,8 +91,8 @@ def defocus_maps(
 ) -> DefocusMaps:
     """Estimate defocus maps. Each image is treated alone: its maps do not depend on the rest of the batch.
 
-    Computed on the CPU, wherever the images are: a map of 299x299 px takes a core about 2 ms. The first call in a new
-    installation compiles, once, for some seconds.
+    Computed on the CPU, wherever the images are: a map of 299x299 px takes a core less than 2 ms. The first call in a
+    new installation compiles, once, for some seconds.
 
     Parameters
     ----------
@@ -127,8 +127,10 @@ def defocus_maps(
             whole[index] = one
 
     _keep_freed_memory()
-    with ThreadPoolExecutor(effective_n_jobs(workers)) as threads:
-        list(threads.map(fill, range(len(planes))))
+    count = effective_n_jobs(workers)
+    with ThreadPoolExecutor(count) as threads:
+        # A thread alone would only take turns with this one, which waits for it.
+        list((threads.map if count > 1 else map)(fill, range(len(planes))))
     return DefocusMaps(*(torch.from_numpy(part)[:, None].to(images.device) for part in maps))
 
 
@@ -207,19 +209,13 @@ NOISE_OF_FULL_THRESHOLD = 1 / 60
 def _one(image: np.ndarray, preset: Preset, method: str) -> tuple[np.ndarray, ...]:
     """Edges, sparse, valid and dense, each ``(H, W)``, of one image ``(3, H, W)``."""
     grey = _grey(image, *preset.input_range)
-    clipped = np.clip(grey, 0, 1)  # as the reference clips before it looks for edges
     if preset.literal:
+        clipped = np.clip(grey, 0, 1)  # as the reference clips before it looks for edges
         edges = canny.edges(clipped, preset.canny_sigma, SKIMAGE_THRESHOLD / 2, SKIMAGE_THRESHOLD)
         sparse, valid = _sparse_literal(grey, edges, preset)
         weights = None
     else:
-        noise = _noise(grey)
-        # A strong blur leaves faint edges: where noise allows it, look for them at down to half the threshold.
-        threshold = SKIMAGE_THRESHOLD * min(max(noise / NOISE_OF_FULL_THRESHOLD, 0.5), 1.0)
-        edges = canny.edges(clipped, preset.canny_sigma, threshold / 2, threshold)
-        sparse, valid = _sparse_adaptive(grey, edges, noise, preset)
-        # Blurred surfaces carry fewer edges an area than sharp ones; the root evens out their say.
-        weights = np.sqrt(sparse)
+        edges, sparse, weights, valid = _adaptive(grey, _noise(grey), preset)
     return edges, sparse, valid, _dense(image, grey, sparse, weights, method)
 
 
@@ -265,10 +261,10 @@ def _read_literally(pixels, energy_fine, energy_coarse, fine, coarse, cap):
     return sparse.reshape(energy_fine.shape), valid.reshape(energy_fine.shape)
 
 
-def _sparse_adaptive(
-    grey: np.ndarray, edges: np.ndarray, noise: float, preset: Preset
-) -> tuple[np.ndarray, np.ndarray]:
-    """Blur at edges, each read at the finest pair of scales that the image's noise allows.
+def _adaptive(grey: np.ndarray, noise: float, preset: Preset) -> tuple[np.ndarray, ...]:
+    """Edges, the blur at them, its weight, and where it is valid: each ``(H, W)``.
+
+    Each edge pixel is read at the finest pair of scales that the image's noise allows.
 
     Fine scales keep neighbouring edges apart; coarse ones average noise away. The largest pair reads what is left.
     Beyond the finest pair slopes change little from pixel to pixel: they are read on a grid of every second one.
@@ -279,23 +275,37 @@ def _sparse_adaptive(
     half_margin, radius = _radius(lacking[-1]), _radius(second)
     margin = 2 * half_margin + radius + 3
     around = padded(grey, margin, True)
-    sparse, valid = np.zeros(grey.shape, np.float32), np.zeros(grey.shape, np.bool_)
-    found = (sparse, valid, noise, preset.max_sigma)
 
-    on_pixels = [_logarithms(gradient_energy(around, margin, scale, _radius(scale))) for scale in (first, second)]
+    down, across, energy = gradient(around, margin, first, _radius(first))
+    energies = [energy, gradient_energy(around, margin, second, radius)]
+    logarithms = [_logarithms(plane) for plane in energies]
+    edges = _edges(down, across, energies[0] + energies[1], noise)
     pixels = np.flatnonzero(edges)
-    open_ = _read(pixels, _ratios_at_crests(pixels, *on_pixels, REACH), first, second, True, False, *found)
-    pixels = pixels[open_]
+    sparse, weights, valid = (np.zeros(grey.shape, dtype) for dtype in (np.float32, np.float32, np.bool_))
+    found = (sparse, weights, valid, noise, preset.max_sigma)
+    ratios = _ratios_at_crests(pixels, *logarithms, np.float32(REACH))
+    pixels = _read(pixels, pixels, ratios, energy, first, second, True, False, *found)[0]
 
     halved = half_grid(around, margin, second, radius, half_margin)
-    energies = (gradient_energy(halved.smooth, half_margin, scale, _radius(scale)) for scale in lacking)
-    on_grid = [_logarithms(energy) for energy in (halved.energy, *energies)]
-    points = _nearest_on_grid(pixels, grey.shape, halved.energy.shape)
-    for (fine, coarse), planes in zip(pairwise(preset.scales[1:]), pairwise(on_grid), strict=True):
+    energies = [halved.energy]
+    energies += (gradient_energy(halved.smooth, half_margin, scale, _radius(scale)) for scale in lacking)
+    logarithms = [_logarithms(plane) for plane in energies]
+    places = _nearest_on_grid(pixels, *(_nearest(size) for size in grey.shape), halved.energy.shape[1])
+    for i, (fine, coarse) in enumerate(pairwise(preset.scales[1:])):
+        ratios = _ratios_at_crests(places, *logarithms[i : i + 2], np.float32(REACH / 2))
         last = coarse == preset.scales[-1]
-        open_ = _read(pixels, _ratios_at_crests(points, *planes, REACH / 2), fine, coarse, False, last, *found)
-        pixels, points = pixels[open_], points[open_]
-    return sparse, valid
+        pixels, places = _read(pixels, places, ratios, energies[i], fine, coarse, False, last, *found)
+    return edges, sparse, weights, valid
+
+
+def _edges(down: np.ndarray, across: np.ndarray, energies: np.ndarray, noise: float) -> np.ndarray:
+    """Canny's edges in slopes that are known already: the finest ones, and the sum of energies at two scales.
+
+    One scale alone would follow the noise, the other merge neighbouring edges; together they smooth as Canny does.
+    """
+    # A strong blur leaves faint edges: where noise allows it, look for them at down to 0.6 of the threshold.
+    high = SKIMAGE_THRESHOLD / 8 * min(max(noise / NOISE_OF_FULL_THRESHOLD, 0.6), 1.0)
+    return canny.crests(down, across, energies, 2 * (high / 2) ** 2, 2 * high**2)
 
 
 def _radius(scale: float) -> int:
@@ -303,10 +313,14 @@ def _radius(scale: float) -> int:
     return math.ceil(4 * scale)
 
 
-def _nearest_on_grid(pixels: np.ndarray, shape: tuple[int, int], grid: tuple[int, int]) -> np.ndarray:
-    """The points of the half grid nearest to pixels of the image, both as positions read row by row."""
-    rows, columns = (_nearest(size) for size in shape)
-    return rows[pixels // shape[1]] * grid[1] + columns[pixels % shape[1]]
+@exact
+def _nearest_on_grid(pixels, rows, columns, width):
+    """The points of a half grid ``width`` points wide that are nearest to pixels; both as positions read row by row."""
+    places = np.empty_like(pixels)
+    for i in range(len(pixels)):
+        row = pixels[i] // len(columns)
+        places[i] = rows[row] * width + columns[pixels[i] - row * len(columns)]
+    return places
 
 
 @lru_cache
@@ -324,7 +338,7 @@ def _logarithms(energies):
     for y in range(energies.shape[0]):
         for x in range(energies.shape[1]):
             # Counted from the root of a half, so that the mantissa lies around 1.
-            bits = np.int32(np.float32(max(energies[y, x], 1e-24)).view(np.int32) - 0x3F3504F3)
+            bits = np.int32(np.float32(max(energies[y, x], np.float32(1e-24))).view(np.int32) - 0x3F3504F3)
             mantissa = np.int32((bits & 0x7FFFFF) + 0x3F3504F3).view(np.float32)
             z = (mantissa - np.float32(1)) / (mantissa + np.float32(1))
             q = z * z
@@ -340,33 +354,33 @@ REACH = 3.0
 
 @exact
 def _ratios_at_crests(places, fine, coarse, reach):
-    """Logarithms of ``R^2``, read where the fine gradient is largest: between pixels, as a rule; and of its energy.
+    """Logarithms of ``R^2``, read where the fine gradient is largest: between pixels, as a rule.
 
     Across a blurred step, along rows as along columns, the logarithm of the magnitude is a parabola. It is followed
     from each pixel to its top, along the axis that bends more. Half a pixel beside the crest, a sigma of 0.75 px would
     read 0.92.
     """
     width, fine, coarse = fine.shape[1], fine.ravel(), coarse.ravel()
-    ratios, energies = np.empty(len(places), np.float32), np.empty(len(places), np.float32)
+    ratios = np.empty(len(places), np.float32)
     for i in range(len(places)):
         place = places[i]
-        energies[i] = fine[place]
         here = fine[place] - coarse[place]
         bend, at_crest = _followed(fine, coarse, place, width, here, reach)
         other_bend, at_other_crest = _followed(fine, coarse, place, 1, here, reach)
         ratios[i] = at_other_crest if other_bend < bend else at_crest
-    return ratios, energies
+    return ratios
 
 
 @exact
 def _followed(fine, coarse, place, step, here, reach):
     """How the parabola along one axis bends, and the ratio at its top; 0 and the ratio here if that is out of reach."""
+    half, two = np.float32(0.5), np.float32(2)  # a plain number would double the precision, and the time
     before, after = fine[place - step], fine[place + step]
-    slope, bend = (after - before) / 2, after + before - 2 * fine[place]
+    slope, bend = (after - before) * half, after + before - two * fine[place]
     offset = -slope / bend
     before -= coarse[place - step]
     after -= coarse[place + step]
-    there = here + (after - before) / 2 * offset + (after + before - 2 * here) * offset * offset / 2
+    there = here + (after - before) * half * offset + (after + before - two * here) * offset * offset * half
     near = (bend < 0) & (abs(offset) <= reach)
     return (bend if near else np.float32(0)), (there if near else here)
 
@@ -376,32 +390,54 @@ MAX_STANDARD_ERROR = 0.25
 
 
 @exact
-def _read(pixels, crests, fine, coarse, first, last, sparse, valid, noise, cap):
-    """Write sigma where this pair of scales can tell it. Which of the pixels remain open: ``(N,)`` bool."""
-    (ratios, energies), sparse, valid = crests, sparse.ravel(), valid.ravel()
-    sharpest = 2 * math.log(coarse / fine)
-    # Sharper than the finest pair can see: no other sees it either.
-    open_ = ratios < (sharpest if first else np.inf)
+def _read(pixels, places, ratios, energies, fine, coarse, first, last, sparse, weights, valid, noise, cap):
+    """Write sigma and weight where this pair of scales can tell them. The pixels that remain open, and their places.
+
+    Pixels are sorted without branches, for what is true of one says little about the next.
+    """
+    energies, sparse, weights, valid = energies.ravel(), sparse.ravel(), weights.ravel(), valid.ravel()
+    sharpest = np.float32(2 * math.log(coarse / fine))
+    readable, count = np.empty_like(pixels), 0
     for i in range(len(pixels)):
         # A single blurred step gives ratios between 1, which is endless blur (or texture), and this, which is none.
-        if 0 < ratios[i] < sharpest:
-            squared = math.exp(ratios[i])
-            sigma = _sigma(squared, fine, coarse)
-            error = _standard_error(squared, sigma, math.exp(energies[i] / 2), noise, fine, coarse)
-            if sigma > 0 and (last or error <= MAX_STANDARD_ERROR):
-                sparse[pixels[i]], valid[pixels[i]], open_[i] = min(sigma, cap), True, False
-    return open_
+        readable[count] = i
+        count += (ratios[i] > 0) & (ratios[i] < sharpest)
+    near, steep = np.empty(count, np.float32), np.empty(count, np.float32)
+    for k in range(count):
+        near[k], steep[k] = ratios[readable[k]], energies[places[readable[k]]]
+    variances, errors = _variances(near, steep, noise, fine, coarse)
+    for k in range(count):
+        if variances[k] > 0 and (last or errors[k] <= MAX_STANDARD_ERROR**2):
+            pixel, sigma = pixels[readable[k]], min(math.sqrt(variances[k]), cap)
+            # Blurred surfaces carry fewer edges an area than sharp ones; the root evens out their say.
+            sparse[pixel], weights[pixel], valid[pixel] = sigma, math.sqrt(sigma), True
+    open_pixels, open_places, count = np.empty_like(pixels), np.empty_like(places), 0
+    for i in range(len(pixels)):
+        open_pixels[count], open_places[count] = pixels[i], places[i]
+        # Sharper than the finest pair can see: no other sees it either.
+        count += (not valid[pixels[i]]) & ((not first) | (ratios[i] < sharpest))
+    return open_pixels[:count], open_places[:count]
 
 
 @exact
-def _standard_error(squared, sigma, gradient, noise, fine, coarse):
-    """First-order error of sigma (px) from image noise, which the fine gradient carries almost alone.
+def _variances(ratios, energies, noise, fine, coarse):
+    """``sigma^2 = (s2^2 - s1^2) / (R^2 - 1) - s1^2`` of each logarithm of ``R^2``; and the squared error of sigma.
 
-    White noise of ``noise`` leaves ``noise / (sqrt(8 pi) s^2)`` in a Gaussian derivative of scale s; the rest is the
-    derivative of the inversion, ``d(sigma^2)/d(R^2) = (s2^2 - s1^2) / (R^2 - 1)^2`` in magnitude.
+    The error is that of first order, in px, from image noise, which the fine gradient carries almost alone. White noise
+    of ``noise`` leaves ``noise / (sqrt(8 pi) s^2)`` in a Gaussian derivative of scale s; the rest is the derivative of
+    the inversion, ``d(sigma^2)/d(R^2) = (s2^2 - s1^2) / (R^2 - 1)^2`` in magnitude.
     """
-    relative = noise / (math.sqrt(8 * math.pi) * fine**2 * gradient)
-    return (coarse**2 - fine**2) * squared * relative / (sigma * (squared - 1) ** 2)
+    variances, errors = np.empty(len(ratios), np.float64), np.empty(len(ratios), np.float64)
+    step, relative = coarse**2 - fine**2, noise**2 / (8 * math.pi * fine**4)
+    for i in range(len(ratios)):
+        ratio, series = np.float64(ratios[i]), 1.0
+        for k in range(10, 1, -1):
+            series = 1 + series * ratio * (1 / k)
+        excess = series * ratio  # R^2 - 1, for ratios up to 1: without a call, so that many are taken at a time
+        variance = step / excess - fine**2
+        slope = step * (excess + 1) / (excess * excess)
+        variances[i], errors[i] = variance, slope * slope * relative / (variance * energies[i])
+    return variances, errors
 
 
 def noise_level(grey: torch.Tensor) -> torch.Tensor:
@@ -429,12 +465,13 @@ def _responses(grey):
     """Magnitudes of the response at every second row and column: enough for a median."""
     height, width = (grey.shape[0] - 1) // 2, (grey.shape[1] - 1) // 2
     responses = np.empty((height, width), np.float32)
+    bends, two = np.empty(grey.shape[1], np.float32), np.float32(2)
     for y in range(height):
         above, here, below = grey[2 * y], grey[2 * y + 1], grey[2 * y + 2]
+        for x in range(len(bends)):
+            bends[x] = above[x] - two * here[x] + below[x]
         for x in range(width):
-            corners = above[2 * x] + above[2 * x + 2] + below[2 * x] + below[2 * x + 2]
-            sides = above[2 * x + 1] + here[2 * x] + here[2 * x + 2] + below[2 * x + 1]
-            responses[y, x] = abs(corners - 2 * sides + 4 * here[2 * x + 1])
+            responses[y, x] = abs(bends[2 * x] - two * bends[2 * x + 1] + bends[2 * x + 2])
     return responses.ravel()
 
 
@@ -445,8 +482,7 @@ def _median(values):
     for shift in (22, 11, 0):
         counts = np.zeros(2048, np.int64)
         for bit in bits:
-            if bit >> (shift + 11) == found:
-                counts[bit >> shift & 2047] += 1
+            counts[bit >> shift & 2047] += bit >> (shift + 11) == found
         digit = 0
         while rank >= counts[digit]:
             rank -= counts[digit]

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from defocus_lib.compiled import reordered
+from defocus_lib.compiled import for_radius, reordered
 
 
 @lru_cache
@@ -29,7 +29,8 @@ def gaussian_factors(scale: float, radius: int, phase: float = 0.0) -> tuple[np.
 def padded(plane, margin, mirrored):
     """A plane with ``margin`` more px on each side: its mirror image about the outermost pixels, or zeros."""
     height, width = plane.shape
-    result = np.zeros((height + 2 * margin, width + 2 * margin), plane.dtype)
+    shape = (height + 2 * margin, width + 2 * margin)
+    result = np.empty(shape, plane.dtype) if mirrored else np.zeros(shape, plane.dtype)
     for y in range(height):
         inside = result[y + margin, margin:]
         for x in range(width):
@@ -63,7 +64,22 @@ def gradient_energy(plane: np.ndarray, margin: int, scale: float, radius: int) -
     -------
     (H, W) float32
     """
-    return _energy(radius)(plane, margin, *gaussian_factors(scale, radius))
+    return _energy(radius)(plane, margin, *gaussian_factors(scale, radius), None)
+
+
+class Gradient(NamedTuple):
+    """Slopes of a plane along its two axes, per px, and their energy: each ``(H, W)`` float32."""
+
+    down: np.ndarray
+    across: np.ndarray
+    energy: np.ndarray
+
+
+def gradient(plane: np.ndarray, margin: int, scale: float, radius: int) -> Gradient:
+    """:func:`gradient_energy`, and the slopes that it is made of."""
+    height, width = (side - 2 * margin for side in plane.shape)
+    slopes = np.empty((2, height, width), np.float32)
+    return Gradient(*slopes, _energy(radius)(plane, margin, *gaussian_factors(scale, radius), slopes))
 
 
 @cache
@@ -71,7 +87,8 @@ def _energy(radius: int):
     """The sweep for kernels of one radius: known when compiled, it is unrolled."""
 
     @reordered
-    def energy(plane, margin, along, across):
+    @for_radius(radius)
+    def energy(plane, margin, along, across, slopes):
         height, width = plane.shape[0] - 2 * margin, plane.shape[1] - 2 * margin
         slope = np.empty((height + 2 * radius, width), np.float32)
         level = np.empty_like(slope)
@@ -90,11 +107,16 @@ def _energy(radius: int):
                 for j in range(1, radius + 1):
                     right += across[j] * (slope[y + radius - j, x] + slope[y + radius + j, x])
                 result[y, x] = right * right
+                if slopes is not None:
+                    slopes[1, y, x] = right
+        for y in range(height):
             for x in range(width):
                 down = np.float32(0)
                 for j in range(1, radius + 1):
                     down += along[j] * (level[y + radius - j, x] - level[y + radius + j, x])
                 result[y, x] += down * down
+                if slopes is not None:
+                    slopes[0, y, x] = down
         return result
 
     return energy
@@ -139,18 +161,27 @@ def _paired_factors(scale: float, radius: int, shift: int) -> tuple[np.ndarray, 
 @cache
 def _half_grid(radius: int):
     @reordered
+    @for_radius(radius)
     def half_grid(plane, margin, border, shifts, down, over_rows, right, over_columns, share):
         (shift_rows, shift_columns), start = shifts, margin - 2 * border - radius
         rows = (plane.shape[0] - 2 * margin + 1) // 2 + 2 * border
         columns = (plane.shape[1] - 2 * margin + 1) // 2 + 2 * border
         slope = np.empty((2 * rows + 2 * radius + 1, columns), np.float32)
         level = np.empty_like(slope)
+        # Even and odd columns apart: what meets a kernel's factor then lies side by side.
+        parts = np.empty((4, columns + radius + 1), np.float32)
+        even, odd, even_after, odd_after = parts[0], parts[1], parts[2], parts[3]
         for y in range(len(slope)):
             before, after = plane[y + start, start:], plane[y + start, start + shift_columns :]
+            for x in range(columns + radius):
+                even[x], odd[x] = before[2 * x], before[2 * x + 1]
+                even_after[x], odd_after[x] = after[2 * x], after[2 * x + 1]
             for x in range(columns):
                 falls, total = np.float32(0), np.float32(0)
                 for j in range(radius + 1):
-                    left, other = before[2 * x + radius - j], after[2 * x + radius + j]
+                    first, last = radius - j, radius + j
+                    left = odd[x + (first >> 1)] if first & 1 else even[x + (first >> 1)]
+                    other = odd_after[x + (last >> 1)] if last & 1 else even_after[x + (last >> 1)]
                     falls += right[j] * (left - other)
                     total += over_columns[j] * (left + other)
                 slope[y, x], level[y, x] = falls, total
@@ -204,6 +235,7 @@ def _box_means(radius: int):
     """Running sums down the columns; along the rows all that is in the window, unrolled as above."""
 
     @reordered
+    @for_radius(radius)
     def box_means(planes, row_shares, column_shares):
         count, height, width = planes.shape
         means = np.empty_like(planes)

@@ -45,6 +45,19 @@ def test_a_constant_has_no_edges(value):
     assert not canny.edges(grey, 1.5, 0.1, 0.2)[2:-2, 2:-2].any()
 
 
+@pytest.mark.parametrize("angle", [0, 30, 45, 90])
+def test_crests_of_known_slopes_lie_on_the_edge(angle):
+    turn = np.radians(angle)
+    y, x = np.indices((41, 41), dtype=np.float32) - 20
+    away = np.cos(turn) * x + np.sin(turn) * y
+    steepness = np.exp(-(away**2) / 8).astype(np.float32)
+    slopes = [(part * steepness).astype(np.float32) for part in (np.sin(turn), np.cos(turn))]
+    found = canny.crests(*slopes, steepness, 0.5, 0.9)
+    assert found[1:-1, 1:-1].sum() >= 39 and np.abs(away[found]).max() <= 0.75
+    assert not found[[0, -1]].any() and not found[:, [0, -1]].any()
+    assert not canny.crests(*slopes, steepness, 0.5, 1.1).any()
+
+
 def test_a_faint_edge_counts_where_a_strong_one_continues_it():
     grey = np.full((60, 60), 0.4, dtype=np.float32)
     grey[:, 30:] += np.linspace(0.3, 0.1, 60, dtype=np.float32)[:, None]

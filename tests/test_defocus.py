@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import torch
 from scipy import ndimage
+from skimage.feature import canny as skimage_canny
 
 from defocus_lib import DefocusMaps, defocus_maps, manifest, normalize_per_sample, optics
-from defocus_lib.defocus import PRESETS, PROPAGATIONS, _logarithms, _median, noise_level
+from defocus_lib.defocus import PRESETS, PROPAGATIONS, _logarithms, _median, _variances, noise_level
 from defocus_lib.known_blur import map_errors
 from tests.reference import defocus as literal
 from tests.reference import optics as literal_optics
@@ -147,6 +148,29 @@ def test_the_same_blur_is_read_at_every_edge_pixel():
     inner = (slice(None), slice(12, -12), slice(12, -12))  # a mirrored border bends a slanted edge
     assert np.ptp(maps.sparse[inner][maps.valid[inner]]) < 0.05
     np.testing.assert_allclose(maps.dense[inner], 2.0, atol=0.05)
+
+
+def test_the_blur_of_a_ratio_by_its_definition():
+    sigmas, fine, coarse, noise, gradient = np.geomspace(0.5, 20, 30), 1.5, 2.25, 0.01, 0.02
+    squared = (sigmas**2 + coarse**2) / (sigmas**2 + fine**2)
+    energies = np.full(30, gradient**2, np.float32)
+    variances, errors = _variances(np.log(squared).astype(np.float32), energies, noise, fine, coarse)
+    np.testing.assert_allclose(np.sqrt(variances), sigmas, rtol=1e-4)
+    moved = squared * (1 + 1e-6)
+    slope = (sigmas - np.sqrt((coarse**2 - moved * fine**2) / (moved - 1))) / 1e-6
+    # A relative error of R^2 is twice that of the gradient; the formula counts the gradient's.
+    expected = 2 * slope * noise / (np.sqrt(8 * np.pi) * fine**2 * gradient)
+    np.testing.assert_allclose(np.sqrt(errors), expected, rtol=2e-3)
+
+
+def test_edges_of_the_physical_preset_are_about_those_of_canny(photograph):
+    for name in ("coffee", "chelsea", "motorcycle"):
+        image = photograph(name, 160)
+        expected = skimage_canny(image.mean(axis=0), 1.0, 0.06, 0.12)
+        found = numpy(defocus_maps(image[None])).edges[0]
+        assert found.sum() == pytest.approx(expected.sum(), rel=0.1)
+        near = ndimage.binary_dilation(expected, np.ones((3, 3)))
+        assert near[found].mean() > 0.95
 
 
 def test_two_edges_of_different_blur_are_told_apart():

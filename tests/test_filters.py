@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from defocus_lib.filters import box_means, gradient_energy, half_grid, padded
+from defocus_lib.filters import _energy, box_means, gradient, gradient_energy, half_grid, padded
 from tests.reference import defocus as literal
 
 
@@ -30,6 +30,21 @@ def test_gradients_of_long_kernels_are_scipys(scale):
     slopes = [ndimage.gaussian_filter(grey.astype(float), order=order, **kernels) for order in ((0, 1), (1, 0))]
     found = gradient_energy(padded(grey, 9, True), 9, scale, round(4 * scale))
     np.testing.assert_allclose(np.sqrt(found), np.hypot(*slopes), rtol=2e-3, atol=1e-4)
+
+
+def test_slopes_are_scipys_and_their_squares_the_energy():
+    grey = plane(40, 33)
+    around = padded(grey, 6, True)
+    found = gradient(around, 6, 1.5, 6)
+    np.testing.assert_array_equal(found.energy, gradient_energy(around, 6, 1.5, 6))
+    np.testing.assert_allclose(found.down**2 + found.across**2, found.energy, rtol=1e-5)
+    for slope, order in ((found.down, (1, 0)), (found.across, (0, 1))):
+        expected = ndimage.gaussian_filter(grey.astype(float), 1.5, order=order, mode="mirror", radius=6)
+        np.testing.assert_allclose(slope, expected, rtol=2e-3, atol=1e-4)
+
+
+def test_kernels_of_different_radius_have_different_names():
+    assert _energy(4).py_func.__qualname__ != _energy(5).py_func.__qualname__
 
 
 @pytest.mark.parametrize("radius", [1, 3, 7, 20])

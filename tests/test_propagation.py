@@ -76,6 +76,18 @@ def test_gaussian_in_two_steps_is_that_in_one(sparse, spread, dtype, tolerance):
     np.testing.assert_allclose(found[0, 0], expected, atol=tolerance)
 
 
+@pytest.mark.parametrize("shape", [(90, 101), (91, 100)])
+def test_a_wide_gaussian_at_every_second_pixel_is_that_at_every_one(shape):
+    rng = RNG(2)
+    weights = (rng.random(shape) < 0.05) * rng.uniform(0.5, 2, shape)
+    values = np.where(weights > 0, 2 + np.indices(shape)[1] / 50 + rng.uniform(-0.5, 0.5, shape), 0)
+    spread = propagation.SPREAD_OF_HALF_GRID
+    exact = propagation.gaussian_plane(values, weights, spread)
+    found = propagation.gaussian_plane(values.astype(np.float32), weights.astype(np.float32), spread)
+    assert found.shape == shape and found.dtype == np.float32
+    np.testing.assert_allclose(found, exact, atol=5e-4)
+
+
 # Guided filter
 
 
