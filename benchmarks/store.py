@@ -86,14 +86,12 @@ def build(path: Path, images: int, kept: dict[str, ShapleySet]) -> store.Folder:
 
 
 def measure(folder: store.Folder, images: int) -> list[dict]:
-    """Run the notebooks on a store: peak memory and time of each."""
+    """Run the notebooks on a store: peak memory of each."""
     root = store.project_root()
     given = {"profile": PROFILE, "artifacts": str(folder.path)}
     run = partial(execution.run_notebook, folder=folder.path, parameters=given, root=root)
     done = [run(root / "notebooks" / f"{name}.py") for name in NOTEBOOKS]
-    return [
-        {"notebook": one.notebook, "images": images, "peak_mib": one.peak_mb, "seconds": one.seconds} for one in done
-    ]
+    return [{"notebook": one.notebook, "images": images, "peak_mib": one.peak_mb} for one in done]
 
 
 def sizes(folder: store.Folder, kept: dict[str, ShapleySet]) -> dict[str, float]:

@@ -1,0 +1,41 @@
+"""The baseline that speed is measured against is the literal method; the measurements that the book shows are whole."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks import maps
+from defocus_lib.defocus import PRESETS
+from tests.reference import defocus as literal
+
+RESULTS = Path(maps.RESULTS).parent
+
+
+@pytest.mark.parametrize("preset", ["released", "published"])
+def test_the_baseline_computes_what_the_slow_implementation_does(photograph, preset):
+    image = photograph("chelsea", 96)
+    edges, dense = maps.literal(image, PRESETS[preset].scales)
+    wanted_edges, _, wanted_dense = literal.maps(image, preset)
+    np.testing.assert_array_equal(edges, wanted_edges)
+    np.testing.assert_allclose(dense, wanted_dense, atol=1e-3)
+
+
+def test_the_measured_maps_are_those_of_the_reference():
+    measured = pd.read_csv(RESULTS / "maps.csv")
+    ours = measured[(measured["what"] == "defocus_maps") & (measured["preset"] != "physical")]
+    assert len(ours) == 4 and ours["edges_identical"].astype(bool).all()
+    assert ours["largest_dense_difference"].max() < 1e-4
+
+
+def test_the_measured_shapley_values_are_nearer_to_the_integral_than_those_of_shap():
+    measured = pd.read_csv(RESULTS / "shapley.csv", index_col="what")
+    shap = measured.index.str.startswith("shap")
+    assert shap.sum() == 1 and (measured["seconds_per_image"] > 0).all()
+    assert measured.loc[~shap, "relative_error"].min() < measured.loc[shap, "relative_error"].item()
+
+
+def test_memory_was_measured_for_every_analysis_on_both_stores():
+    measured = pd.read_csv(RESULTS / "store.csv").pivot(index="notebook", columns="images", values="peak_mib")
+    assert measured.shape == (5, 2) and measured.notna().all(axis=None)
