@@ -1,4 +1,4 @@
-"""How large a run would be: shards, storage, hours and money for many images, from what was measured on a few."""
+"""What measured times say: in words, and for many images in shards, storage, hours and money."""
 
 from __future__ import annotations
 
@@ -56,6 +56,32 @@ class Prices:
     gpu_hour: float
     core_hour: float
     terabyte_month: float
+
+
+AIM, ALIKE = 30, 0.999
+
+
+def verdict(table: pd.DataFrame, alike: float) -> str:
+    """Say how the Shapley values of this library compare with those of shap.
+
+    Parameters
+    ----------
+    table : DataFrame
+        By contestant, shap's name beginning with ``shap``: ``times_faster_than_shap``, ``relative_error``.
+    alike : float
+        The lowest correlation of values in half precision with those in single precision.
+    """
+    shap = table[table.index.str.startswith("shap")].iloc[0]
+    ours = table[~table.index.str.startswith("shap")]
+    nearer = ours[ours["relative_error"] < shap["relative_error"]]
+    if nearer.empty:
+        errors = f"error {best['relative_error']:.2f} instead of {shap['relative_error']:.2f}"
+        first = (
+            f"The fastest setting that comes nearer to the integral than shap ({errors}) is {best.name}, at "
+            f"{best['times_faster_than_shap']:.1f} times less time. This {reached} the aim of {AIM} times at a smaller error."
+        )
+    kept = "as was aimed for" if alike >= ALIKE else f"where {ALIKE} was aimed for"
+    return f"{first} Values in half precision correlate with those in single precision by at least {alike:.3f}, {kept}."
 
 
 def plan(images: int, one: Measured, prices: Prices, shard_images: int = 256) -> pd.DataFrame:

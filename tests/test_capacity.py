@@ -1,3 +1,4 @@
+import pandas as pd
 import pytest
 
 from defocus_lib import capacity
@@ -35,3 +36,28 @@ def test_all_but_whole_files_grows_with_the_images():
 def test_an_empty_plan_is_refused(images, shard):
     with pytest.raises(ValueError, match="at least 1 wanted"):
         capacity.plan(images, ONE, PRICES, shard)
+
+
+@pytest.mark.parametrize(
+    ("errors", "times", "alike", "said"),
+    [
+        (
+            (0.3, 0.2, 0.1),
+            (1, 40, 10),
+            0.9995,
+            ("0.20 instead of 0.30) is fast, at 40.0", "reaches the aim of 30", "as was aimed"),
+        ),
+        (
+            (0.3, 0.4, 0.1),
+            (1, 40, 10),
+            0.9,
+            ("0.10 instead of 0.30) is slow, at 10.0", "misses the aim", "where 0.999 was"),
+        ),
+        ((0.3, 0.4, 0.5), (1, 40, 10), 0.9995, ("No setting of ours comes nearer", "whose error is 0.30")),
+    ],
+)
+def test_the_numbers_choose_the_verdict(errors, times, alike, said):
+    columns = {"relative_error": errors, "times_faster_than_shap": times}
+    table = pd.DataFrame(columns, index=["shap, 200 random samples", "fast", "slow"])
+    words = capacity.verdict(table, alike)
+    assert all(part in words for part in said), words
