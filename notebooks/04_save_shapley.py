@@ -46,7 +46,7 @@ cache, about_maps = collection.load_maps(folder, run.reader)
 detectors = {
     model: folder.require(f"detector_{model}.safetensors", made_by="03_train_detector") for model in ("defocus", "rgb")
 }
-detector.load_detector(detectors["defocus"], reads="defocus", preset=about_maps["preset"])  # else its maps are others
+_ = detector.load_detector(detectors["defocus"], reads="defocus", preset=about_maps["preset"])  # else its maps are others
 
 # %% [markdown]
 # ## What is explained, against what
