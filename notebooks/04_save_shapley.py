@@ -46,7 +46,8 @@ cache, about_maps = collection.load_maps(folder, run.reader)
 detectors = {
     model: folder.require(f"detector_{model}.safetensors", made_by="03_train_detector") for model in ("defocus", "rgb")
 }
-_ = detector.load_detector(detectors["defocus"], reads="defocus", preset=about_maps["preset"])  # else its maps are others
+# Whose maps it was trained on is checked now: other maps would be explained without a complaint.
+_ = detector.load_detector(detectors["defocus"], reads="defocus", preset=about_maps["preset"])
 
 # %% [markdown]
 # ## What is explained, against what
