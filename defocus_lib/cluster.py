@@ -51,9 +51,21 @@ def workers(count: int = 1, scheduler: str = "") -> Iterator[Client | None]:
         # One job a worker at a time. No limit on memory: the size of a batch bounds it, and half of a machine that
         # others use too says nothing.
         options = {"threads_per_worker": 1, "memory_limit": None, "env": environment}
-        local = LocalCluster(n_workers=count, dashboard_address="127.0.0.1:0", **options)
-        with local, Client(local) as client:
-            yield client
+        with _environment_kept():
+            local = LocalCluster(n_workers=count, dashboard_address="127.0.0.1:0", **options)
+            with local, Client(local) as client:
+                yield client
+
+
+@contextmanager
+def _environment_kept() -> Iterator[None]:
+    """Dask sets variables (one thread, among others) that later child processes of ours would inherit."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 def _running(scheduler: str) -> Client:

@@ -31,6 +31,13 @@ def test_two_workers_share_the_cores(two):
     assert {int(count) for _, count in threads.values()} == {max(1, (os.cpu_count() or 1) // 2)}
 
 
+def test_a_cluster_leaves_the_environment_as_it_was():
+    before = dict(os.environ)
+    with cluster.workers(2):
+        pass
+    assert dict(os.environ) == before
+
+
 def test_all_jobs_are_done_and_few_are_handed_out_at_once(two):
     taken = []
 

@@ -233,8 +233,10 @@ def kill_a_worker_when(condition, client):
 def test_a_cluster_writes_the_same_bytes_also_when_a_worker_dies(prepared, client, tmp_path):
     plan, parts = runs.planned(prepared, tmp_path / "cluster", samples=200)
     watcher, victim = kill_a_worker_when(lambda: written(tmp_path / "cluster"), client)
-    assert explanation.save(plan, parts, client)["computed"] == 12
+    done = explanation.save(plan, parts, client)
     watcher.join()
+    # The worker may have died between writing a shard and saying so; then another one finds that shard.
+    assert done["computed"] >= 12 - cluster.AHEAD * len(parts[0])
     assert not Path(f"/proc/{victim}").exists() or sys.platform != "linux", "the worker was killed"
     alone, _ = runs.planned(prepared, tmp_path / "alone", samples=200)
     explanation.save(alone, parts)
