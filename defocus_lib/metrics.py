@@ -155,8 +155,16 @@ def measure(
     return values | counts | {"calibration_error": calibration_error(labels, probabilities, weights)}
 
 
-def _strata(labels: np.ndarray, codes: np.ndarray) -> list[np.ndarray]:
-    """Groups with real images only, with fake ones only, and with both, as arrays of group codes; none is empty."""
+def strata(labels: np.ndarray, codes: np.ndarray) -> list[np.ndarray]:
+    """Groups with real images only, with fake ones only, and with both, as arrays of group codes; none is empty.
+
+    Parameters
+    ----------
+    labels : (N,) int
+        1 = fake.
+    codes : (N,) int
+        Of the group of each image, from 0 on.
+    """
     fakes, images = np.bincount(codes, weights=labels), np.bincount(codes)
     parts = (fakes == 0, fakes == images, (fakes > 0) & (fakes < images))
     return [np.flatnonzero(part) for part in parts if part.any()]
@@ -190,9 +198,9 @@ def interval(
         NaN where no kind has two groups: then nothing can be resampled.
     """
     codes, names = pd.factorize(np.asarray(groups), sort=True)
-    strata = _strata(labels, codes)
-    drawn = [part for part in strata if len(part) > 1]
-    fixed = [part for part in strata if len(part) == 1]
+    kinds = strata(labels, codes)
+    drawn = [part for part in kinds if len(part) > 1]
+    fixed = [part for part in kinds if len(part) == 1]
 
     def resampled(*chosen: np.ndarray) -> ArrayLike:
         times = np.bincount(np.concatenate([*chosen, *fixed]), minlength=len(names))
