@@ -1,17 +1,20 @@
 """Area under the ROC curve of several detectors on the same groups, their differences, and intervals of both.
 
-Two things were drawn by chance: the groups that a detector was tested on (scenes, videos, pictures), and the seed that
-it was trained with. The intervals resample both. All detectors share one resample of the groups, so a difference
-between two of them is not blurred by which groups were drawn.
+Two things were drawn by chance: the groups that a detector was tested on (scenes, videos, pictures), and the seeds that
+it was trained with. The variance of the mean over the seeds is that of resampled groups plus that of the seeds by their
+number; the few seeds enter the interval through Student's t, with the degrees of freedom of Welch and Satterthwaite.
+All detectors share one resample of the groups, so a difference between two of them is not blurred by which groups were
+drawn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy import stats
 from sklearn.metrics import roc_auc_score
 
 from defocus_lib.metrics import strata
@@ -90,7 +93,7 @@ def weighted(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.
 
 
 def resampled(answers: Mapping[str, Answers], resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
-    """AUC of each entry in resamples of the groups, shared by all, and of each entry's seeds.
+    """AUC of each entry, the mean over its seeds, in resamples of the groups that all entries share.
 
     Groups with real images only, with fakes only, and with both are resampled apart.
 
@@ -110,15 +113,14 @@ def resampled(answers: Mapping[str, Answers], resamples: int = 2000, seed: int =
     ValueError
         If there are not two groups of a kind: then nothing can be resampled.
     """
-    rng = np.random.default_rng(seed)
-    names, weights = _draw_groups(answers.values(), resamples, rng)
-    columns = {}
+    names, weights = _draw_groups(answers.values(), resamples, np.random.default_rng(seed))
+    columns = {name: np.empty(resamples) for name in answers}
     for name, one in answers.items():
         codes = np.searchsorted(names, one.groups)
-        chunks = np.array_split(weights, -(-resamples // CHUNK))
-        by_seed = [np.concatenate([weighted(one.labels, s, part[:, codes]) for part in chunks]) for s in one.scores]
-        seeds = rng.multinomial(len(by_seed), np.full(len(by_seed), 1 / len(by_seed)), resamples)
-        columns[name] = (seeds * np.stack(by_seed, axis=1)).mean(axis=1)
+        for first in range(0, resamples, CHUNK):
+            part = slice(first, first + CHUNK)
+            by_seed = [weighted(one.labels, scores, weights[part][:, codes]) for scores in one.scores]
+            columns[name][part] = np.mean(by_seed, axis=0)
     return pd.DataFrame(columns)
 
 
@@ -137,7 +139,7 @@ def _draw_groups(answers: Iterable[Answers], resamples: int, rng: np.random.Gene
 
 
 def summary(answers: Mapping[str, Answers], draws: pd.DataFrame) -> pd.DataFrame:
-    """Mean AUC over the seeds of each entry, its 95 % percentile interval, and the extreme seeds.
+    """Mean AUC over the seeds of each entry, its 95 % interval, and the extreme seeds.
 
     Parameters
     ----------
@@ -150,13 +152,12 @@ def summary(answers: Mapping[str, Answers], draws: pd.DataFrame) -> pd.DataFrame
     DataFrame
         One row an entry: value, low, high, seeds (their number), lowest and highest (of a single seed).
     """
-    by_seed = {name: one.by_seed() for name, one in answers.items()}
-    low, high = _interval(draws)
-    rows = {
-        name: {"value": values.mean(), "low": low[name], "high": high[name], "seeds": len(values)}
-        | {"lowest": values.min(), "highest": values.max()}
-        for name, values in by_seed.items()
-    }
+    rows = {}
+    for name, one in answers.items():
+        by_seed = one.by_seed()
+        low, high = _interval(by_seed.mean(), draws[name], [by_seed])
+        rows[name] = {"value": by_seed.mean(), "low": max(low, 0.0), "high": min(high, 1.0), "seeds": len(by_seed)}
+        rows[name] |= {"lowest": by_seed.min(), "highest": by_seed.max()}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
@@ -168,15 +169,24 @@ def differences(answers: Mapping[str, Answers], draws: pd.DataFrame, one: str, o
     DataFrame
         One row an entry of ``others``: value, low, high.
     """
-    others, means = list(others), {name: answers[name].by_seed().mean() for name in answers}
-    apart = draws[others].rsub(draws[one], axis=0)
-    low, high = _interval(apart)
-    return pd.DataFrame({"value": {name: means[one] - means[name] for name in others}, "low": low, "high": high})
+    rows, ours = {}, answers[one].by_seed()
+    for name in others:
+        theirs = answers[name].by_seed()
+        value = ours.mean() - theirs.mean()
+        low, high = _interval(value, draws[one] - draws[name], [ours, theirs])
+        rows[name] = {"value": value, "low": low, "high": high}
+    return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def _interval(draws: pd.DataFrame) -> tuple[pd.Series, pd.Series]:
-    tail = (1 - LEVEL) / 2
-    return draws.quantile(tail), draws.quantile(1 - tail)
+def _interval(value: float, draws: pd.Series, by_seed: Sequence[np.ndarray]) -> tuple[float, float]:
+    """``value`` with Student's t: variances of the groups and of each kind's seeds, added (Satterthwaite 1946)."""
+    several = [seeds for seeds in by_seed if len(seeds) > 1]
+    parts = [(float(seeds.var(ddof=1)) / len(seeds), len(seeds) - 1) for seeds in several]
+    variance = float(draws.var()) + sum(part for part, _ in parts)
+    uncertain = sum(part**2 / freedom for part, freedom in parts)
+    freedom = variance**2 / uncertain if uncertain else np.inf
+    half = stats.t.ppf((1 + LEVEL) / 2, freedom) * np.sqrt(variance)
+    return float(value - half), float(value + half)
 
 
 def words(row: pd.Series) -> str:

@@ -20,6 +20,7 @@ from defocus_lib.records import has_pairs, one_sided_splits
 from defocus_lib.store import About, Folder, project_root, write_beside, write_json
 
 RECORDS = "records.parquet"
+TRIAL_RECORDS = "trial_records.parquet"
 MAPS = "maps.json"
 SUMMARY = "this_run.md"
 
@@ -58,6 +59,22 @@ class Collection:
 def save(folder: Folder, records: pd.DataFrame) -> Path:
     """Write the table of records of a run."""
     return write_beside(folder.path / RECORDS, lambda path: records.to_parquet(path, index=False))
+
+
+def save_for_trials(folder: Folder, records: pd.DataFrame) -> Path:
+    """Write the records of notebook 11, which learns every manipulation: training images show all of them."""
+    return write_beside(folder.path / TRIAL_RECORDS, lambda path: records.to_parquet(path, index=False))
+
+
+def load_for_trials(folder: Folder) -> pd.DataFrame:
+    """The records that :func:`save_for_trials` wrote.
+
+    Raises
+    ------
+    MissingArtifact
+        If notebook 01 has not.
+    """
+    return pd.read_parquet(folder.require(TRIAL_RECORDS, made_by="01_data"))
 
 
 def load(folder: Folder) -> Collection:

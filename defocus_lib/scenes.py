@@ -77,13 +77,15 @@ class Twins:
     sigma: np.ndarray
 
 
-def records(counts: dict[str, int], train_on: str, manipulations: Sequence[str]) -> pd.DataFrame:
+def records(counts: dict[str, int], train_on: str, manipulations: Sequence[str], by_all: int = 0) -> pd.DataFrame:
     """The table of images: every scene real, and manipulated by ``train_on``; test scenes by all manipulations.
 
     Parameters
     ----------
     counts : dict
         Number of scenes for each of "train", "val", "test".
+    by_all : int
+        The first so many training and validation scenes, too, are manipulated by all.
 
     Returns
     -------
@@ -97,7 +99,9 @@ def records(counts: dict[str, int], train_on: str, manipulations: Sequence[str])
     for split in SPLITS:
         for index in range(counts[split]):
             scene = f"{split}-{index:05d}"
-            for name in ("real", *(manipulations if split == "test" else (train_on,))):
+            first = () if split == "test" else (train_on,)
+            more = manipulations if split == "test" or index < by_all else ()
+            for name in dict.fromkeys(("real", *first, *more)):  # each once
                 path, label = f"images/{scene}/{name}.png", int(name != "real")
                 rows.append((f"{scene}/{name}", path, label, name, scene, "", scene, split, f"{scene}/real", ""))
     columns = ["id", "path", "label", "manipulation", "video", "frame", "group", "split", "pair", "source"]

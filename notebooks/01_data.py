@@ -14,7 +14,8 @@
 #
 # **You will see** the photographs, the lens, and the scenes on which everything else in this book is measured.\
 # **Reads** `data_manifest.yaml` and the photographs that it lists, which ship inside installed packages.\
-# **Writes** `records.parquet`, one row an image, the images, and `truth.npz`, what is true of them.
+# **Writes** `records.parquet`, one row an image, the images, and `truth.npz`, what is true of them; and
+# `trial_records.parquet`, those that notebook 11 learns from.
 #
 # The scenes are a controlled experiment with known truth, not deepfakes: {doc}`../data` says what they are, and where
 # the likeness to real manipulations ends.
@@ -28,6 +29,7 @@ test_scenes: int = 150
 size: int = 128
 manipulations: str = "resynthesis, splice, reenactment, texture"
 train_on: str = "resynthesis"
+trial_scenes: int = 400
 seed: int = 0
 
 # %%
@@ -76,16 +78,21 @@ figures.lens_curves(distance, {name: lens.sigma(1000 * distance) for name, lens 
 # ## The scenes
 #
 # Every scene is photographed once; that is the real image. The training and validation scenes have one twin each, of the
-# manipulation that the detectors learn. The test scenes have all of them.
+# manipulation that the detectors learn. The test scenes have all of them. Notebook 11 trains small detectors on every
+# manipulation: for it the first `trial_scenes` of both splits have all twins, too.
 
 # %%
 table = scenes.records(
-    {"train": train_scenes, "val": val_scenes, "test": test_scenes}, train_on=train_on, manipulations=names
+    {"train": train_scenes, "val": val_scenes, "test": test_scenes}, train_on, names, by_all=trial_scenes
 )
 arrays = scenes.photograph_all(table, photographs, seed, size, progress=True)
+every = scenes.store_images(folder.path, table, arrays["images"])
+records = collection.for_training_on(every, train_on)
+kept = every["id"].isin(records["id"]).to_numpy()
+arrays |= {name: arrays[name][kept] for name in ("ids", "images", "regions")}
 images = arrays.pop("images")
-records = scenes.store_images(folder.path, table, images)
 collection.save(folder, records)
+collection.save_for_trials(folder, every)
 store.write_arrays(folder.path / "truth.npz", arrays, meta={"profile": profile, "seed": seed, "size": size})
 records.pivot_table(index="manipulation", columns="split", values="id", aggfunc="count", sort=False).fillna(0).astype(
     int

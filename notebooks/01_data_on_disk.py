@@ -14,7 +14,7 @@
 #
 # **You will see** what the data set holds, what was left out and why, and examples of it.\
 # **Reads** `data_manifest.yaml` and the files below the root that it names.\
-# **Writes** `records.parquet`, one row an image.
+# **Writes** `records.parquet`, one row an image, and `trial_records.parquet`, those that notebook 11 learns from.
 
 # %% tags=["parameters"]
 profile: str = "ffpp"
@@ -59,10 +59,12 @@ pd.Series(described, name=dataset).to_frame().style.set_table_attributes('class=
 # %%
 index = records_of(entry, progress=True)
 found = records.choose(index.records, [name.strip() for name in manipulations.split(",")])
-chosen = collection.for_training_on(records.sample(found, groups, seed) if groups else found, train_on)
+every = records.sample(found, groups, seed) if groups else found
+chosen = collection.for_training_on(every, train_on)
 about = collection.about(entry, chosen, size)
 folder = store.Folder.create(profile, artifacts, about)
 collection.save(folder, chosen)
+collection.save_for_trials(folder, every)
 collection.write_summary(folder)
 records.counts(chosen)
 

@@ -1,0 +1,282 @@
+"""Is it defocus? Inputs that keep everything of a defocus map but the blur, and a change that leaves the blur alone.
+
+A map is drawn from edges, so a detector on maps also sees where the edges are. If the same detector, with the same
+budget, does as well on the edges alone, the blur is not what it lives on. And if it tells images whose light was
+changed, and nothing else, from the originals, it reacts to more than blur.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import statsmodels.api as sm
+import torch
+from numpy.typing import ArrayLike
+from scipy import ndimage
+
+from defocus_lib.defocus import defocus_maps, normalize_per_sample
+from defocus_lib.images import as_planes
+from defocus_lib.propagation import gaussian_plane
+
+RELIT = "change of light"
+SPREAD = 0.04  # of the shorter side, as the map's own propagation
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What the input of a detector is made from.
+
+    Attributes
+    ----------
+    images : (N, H, W, 3) uint8
+    dense : (N, H, W) float32
+        Their defocus maps, in px.
+    edges : (N, H, W) bool
+    digests : (N,) str
+        SHA-256 of each image: seeds what is random about it.
+    preset : str
+        Of the maps.
+    """
+
+    images: np.ndarray
+    dense: np.ndarray
+    edges: np.ndarray
+    digests: np.ndarray
+    preset: str = "physical"
+
+
+@dataclass(frozen=True)
+class Control:
+    """One kind of input.
+
+    Attributes
+    ----------
+    title : str
+        For a reader.
+    reads : {"defocus", "rgb", "fusion"}
+        The kind of detector: how many channels it has.
+    inputs : callable
+        Of a :class:`Batch`, to ``(N, C, H, W)`` float32 in [0, 1].
+    shuffled : bool
+        Whether the labels to learn from are dealt out at random.
+    """
+
+    title: str
+    reads: str
+    inputs: Callable[[Batch], torch.Tensor]
+    shuffled: bool = False
+
+
+def _map(batch: Batch) -> torch.Tensor:
+    return normalize_per_sample(torch.from_numpy(batch.dense)[:, None])
+
+
+def _photograph(batch: Batch) -> torch.Tensor:
+    return torch.from_numpy(batch.images).permute(0, 3, 1, 2).float() / 255
+
+
+def _both(batch: Batch) -> torch.Tensor:
+    return torch.cat([_photograph(batch), _map(batch)], dim=1)
+
+
+def _edges(batch: Batch) -> torch.Tensor:
+    return torch.from_numpy(batch.edges)[:, None].float()
+
+
+def edge_density(edges: np.ndarray) -> np.ndarray:
+    """Share of edge pixels around each pixel, weighed by the Gaussian that also spreads the blur: ``(N, H, W)``.
+
+    Parameters
+    ----------
+    edges : (N, H, W) bool
+    """
+    spread = SPREAD * min(edges.shape[1:])
+    return ndimage.gaussian_filter(edges.astype(np.float32), (0, spread, spread), mode="constant")
+
+
+def _edge_density(batch: Batch) -> torch.Tensor:
+    return normalize_per_sample(torch.from_numpy(edge_density(batch.edges))[:, None])
+
+
+def _random_sigma(batch: Batch) -> torch.Tensor:
+    dense = [_dealt_out(image, digest, batch.preset) for image, digest in zip(batch.images, batch.digests, strict=True)]
+    return normalize_per_sample(torch.from_numpy(np.stack(dense))[:, None])
+
+
+def _dealt_out(image: np.ndarray, digest: str, preset: str) -> np.ndarray:
+    """The map of an image, ``(H, W)``, when the readings at its edges are dealt out among these edges at random."""
+    maps = defocus_maps(as_planes(image)[None], preset)
+    sparse, valid = maps.sparse[0, 0].numpy(), maps.valid[0, 0].numpy()
+    dealt = np.zeros_like(sparse)
+    dealt[valid] = generator(digest).permutation(sparse[valid])
+    return gaussian_plane(dealt, valid.astype(np.float32), SPREAD * min(sparse.shape))
+
+
+def generator(digest: str, *more: int) -> np.random.Generator:
+    """The random numbers of one image: they depend on its content alone."""
+    return np.random.default_rng([int(digest[:15], 16), *more])
+
+
+CONTROLS = {
+    "defocus": Control("defocus map", "defocus", _map),
+    "rgb": Control("photograph", "rgb", _photograph),
+    "fusion": Control("photograph and map", "fusion", _both),
+    "edges": Control("edges alone", "defocus", _edges),
+    "edge density": Control("edge density", "defocus", _edge_density),
+    "random sigma": Control("random blur at the same edges", "defocus", _random_sigma),
+    "shuffled": Control("defocus map, labels shuffled", "defocus", _map, shuffled=True),
+}
+WITHOUT_BLUR = ("edges", "edge density", "random sigma")
+"""The controls that keep the edges of the map and lose its blur."""
+
+
+def relight(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Darken a soft spot of the image, as a shadow does. Every pixel keeps its blur.
+
+    Parameters
+    ----------
+    image : (H, W, 3) uint8
+
+    Returns
+    -------
+    (H, W, 3) uint8
+        Darker by a quarter to a half in the middle of the spot. Nothing gets brighter, so nothing is clipped; the spot
+        is so wide that its rim makes no edge.
+    """
+    height, width = image.shape[:2]
+    y, x = np.indices((height, width))
+    middle, spread = rng.uniform(0.3, 0.7, 2), rng.uniform(0.12, 0.2) * min(height, width)
+    squared = ((y - middle[0] * height) ** 2 + (x - middle[1] * width) ** 2) / spread**2
+    light = 1 - rng.uniform(0.25, 0.5) * np.exp(-squared / 2)
+    return np.rint(image * light[..., None]).astype(np.uint8)
+
+
+def relit_twins(records: pd.DataFrame) -> pd.DataFrame:
+    """The real images, and each of them again as manipulated by :func:`relight`."""
+    real = records[records["label"] == 0]
+    twins = real.assign(id=real["id"] + f"/{RELIT}", manipulation=RELIT, label=1, pair=real["id"])
+    return pd.concat([real, twins], ignore_index=True)
+
+
+def density_adjusted(
+    variance: ArrayLike, density: ArrayLike, fake: ArrayLike, groups: ArrayLike
+) -> dict[str, tuple[float, float, float]]:
+    """Does the mean local variance of manipulated images differ when edge density is taken out?
+
+    Ordinary least squares on ``fake``, without and with the share of edge pixels beside it; intervals by a covariance
+    that is robust to groups (statsmodels, ``cov_type="cluster"``), with a t distribution.
+
+    Parameters
+    ----------
+    variance, density : (N,) float array_like
+        Mean local variance, and share of edge pixels, of each image.
+    fake : (N,) bool array_like
+    groups : (N,) array_like
+        What was sampled independently.
+
+    Returns
+    -------
+    dict
+        ``alone`` and ``adjusted``: the effect of ``fake`` in units of the variance's mean, low and high of its 95 %
+        interval. ``density``: the same for the effect of one standard deviation of density, adjusted for ``fake``.
+
+    Raises
+    ------
+    ValueError
+        If the lengths differ, a class is missing, or there are fewer than 3 groups.
+    """
+    variance, density, fake, groups = map(np.asarray, (variance, density, fake, groups))
+    if not len(variance) == len(density) == len(fake) == len(groups):
+        raise ValueError("variance, density, fake and groups differ in length; one number an image wanted")
+    codes = np.unique(groups, return_inverse=True)[1]
+    if fake.all() or not fake.any() or codes.max() < 2:
+        raise ValueError(
+            f"{int(fake.sum())} of {len(fake)} images fake, {codes.max() + 1} groups; both kinds, 3 wanted"
+        )
+    spread = density.std() or 1.0
+    columns = {"fake": fake.astype(float), "density": (density - density.mean()) / spread}
+    effects = {}
+    for name, chosen in (("alone", ["fake"]), ("adjusted", ["fake", "density"])):
+        design = sm.add_constant(pd.DataFrame({key: columns[key] for key in chosen}))
+        fitted = sm.OLS(variance / variance.mean(), design).fit(
+            cov_type="cluster", cov_kwds={"groups": codes}, use_t=True
+        )
+        effects[name] = (fitted.params["fake"], *fitted.conf_int().loc["fake"])
+        if "density" in chosen:
+            effects["density"] = (fitted.params["density"], *fitted.conf_int().loc["density"])
+    return {name: tuple(map(float, values)) for name, values in effects.items()}
+
+
+def verdict(auc: Mapping[str, tuple[float, float]], ahead: Mapping[str, tuple[float, float]]) -> str:
+    """What the controls say, in words that the intervals choose.
+
+    Parameters
+    ----------
+    auc : mapping of str to (low, high)
+        95 % intervals of the AUC of ``defocus``, ``shuffled``, and of ``relit`` (the defocus map on images whose light
+        alone was changed).
+    ahead : mapping of str to (low, high)
+        Intervals of the AUC of ``defocus`` minus that of each of :data:`WITHOUT_BLUR`.
+
+    Returns
+    -------
+    str
+        A paragraph.
+    """
+    if not _within(0.5, auc["shuffled"]):
+        return (
+            "A detector that learned shuffled labels should guess, and its interval leaves 0.5 out. Something other "
+            "than the labels leads from training to test, or chance struck: the other numbers prove nothing."
+        )
+    if auc["defocus"][0] <= 0.5:
+        return (
+            "The detector on defocus maps can't be told from guessing here, so there is no signal to explain. What the "
+            "controls reach says nothing about defocus."
+        )
+    return f"{_beyond_edges(ahead)} {_only_blur(auc['relit'])}"
+
+
+def _within(value: float, interval: tuple[float, float]) -> bool:
+    return interval[0] <= value <= interval[1]
+
+
+def _beyond_edges(ahead: Mapping[str, tuple[float, float]]) -> str:
+    titles = {name: CONTROLS[name].title for name in ahead}
+    beaten = [titles[name] for name, (low, _) in ahead.items() if low > 0]
+    better = [titles[name] for name, (_, high) in ahead.items() if high < 0]
+    level = [title for title in titles.values() if title not in (*beaten, *better)]
+    if len(beaten) == len(ahead):
+        return (
+            f"The map carries more than its edges: on it the same detector beats {_listed(beaten)}, each by more than "
+            "the intervals leave open. What it adds to them is the blur that was read there."
+        )
+    if better:
+        return (
+            f"The map adds nothing to its edges: on {_listed(better)} the same detector does better, so what the map "
+            "shows of manipulation can be had without its blur."
+        )
+    also = f", though it beats {_listed(beaten)}" if beaten else ""
+    return (
+        f"The map can't be shown to carry more than its edges: {_listed(level)} do about as well within the intervals"
+        f"{also}. Blur may help, but this comparison does not prove it."
+    )
+
+
+def _only_blur(relit: tuple[float, float]) -> str:
+    if _within(0.5, relit):
+        return "A change of light that leaves all blur as it was goes unnoticed on the map, as it should."
+    if relit[0] > 0.5:
+        return (
+            "But a change of light that leaves all blur as it was is noticed on the map too: which edges are found "
+            "depends on contrast, so the map also reports what has nothing to do with focus."
+        )
+    return (
+        "On a change of light the detector is wrong more often than chance would be, for which there is no good reason."
+    )
+
+
+def _listed(names: list[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"

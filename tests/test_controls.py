@@ -1,0 +1,133 @@
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from scipy import ndimage
+
+from defocus_lib import controls, known_blur
+from defocus_lib.controls import Batch
+from defocus_lib.defocus import defocus_maps
+from defocus_lib.images import as_planes
+
+
+@pytest.fixture(scope="module")
+def batch(photograph):
+    planes = np.stack([photograph(name, 96) for name in ("coffee", "chelsea")])
+    maps = defocus_maps(planes)
+    images = np.rint(255 * planes.transpose(0, 2, 3, 1)).astype(np.uint8)
+    return Batch(images, maps.dense[:, 0].numpy(), maps.edges[:, 0].numpy(), np.array(["a0" * 32, "0b" * 32]))
+
+
+def test_every_input_has_the_shape_and_range_that_its_detector_reads(batch):
+    channels = {"defocus": 1, "rgb": 3, "fusion": 4}
+    for control in controls.CONTROLS.values():
+        inputs = control.inputs(batch)
+        assert inputs.shape == (2, channels[control.reads], 96, 96)
+        assert inputs.dtype == torch.float32
+        assert 0 <= inputs.min() <= inputs.max() <= 1
+
+
+def test_edge_density_counts_edges_under_a_bell():
+    edges = np.zeros((1, 41, 41), bool)
+    edges[0, 20, 23] = True
+    density, spread = controls.edge_density(edges)[0], 0.04 * 41
+    assert density[20, 20] == pytest.approx(np.exp(-(9) / (2 * spread**2)) / (2 * np.pi * spread**2), rel=0.05)
+    assert density.sum() == pytest.approx(1, abs=1e-3)
+
+
+def test_random_sigma_keeps_the_edges_and_readings_and_loses_their_order(batch):
+    maps = defocus_maps(as_planes(batch.images[0])[None])
+    dense = controls._random_sigma(batch)[0, 0].numpy()
+    assert np.array_equal(dense, controls._random_sigma(batch)[0, 0].numpy()), "the same image, the same numbers"
+    true = controls.CONTROLS["defocus"].inputs(batch)[0, 0].numpy()
+    assert np.abs(np.corrcoef(dense.ravel(), true.ravel())[0, 1]) < 0.7
+    # Literal: values dealt out by the same generator, then G(v)/G(1) over the edges.
+    valid = maps.valid[0, 0].numpy()
+    values = np.zeros(valid.shape)
+    values[valid] = controls.generator(batch.digests[0]).permutation(maps.sparse[0, 0].numpy()[valid])
+    spread = {"sigma": 0.04 * 96, "mode": "constant", "truncate": 12}
+    wide = ndimage.gaussian_filter(values, **spread) / ndimage.gaussian_filter(valid.astype(float), **spread)
+    wide = (wide - wide.min()) / np.ptp(wide)
+    assert np.abs(wide - dense)[ndimage.distance_transform_edt(~valid) < 4].max() < 0.1
+
+
+def test_a_change_of_light_leaves_the_blur_of_an_edge_as_it_was():
+    """A step of known blur, read through a shadow that changes the grey by up to a half."""
+    step = known_blur.step_edge(2.0, 0.0, np.random.default_rng(0))
+    image = np.rint(255 * step.transpose(1, 2, 0)).astype(np.uint8)
+    relit = controls.relight(image, np.random.default_rng(5))
+    assert (relit <= image).all()
+    assert 0.5 <= (relit / image).min() < 0.75
+    readings = [defocus_maps(as_planes(one)[None]) for one in (image, relit)]
+    read = [maps.sparse[maps.valid].median().item() for maps in readings]
+    assert read[1] == pytest.approx(read[0], abs=0.05)
+    flat = np.full((96, 96, 3), 128, np.uint8)
+    assert not defocus_maps(as_planes(controls.relight(flat, np.random.default_rng(0)))[None]).edges.any(), "no rim"
+
+
+def test_relit_twins_stand_beside_their_originals():
+    table = pd.DataFrame({"id": ["a", "b", "c"], "manipulation": ["real", "x", "real"], "label": [0, 1, 0], "pair": ""})
+    twins = controls.relit_twins(table)
+    assert twins["label"].tolist() == [0, 0, 1, 1]
+    assert twins["pair"].tolist() == ["", "", "a", "c"]
+    assert twins["id"].is_unique
+
+
+def clustered(rng, effect, through_density, groups=150):
+    """Images of groups: density differs by kind, and variance follows it and, by ``effect``, the kind."""
+    codes, fake = np.repeat(np.arange(groups), 2), np.tile([False, True], groups)
+    density = rng.normal(size=2 * groups) + fake
+    common = np.repeat(rng.normal(size=groups), 2)
+    return 10 + effect * fake + through_density * density + common + rng.normal(size=2 * groups), density, fake, codes
+
+
+def test_regression_takes_out_what_goes_through_density():
+    found = controls.density_adjusted(*clustered(np.random.default_rng(0), effect=0.0, through_density=2.0))
+    assert found["alone"][1] > 0
+    assert found["adjusted"][1] < 0 < found["adjusted"][2]
+    assert found["density"][1] > 0
+    found = controls.density_adjusted(*clustered(np.random.default_rng(1), effect=1.0, through_density=0.0))
+    assert found["adjusted"][0] == pytest.approx(0.1, abs=0.03)
+
+
+def test_its_intervals_cover_a_known_effect():
+    rng, covered = np.random.default_rng(2), 0
+    for _ in range(200):
+        variance, density, fake, codes = clustered(rng, effect=1.0, through_density=0.5, groups=40)
+        _, low, high = controls.density_adjusted(variance, density, fake, codes)["adjusted"]
+        covered += low <= 1.0 / variance.mean() <= high
+    assert 0.89 <= covered / 200 <= 0.99
+
+
+def test_what_can_not_be_regressed_is_refused():
+    with pytest.raises(ValueError, match="differ in length"):
+        controls.density_adjusted([1.0], [1.0, 2.0], [True], ["a"])
+    with pytest.raises(ValueError, match="both kinds, 3 wanted"):
+        controls.density_adjusted([1.0, 2.0], [1.0, 2.0], [True, False], ["a", "b"])
+
+
+CHANCE, GOOD = (0.45, 0.55), (0.8, 0.9)
+AHEAD, LEVEL, BEHIND = (0.1, 0.2), (-0.05, 0.05), (-0.2, -0.1)
+
+
+def ahead(*intervals):
+    return dict(zip(controls.WITHOUT_BLUR, intervals, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("auc", "differences", "said", "not_said"),
+    [
+        ((GOOD, CHANCE, CHANCE), (AHEAD, AHEAD, AHEAD), ["carries more than its edges", "goes unnoticed"], ["But"]),
+        ((GOOD, CHANCE, GOOD), (AHEAD, AHEAD, AHEAD), ["carries more than its edges", "is noticed on the map too"], []),
+        ((GOOD, CHANCE, CHANCE), (LEVEL, AHEAD, LEVEL), ["can't be shown", "though it beats edge density"], []),
+        ((GOOD, CHANCE, CHANCE), (LEVEL, LEVEL, LEVEL), ["can't be shown"], ["though"]),
+        ((GOOD, CHANCE, CHANCE), (BEHIND, AHEAD, LEVEL), ["adds nothing to its edges: on edges alone"], ["carries"]),
+        ((CHANCE, CHANCE, CHANCE), (AHEAD, AHEAD, AHEAD), ["no signal to explain"], ["edges"]),
+        ((GOOD, GOOD, CHANCE), (AHEAD, AHEAD, AHEAD), ["prove nothing"], ["carries"]),
+        ((GOOD, CHANCE, (0.3, 0.4)), (AHEAD, AHEAD, AHEAD), ["more often than chance"], ["unnoticed"]),
+    ],
+)  # fmt: skip
+def test_the_numbers_choose_the_words(auc, differences, said, not_said):
+    words = controls.verdict(dict(zip(("defocus", "shuffled", "relit"), auc, strict=True)), ahead(*differences))
+    assert all(part in words for part in said)
+    assert not any(part in words for part in not_said)

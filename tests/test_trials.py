@@ -1,0 +1,80 @@
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from defocus_lib import cluster, collection, store, trials
+from defocus_lib.controls import RELIT, relight
+from defocus_lib.defocus import defocus_maps, normalize_per_sample
+from defocus_lib.images import as_planes
+from defocus_lib.training import Plan
+from defocus_lib.trials import Trial, Trials
+from tests import runs
+
+
+@pytest.fixture(scope="module")
+def few(tmp_path_factory):
+    path = runs.prepare(tmp_path_factory.mktemp("trials"))
+    run = collection.load(store.Folder.open("tiny", path / "run"))
+    plan = Plan(epochs=2, batch_size=16, learning_rate=0.003, monitor="val_accuracy", mirror=True)
+    return Trials(run.records, run.reader, runs.cache_of(path), "test_resnet", 32, plan)
+
+
+def test_the_wanted_trials_are_each_wanted_once():
+    both = [*trials.for_controls("x", (0, 1)), *trials.for_matrix(("x", "y"), 0)]
+    assert len(trials.for_controls("x", (0, 1))) == 2 * 8
+    assert Trial("fusion", "y", 0) in both
+    assert len(set(both)) == 16 + 4, "map and photograph on x are shared"
+
+
+def test_answers_about_every_test_image_and_the_same_again(few, generators_left_alone):
+    trial, threads = Trial("defocus", "Deepfakes", 3), torch.get_num_threads()
+    with generators_left_alone():
+        answers = few.answer(trial)
+    assert torch.get_num_threads() == threads
+    test = few.records.query("split == 'test'")
+    assert answers["id"].tolist() == test["id"].tolist()
+    assert np.isfinite(answers["logit"]).all()
+    pd.testing.assert_frame_equal(answers, few.answer(trial), check_exact=True)
+    assert (answers["logit"] != few.answer(replace(trial, seed=4))["logit"]).any()
+
+
+def test_a_cluster_gives_the_same_answers(few):
+    wanted = [Trial("edges", "Deepfakes", 0), Trial("rgb", "FaceSwap", 0), Trial("edges", "Deepfakes", 0)]
+    alone = trials.run(few, wanted)
+    assert len(alone) == 2 * (few.records["split"] == "test").sum()
+    with cluster.workers(2) as client:
+        pd.testing.assert_frame_equal(alone, trials.run(few, wanted, client), check_exact=True)
+
+
+def test_inputs_are_averaged_maps_in_the_order_of_the_records(few, monkeypatch):
+    monkeypatch.setattr(trials, "CHUNK", 3)
+    rows = few.records.head(7)
+    maps = normalize_per_sample(torch.from_numpy(few.cache.stack(rows)[0])[:, None])
+    side = replace(few, side=20).inputs("defocus", rows)
+    np.testing.assert_allclose(side, maps.reshape(7, 1, 20, 2, 20, 2).mean((3, 5)), atol=1e-6)
+
+
+def test_relit_images_get_maps_of_their_own(few):
+    rows = few.records.query("label == 0").head(1)
+    twin = rows.assign(manipulation=RELIT)
+    batch = trials.batch_of(pd.concat([rows, twin]), few.reader, few.cache)
+    digest = rows["digest"].iat[0]
+    assert np.array_equal(batch.images[1], relight(batch.images[0], trials.generator(digest)))
+    assert np.array_equal(batch.dense[0], few.cache.load(digest).dense)
+    assert np.array_equal(batch.dense[1], defocus_maps(as_planes(batch.images[1])[None]).dense[0, 0].numpy())
+
+
+def test_shuffled_labels_keep_their_number_and_lose_their_order(few):
+    rows = few.records.query("split == 'train'")
+    true, dealt = trials._labels(rows, False, 0), trials._labels(rows, True, 0)
+    assert true.tolist() == rows["label"].tolist()
+    assert dealt.sum() == true.sum()
+    assert (dealt != true).any()
+
+
+def test_a_manipulation_without_training_images_is_named(few):
+    with pytest.raises(ValueError, match="no training image of 'morphing'"):
+        few.answer(Trial("rgb", "morphing", 0))
