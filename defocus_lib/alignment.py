@@ -8,6 +8,8 @@ scores as well. Most pixels share a few values, so the bins that hold the backgr
 lift the score of any attribution. And the published score has no null. So the score of a *uniform* attribution, which
 gives each pixel the same weight and knows nothing of the detector, stands beside it here: only what exceeds it can
 speak for the detector.
+
+Stricter nulls are in :mod:`defocus_lib.alignment_nulls`.
 """
 
 from __future__ import annotations
