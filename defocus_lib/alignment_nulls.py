@@ -124,7 +124,7 @@ def null_scores(
     -------
     DataFrame
         One row a pair, model and choice of bins: ``pair``, ``group``, ``model``, ``left out`` (a key of
-        :data:`LEFT_OUT`), ``score``, and a column for each of :data:`NULLS`.
+        :data:`LEFT_OUT`), ``pixels left out`` (their share), ``score``, and a column for each of :data:`NULLS`.
 
     Raises
     ------
@@ -136,8 +136,10 @@ def null_scores(
         weights = {"own": own, "permuted": permuted(own, seed), "untrained": untrained}
         whole = pair_histograms(fake, real, weights, bins)
         for which in LEFT_OUT:
-            rows = _scores_of_one(without_bin(whole, which), groups)
-            parts.append(rows.assign(model=model, **{"left out": which}))
+            kept = without_bin(whole, which)
+            left = 1 - np.minimum(whole["uniform"].weights, kept["uniform"].weights).sum(axis=1)
+            about = {"model": model, "left out": which, "pixels left out": left}
+            parts.append(_scores_of_one(kept, groups).assign(**about))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -162,9 +164,9 @@ def against_nulls(table: pd.DataFrame, resamples: int = 1000, seed: int = 0) -> 
     -------
     DataFrame
         One row a model, choice of bins and null: ``model``, ``left out``, ``null``, mean ``score`` and mean ``null
-        score``, their ``difference`` with ``low`` and ``high`` (see :func:`defocus_lib.metrics.interval`), ``pairs``
-        and ``groups``. Without a second group the difference from the mismatched pairs is NaN, and so are the
-        intervals.
+        score``, their ``difference`` with ``low`` and ``high`` (see :func:`defocus_lib.metrics.interval`), the mean
+        share of the ``pixels left out``, ``pairs`` and ``groups``. With a single group the difference from the
+        mismatched pairs is NaN, and so are the intervals.
     """
     rows = []
     for (which, model), part in table.groupby(["left out", "model"], sort=False):
@@ -186,12 +188,34 @@ def against_nulls(table: pd.DataFrame, resamples: int = 1000, seed: int = 0) -> 
                 "difference": differences[:, number].mean(),
                 "low": low[number],
                 "high": high[number],
+                "pixels left out": part["pixels left out"].mean(),
                 "pairs": len(part),
                 "groups": part["group"].nunique(),
             }
             for number, null in enumerate(NULLS)
         ]
     return pd.DataFrame(rows)
+
+
+def wide(compared: Mapping[str, pd.DataFrame], which: str = "none") -> pd.DataFrame:
+    """The differences as text, to be read: one row a name and model, one column a null.
+
+    Parameters
+    ----------
+    compared : mapping of str to DataFrame
+        Name, such as a manipulation -> as :func:`against_nulls` returns it.
+    which : str
+        The bins that are left out, a key of :data:`LEFT_OUT`.
+    """
+    table = pd.concat(compared, names=["manipulation"]).reset_index("manipulation").query("`left out` == @which")
+    # Spaces that do not break: a value and its interval stay on one line.
+    texts = [
+        f"{row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]".replace(" ", "\N{NO-BREAK SPACE}")
+        for row in table.itertuples()
+    ]
+    rows = ["manipulation", "model"]
+    text = table.assign(text=texts).pivot(index=rows, columns="null", values="text")[list(NULLS)]
+    return text.rename_axis(columns=None).reindex(pd.MultiIndex.from_frame(table[rows].drop_duplicates()))
 
 
 def null_sentence(compared: pd.DataFrame, model: str, which: str = "none") -> str:

@@ -293,8 +293,14 @@ def removal_summary(
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("detector")
 
 
-def removal_sentence(excess: float, low: float, high: float) -> str:
-    """Say whether the values find the pixels that move the answer better than the other orders do."""
+def removal_sentence(value: float, low: float, high: float) -> str:
+    """Say whether the values find the pixels that move the answer better than the other orders do.
+
+    Parameters
+    ----------
+    value, low, high : float
+        Excess over the better of the other orders, in logits, with its interval.
+    """
     if np.isnan(low):
         return "images of a single group give no interval, so nothing is said"
     if low > 0:

@@ -55,6 +55,10 @@ class Question:
         """The same for the first ``images`` inputs."""
         return Question(self.detector, self.inputs[:images], self.background, self.options)
 
+    def only(self, image: int) -> Question:
+        """The same for one input."""
+        return Question(self.detector, self.inputs[image : image + 1], self.background, self.options)
+
     def values(self, samples: int, method: str = "stratified", seed: int = 0) -> Attributions:
         """Its Shapley values."""
         return shapley_values(
@@ -73,6 +77,13 @@ def round_robin(sets: Mapping[str, Images], images: int) -> list[str]:
     kinds = list(sets.values())
     places = (kinds[number % len(kinds)].ids[number:] for number in range(images))
     return [str(left[0]) for left in places if len(left)]
+
+
+def saved_values(sets: Mapping[str, Images], ids: Sequence[str], detector: str) -> np.ndarray:
+    """The saved Shapley values of these images, from whatever set each is in: ``(N, H, W)``, in logits."""
+    of = {name: images for images in sets.values() for name in images.ids.tolist()}
+    name = f"{detector}_shaps"
+    return np.concatenate([getattr(of[one].take(np.flatnonzero(of[one].ids == one), name), name) for one in ids])
 
 
 def questions(
@@ -305,8 +316,7 @@ def samples_sentence(summary: pd.DataFrame, detector: str, column: str = "blocks
     stratified, random = fewest(summary, detector, column)
     if not stratified:
         return f"no number of stratified samples tried is as exact as {random} random ones"
-    compared = "fewer" if stratified < random else "as many"
-    return f"{stratified} stratified samples are as exact as {random} random ones ({compared})"
+    return f"{stratified} stratified samples are at least as exact as {random} random ones"
 
 
 def repeat_table(question: Question, samples: int, method: str, seed: int = 0, side: int = BLOCK) -> pd.DataFrame:

@@ -1,0 +1,329 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: -jupytext.text_representation
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Trust in Shapley values
+#
+# **You will see** how exact the saved Shapley values are, whether they depend on what the detector learned, and what the
+# alignment score is worth next to four nulls.\
+# **Reads** the Shapley values of notebook 04 (`shapley/`), the two detectors, and the images with their maps.\
+# **Writes** `trust.csv`, the main numbers of this page.
+#
+# A picture of Shapley values persuades whether it is right or not. Four questions can be asked of it without knowing the
+# right answer. Would another draw give the same picture? Would a detector that learned nothing? Do the pixels that it names
+# move the detector's answer? Does a score made of it say more than it would of an attribution that knows nothing?
+
+# %% tags=["parameters"]
+profile: str = "demo"
+artifacts: str = ""
+images: int = 3
+counts: str = "10, 20, 50, 100, 200"
+reference: int = 400
+repetitions: int = 1
+block: int = 8
+randomised_samples: int = 16
+randomised_parts: int = 8
+removal_images: int = 8
+removal_steps: int = 16
+removal_backgrounds: int = 2
+pairs: int = 30
+untrained_samples: int = 10
+bins: int = 20
+resamples: int = 1000
+seed: int = 0
+
+# %%
+from dataclasses import replace
+
+import ipywidgets
+import numpy as np
+import pandas as pd
+from myst_nb import glue
+
+from defocus_lib import alignment_nulls, attribution, collection, figures_trust, sanity, store, stored_set, trust
+from defocus_lib.explore import explore
+from defocus_lib.shapley_set import groups_of, paired
+
+folder = store.Folder.open(profile, artifacts)
+real, fakes = stored_set.open_sets(folder)
+sets = {"real": real, **fakes}
+run = collection.load(folder)
+cache, _ = collection.load_maps(folder, run.reader)
+detectors = {
+    model: folder.require(f"detector_{model}.safetensors", made_by="03_train_detector") for model in ("defocus", "rgb")
+}
+meta = real.meta
+shown = trust.round_robin(sets, max(images, removal_images))
+asked = trust.questions(run, cache, detectors, shown, meta)
+few = {model: question.head(images) for model, question in asked.items()}
+headlines: dict[str, dict[str, float]] = {}
+
+# %% [markdown]
+# ## How many draws are enough?
+#
+# The values are averages of gradients at random points between backgrounds and the image. *Random* draws are
+# independent, as those of `shap.GradientExplainer`; *stratified* ones are spread evenly. Both are compared with
+# {glue:text}`trust_reference` stratified draws, for {glue:text}`trust_images` images: the error is the root mean
+# square of what differs, over that of the reference. It is measured on single pixels and on means of blocks of
+# {glue:text}`trust_block` px. The *completeness gap* is what the values of an image lack to sum to what they should
+# explain, as a share of it.
+
+# %%
+errors = pd.concat(
+    trust.error_table(question, trust.parse_counts(counts), reference, repetitions, seed, block).assign(detector=model)
+    for model, question in few.items()
+)
+summary = trust.error_summary(errors)
+summary.unstack("method").round(3)
+
+# %% mystnb={"figure": {"caption": "Error of the Shapley values over the number of gradients, for random and for stratified draws. Both axes are logarithmic. Look for the number at which the solid line reaches the end of the dashed one.", "name": "fig-trust-errors"}, "image": {"alt": "Six panels, a row for each detector, each with a solid and a dashed falling line and a vertical dotted line."}}
+figures_trust.sampling_errors(summary, meta["samples"])
+
+# %% tags=["remove-input"]
+SUMMED = ("defocus_shaps", "rgb_shaps", "defocus_gaps", "rgb_gaps")
+sums = [attribution.sums_and_gaps(one.shards(*SUMMED)) for one in sets.values()]
+everyone = np.concatenate([one.groups for one in sets.values()])
+for model in few:
+    total, gaps = (np.concatenate([one[model][part] for one in sums]) for part in (0, 1))
+    missing = trust.gap_interval(total, gaps, everyone, resamples, seed)
+    headlines[f"completeness_gap_{model}"] = missing
+    for key, value in missing.items():
+        glue(f"trust_{model}_gap_{key}", value, display=False)
+    glue(f"trust_{model}_enough", trust.samples_sentence(summary, model), display=False)
+    last = summary.loc[(model, "stratified")].iloc[-1]
+    glue(f"trust_{model}_pixels", float(last["pixels"]), display=False)
+    glue(f"trust_{model}_blocks", float(last["blocks"]), display=False)
+glue("trust_most", max(trust.parse_counts(counts)), display=False)
+glue("trust_reference", reference, display=False)
+glue("trust_images", len(few["rgb"].inputs), display=False)
+glue("trust_block", block, display=False)
+glue("trust_explained", len(everyone), display=False)
+glue("trust_samples", meta["samples"], display=False)
+glue("trust_method", meta["method"], display=False)
+
+# %% [markdown]
+# By the error of blocks, {glue:text}`trust_defocus_enough` for the defocus detector; {glue:text}`trust_rgb_enough` for
+# the RGB detector. With {glue:text}`trust_most` stratified draws the error of single pixels is
+# {glue:text}`trust_defocus_pixels:.1%` and {glue:text}`trust_rgb_pixels:.1%`, that of blocks
+# {glue:text}`trust_defocus_blocks:.1%` and {glue:text}`trust_rgb_blocks:.1%`.
+#
+# The saved values have {glue:text}`trust_samples` {glue:text}`trust_method` draws. Over all
+# {glue:text}`trust_explained` explained images their gaps add up to {glue:text}`trust_defocus_gap_value:.1%` of what
+# should be explained (95 % interval {glue:text}`trust_defocus_gap_low:.1%` to
+# {glue:text}`trust_defocus_gap_high:.1%`) for the defocus detector, and to {glue:text}`trust_rgb_gap_value:.1%`
+# ({glue:text}`trust_rgb_gap_low:.1%` to {glue:text}`trust_rgb_gap_high:.1%`) for the RGB detector.
+
+# %% [markdown]
+# ## Would another seed say the same?
+#
+# The same images, explained twice with as many draws as the saved values have, from two seeds. The correlation is
+# Spearman's, over the pixels of an image: it asks only for the order. *Sizes* are absolute values.
+
+# %%
+repeats = {
+    model: trust.repeat_table(question, meta["samples"], meta["method"], seed + 1, block)
+    for model, question in few.items()
+}
+agreement = pd.DataFrame({model: table.mean() for model, table in repeats.items()}).T.rename_axis("detector")
+agreement.round(3)
+
+
+# %%
+def two_seeds(detector: str, image: int, samples: int):
+    one = asked[detector].only(image)
+    first, second = (one.values(samples, meta["method"], seed + number).values for number in (1, 2))
+    correlation = float(trust.rank_correlation(first, second)[0])
+    return figures_trust.two_draws(first[0], second[0], correlation, f"{shown[image]}, {detector}, {samples} draws")
+
+
+# %% mystnb={"figure": {"caption": "Shapley values of one image from two seeds, with as many draws as the saved values have. Look for patterns that are in both maps; what is in one only is chance.", "name": "fig-trust-seeds"}, "image": {"alt": "Two maps in red and blue, and a scatter plot of one against the other with a diagonal line."}}
+two_seeds("defocus", len(few["defocus"].inputs) - 1, meta["samples"])
+
+# %% tags=["remove-input"]
+of_few = groups_of(shown[: len(few["rgb"].inputs)])
+for model, table in repeats.items():
+    for column in ("pixels", "blocks"):
+        found = trust.mean_interval(table[column], of_few, resamples, seed)
+        headlines[f"seed_to_seed_{column}_{model}"] = found
+        glue(f"trust_{model}_repeat_{column}", found["value"], display=False)
+    doubled = float(trust.spearman_brown(agreement.loc[model, "pixels"]))
+    glue(f"trust_{model}_doubled", doubled, display=False)
+    glue(f"trust_{model}_repeat", trust.repeat_sentence(*agreement.loc[model, ["pixels", "blocks"]]), display=False)
+
+# %% [markdown]
+# Defocus detector: {glue:text}`trust_defocus_repeat_pixels:.2f` for pixels,
+# {glue:text}`trust_defocus_repeat_blocks:.2f` for blocks. {glue:text}`trust_defocus_repeat` RGB detector:
+# {glue:text}`trust_rgb_repeat_pixels:.2f` and {glue:text}`trust_rgb_repeat_blocks:.2f`.
+# {glue:text}`trust_rgb_repeat` By the formula of Spearman and Brown, twice the draws would correlate by
+# {glue:text}`trust_defocus_doubled:.2f` and {glue:text}`trust_rgb_doubled:.2f`.
+
+# %% [markdown]
+# ## Would an untrained detector say the same?
+#
+# The layers' weights are made random from the output towards the input, a part at a time, and the images are explained
+# anew with the same draws (*model parameter randomisation*, Quantus). Values that hardly change were never about what
+# the detector learned. The sizes may keep a part: every value is a gradient times the difference between image and
+# background, and that difference needs no detector.
+
+# %%
+cascades = {
+    model: sanity.randomisation(question, randomised_samples, randomised_parts, seed) for model, question in few.items()
+}
+pd.concat({m: t.groupby("randomised")[["values", "sizes"]].mean() for m, t in cascades.items()}, axis=1).round(3)
+
+# %% mystnb={"figure": {"caption": "Rank correlation with the values of the trained detector while its layers become random, of the values and of their sizes. Thin lines are single images; dotted lines are the correlation between two seeds of the trained detector. Look at the right end: what is left there comes from the images, not from the detector.", "name": "fig-trust-randomised"}, "image": {"alt": "Two panels, one a detector. Lines start at 1 and fall as more layers are random; horizontal dotted lines mark two levels."}}
+figures_trust.randomisation_curves(cascades, repeats)
+
+# %% tags=["remove-input"]
+for model, table in cascades.items():
+    last = table[table["randomised"] == 1]
+    found = trust.mean_interval(last["values"], of_few, resamples, seed)
+    headlines[f"random_weights_correlation_{model}"] = found
+    glue(f"trust_{model}_left", found["value"], display=False)
+    glue(f"trust_{model}_left_sizes", float(last["sizes"].mean()), display=False)
+    sentence = sanity.randomisation_sentence(found["value"], float(agreement.loc[model, "pixels"]))
+    glue(f"trust_{model}_learned", sentence, display=False)
+    sizes = sanity.randomisation_sentence(float(last["sizes"].mean()), float(agreement.loc[model, "sizes"]))
+    glue(f"trust_{model}_learned_sizes", sizes, display=False)
+
+# %% [markdown]
+# Of the values of the defocus detector, {glue:text}`trust_defocus_learned` (correlation
+# {glue:text}`trust_defocus_left:.2f`); of their sizes, {glue:text}`trust_defocus_learned_sizes`
+# ({glue:text}`trust_defocus_left_sizes:.2f`). Of the values of the RGB detector, {glue:text}`trust_rgb_learned`
+# ({glue:text}`trust_rgb_left:.2f`); of their sizes, {glue:text}`trust_rgb_learned_sizes`
+# ({glue:text}`trust_rgb_left_sizes:.2f`). The alignment score below uses the sizes.
+
+# %% [markdown]
+# ## Do the pixels that it names move the answer?
+#
+# *Deletion* replaces the pixels of an image by those of a background, the highest saved values first; *insertion* goes
+# the other way (pixel flipping, Quantus). Good values make the logit fall early in one and rise early in the other. The
+# area between the two curves is 0 on average for an order that knows nothing of the detector. The values of another
+# image are the stricter comparison: they replace whole patches, as the right ones do, and not single pixels.
+
+# %%
+removed = {
+    model: sanity.removal_table(
+        replace(question, background=question.background[:removal_backgrounds]),
+        trust.saved_values(sets, shown, model),
+        removal_steps,
+        seed,
+    )
+    for model, question in asked.items()
+}
+areas = {model: sanity.removal_areas(table) for model, table in removed.items()}
+gained = sanity.removal_summary(areas, groups_of(shown), resamples, seed)
+gained.round(3)
+
+# %% mystnb={"figure": {"caption": "Mean logit while pixels are replaced, by three orders. Look for a solid line that falls faster than the others on the left, and rises faster on the right.", "name": "fig-trust-removal"}, "image": {"alt": "Four panels, a row for each detector, each with a solid, a dashed and a dotted line over the share of pixels replaced."}}
+figures_trust.removal_curves(removed)
+
+# %% tags=["remove-input"]
+for model, row in gained.iterrows():
+    found = {"value": row["excess"], "low": row["low"], "high": row["high"]}
+    headlines[f"removal_excess_logits_{model}"] = found
+    for key, value in found.items():
+        glue(f"trust_{model}_removal_{key}", float(value), display=False)
+    glue(f"trust_{model}_removal_own", float(row["own"]), display=False)
+    glue(f"trust_{model}_removal", sanity.removal_sentence(**found), display=False)
+glue("trust_removal_images", len(shown), display=False)
+
+# %% [markdown]
+# Over {glue:text}`trust_removal_images` images, the area is {glue:text}`trust_defocus_removal_own:.2f` logits for the
+# defocus detector, {glue:text}`trust_defocus_removal_value:.2f` more than for the better of the other orders (95 % interval
+# {glue:text}`trust_defocus_removal_low:.2f` to {glue:text}`trust_defocus_removal_high:.2f`):
+# {glue:text}`trust_defocus_removal`. For the RGB detector it is {glue:text}`trust_rgb_removal_own:.2f`, that is
+# {glue:text}`trust_rgb_removal_value:.2f` more ({glue:text}`trust_rgb_removal_low:.2f` to
+# {glue:text}`trust_rgb_removal_high:.2f`): {glue:text}`trust_rgb_removal`. An image that is half replaced is no
+# photograph, so part of what moves the logit may be that.
+
+# %% [markdown] tags=["needs-pairs"]
+# ## What is the alignment score worth?
+#
+# Notebook {doc}`09_alignment_score` compares the values of the map where a detector looks with those where the
+# manipulation changed it. Here its score stands beside four nulls:
+#
+# - *uniform*: every pixel has the same weight;
+# - *permuted*: the detector's own weights, on other pixels of the image;
+# - *untrained*: the weights of the same network with random weights ({glue:text}`trust_untrained` draws);
+# - *mismatched*: the detector's own weights, scored against the difference of another pair.
+#
+# All of it again without the bin that a background may fill: that of the lowest values of the map, or, for each pair, the
+# one that holds the most pixels. Here the first holds {glue:text}`trust_lowest_bin:.0%` of the pixels, the second
+# {glue:text}`trust_fullest_bin:.0%`. Intervals resample the {glue:text}`trust_units`.
+
+# %%
+scores = {}
+for name, fake in fakes.items():
+    part = fake.take(np.arange(min(pairs, len(fake))), "dmaps", "defocus_shaps", "rgb_shaps")
+    asked_here = trust.questions(run, cache, detectors, part.ids.tolist(), meta)
+    untrained = {model: trust.untrained_values(one, untrained_samples, seed=seed) for model, one in asked_here.items()}
+    weights = {model: (getattr(part, f"{model}_shaps"), untrained[model]) for model in asked_here}
+    twins = paired(part, real, "dmaps").dmaps
+    scores[name] = alignment_nulls.null_scores(part.dmaps, twins, weights, part.groups, bins, seed)
+compared = alignment_nulls.against_nulls(pd.concat(scores.values()), resamples, seed)
+compared.set_index(["left out", "model", "null"]).round(3)
+
+# %% mystnb={"figure": {"caption": "Alignment score less that of each null, all manipulations together, with all bins and with one left out. Right of the dotted line the detector scores higher than the null. Look for a null that no interval clears.", "name": "fig-trust-nulls"}, "image": {"alt": "Three panels with four rows, one a null; in each row a mark with an interval for each detector, and a vertical dotted line at 0."}}
+figures_trust.null_differences(compared)
+
+# %% [markdown]
+# The same by manipulation, with all bins: score less that of the null, and its interval. Of so many intervals, a few miss
+# 0 by chance.
+
+# %%
+alignment_nulls.wide({name: alignment_nulls.against_nulls(table, resamples, seed) for name, table in scores.items()})
+
+# %% tags=["remove-input"]
+for model in asked:
+    rows = compared[(compared["model"] == model) & (compared["left out"] == "none")].set_index("null")
+    for null in alignment_nulls.NULLS:
+        found = rows.loc[null, ["difference", "low", "high"]].astype(float).set_axis(["value", "low", "high"])
+        headlines[f"alignment_above_{null}_{model}"] = found.to_dict()
+    glue(f"trust_{model}_score", float(rows["score"].iloc[0]), display=False)
+    glue(f"trust_{model}_nulls", alignment_nulls.null_sentence(compared, model), display=False)
+    glue(f"trust_{model}_nulls_fullest", alignment_nulls.null_sentence(compared, model, "fullest"), display=False)
+    glue(f"trust_{model}_verdict", alignment_nulls.nulls_verdict(compared, model), display=False)
+uniform = compared[compared["null"] == "uniform"].drop_duplicates("left out").set_index("left out")
+glue("trust_uniform_score", float(uniform.loc["none", "null score"]), display=False)
+glue("trust_lowest_bin", float(uniform.loc["lowest", "pixels left out"]), display=False)
+glue("trust_fullest_bin", float(uniform.loc["fullest", "pixels left out"]), display=False)
+glue("trust_pairs", int(compared["pairs"].max()), display=False)
+glue("trust_untrained", untrained_samples, display=False)
+glue("trust_units", f"{folder.about.unit}s", display=False)
+
+# %% [markdown]
+# Over {glue:text}`trust_pairs` pairs the defocus detector scores {glue:text}`trust_defocus_score:.3f` and the uniform
+# attribution {glue:text}`trust_uniform_score:.3f`. The defocus detector: {glue:text}`trust_defocus_nulls`; without the
+# fullest bin {glue:text}`trust_defocus_nulls_fullest`. {glue:text}`trust_defocus_verdict` The RGB detector scores
+# {glue:text}`trust_rgb_score:.3f`: {glue:text}`trust_rgb_nulls`; without the fullest bin
+# {glue:text}`trust_rgb_nulls_fullest`. {glue:text}`trust_rgb_verdict`
+
+# %% [markdown]
+# ## Try it
+#
+# Choose an image, a detector and a number of draws: how many does it take until two seeds agree? The picture shows
+# few; in JupyterLab the controls draw others.
+
+# %% mystnb={"figure": {"caption": "The same image with eight draws only. Compare with the figure of the two seeds above.", "name": "fig-trust-try"}, "image": {"alt": "Two maps in red and blue, and a scatter plot of one against the other."}}
+two_seeds("defocus", len(few["defocus"].inputs) - 1, 8)
+
+# %% tags=["remove-output"]
+explore(
+    two_seeds,
+    detector=ipywidgets.Dropdown(options=list(asked)),
+    image=ipywidgets.IntSlider(0, 0, len(shown) - 1),
+    samples=ipywidgets.IntSlider(8, 2, 200),
+)
+
+# %% tags=["remove-cell"]
+table = pd.DataFrame(headlines).T.rename_axis("name").reset_index()
+store.write_beside(folder.path / "trust.csv", lambda path: table.to_csv(path, index=False)).name
