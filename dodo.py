@@ -64,12 +64,13 @@ def declared(name: str) -> dict[str, object]:
 SHAPLEY = ["shapley/index.parquet"]  # it names every shard, with its checksum
 DETECTORS = ["detector_defocus.safetensors", "detector_rgb.safetensors"]
 DATA = ["records.parquet", *([] if ENTRY else ["truth.npz"])]
+TRIALS = "trials.parquet"
 MAPS = "maps.json"
-FRONT_PAGE = ["overview.png", "this_run.md"]
+FRONT_PAGE = ["overview.png", "this_run.md", "findings.md"]
 
 NOTEBOOKS = {
     # name                (reads, writes)
-    "01_data": ([], [*DATA, "this_run.md"]),
+    "01_data": ([], [*DATA, "trial_records.parquet", "this_run.md"]),
     "02_defocus_map": (DATA, [MAPS, "stages/02_defocus_map.csv"]),
     "03_train_detector": (
         [*DATA, MAPS],
@@ -81,12 +82,18 @@ NOTEBOOKS = {
     "07_tsne": (["features.npz", *SHAPLEY], []),
     "08_shapley_view": (SHAPLEY, ["overview.png"]),
     "09_alignment_score": (SHAPLEY, []),
+    "11_controls": ([*DATA, "trial_records.parquet", MAPS], [TRIALS, "findings/11_controls.json"]),
+    "12_generalisation": (
+        [*DATA, MAPS, *DETECTORS, TRIALS],
+        ["robustness.csv", "findings/12_generalisation.json"],
+    ),
     "speed": ([], []),
 }
 BENCHMARKS = sorted((ROOT / "benchmarks" / "results").glob("*.csv"))  # measured by hand: `make bench`
 # The last page tells how long the others took, so it reads the record of each run.
 STAGES = [write for _, writes in NOTEBOOKS.values() for write in writes if write.startswith("stages/")]
-NOTEBOOKS["status"] = ([*STAGES, *(f"runs/{name}.json" for name in NOTEBOOKS)], [])
+FINDINGS = [write for _, writes in NOTEBOOKS.values() for write in writes if write.startswith("findings/")]
+NOTEBOOKS["status"] = ([*STAGES, *FINDINGS, *(f"runs/{name}.json" for name in NOTEBOOKS)], ["findings.md"])
 
 # ---------------------------------------------------------------------------------------------------------------------
 

@@ -12,17 +12,16 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-import statsmodels.api as sm
 import torch
-from numpy.typing import ArrayLike
-from scipy import ndimage
 
+from defocus_lib.auc import Answers, answers_of
 from defocus_lib.defocus import defocus_maps, normalize_per_sample
+from defocus_lib.density import SPREAD, edge_density
 from defocus_lib.images import as_planes
 from defocus_lib.propagation import gaussian_plane
+from defocus_lib.records import REAL
 
 RELIT = "change of light"
-SPREAD = 0.04  # of the shorter side, as the map's own propagation
 
 
 @dataclass(frozen=True)
@@ -84,17 +83,6 @@ def _both(batch: Batch) -> torch.Tensor:
 
 def _edges(batch: Batch) -> torch.Tensor:
     return torch.from_numpy(batch.edges)[:, None].float()
-
-
-def edge_density(edges: np.ndarray) -> np.ndarray:
-    """Share of edge pixels around each pixel, weighed by the Gaussian that also spreads the blur: ``(N, H, W)``.
-
-    Parameters
-    ----------
-    edges : (N, H, W) bool
-    """
-    spread = SPREAD * min(edges.shape[1:])
-    return ndimage.gaussian_filter(edges.astype(np.float32), (0, spread, spread), mode="constant")
 
 
 def _edge_density(batch: Batch) -> torch.Tensor:
@@ -161,53 +149,29 @@ def relit_twins(records: pd.DataFrame) -> pd.DataFrame:
     return pd.concat([real, twins], ignore_index=True)
 
 
-def density_adjusted(
-    variance: ArrayLike, density: ArrayLike, fake: ArrayLike, groups: ArrayLike
-) -> dict[str, tuple[float, float, float]]:
-    """Does the mean local variance of manipulated images differ when edge density is taken out?
+def title_of(control: str, trained_on: str) -> str:
+    """What a detector reads, for a reader; and what it learns, where that is a change of light."""
+    return f"{CONTROLS[control].title}, {RELIT}" if trained_on == RELIT else CONTROLS[control].title
 
-    Ordinary least squares on ``fake``, without and with the share of edge pixels beside it; intervals by a covariance
-    that is robust to groups (statsmodels, ``cov_type="cluster"``), with a t distribution.
+
+def answers_by_title(trials: pd.DataFrame, trained_on: str) -> dict[str, Answers]:
+    """The answers of the controls, in the order of :data:`CONTROLS`, then those on a change of light.
 
     Parameters
     ----------
-    variance, density : (N,) float array_like
-        Mean local variance, and share of edge pixels, of each image.
-    fake : (N,) bool array_like
-    groups : (N,) array_like
-        What was sampled independently.
-
-    Returns
-    -------
-    dict
-        ``alone`` and ``adjusted``: the effect of ``fake`` in units of the variance's mean, low and high of its 95 %
-        interval. ``density``: the same for the effect of one standard deviation of density, adjusted for ``fake``.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, a class is missing, or there are fewer than 3 groups.
+    trials : DataFrame
+        As :func:`defocus_lib.trials.run` returns them.
+    trained_on : str
+        The manipulation that the controls learned.
     """
-    variance, density, fake, groups = map(np.asarray, (variance, density, fake, groups))
-    if not len(variance) == len(density) == len(fake) == len(groups):
-        raise ValueError("variance, density, fake and groups differ in length; one number an image wanted")
-    codes = np.unique(groups, return_inverse=True)[1]
-    if fake.all() or not fake.any() or codes.max() < 2:
-        raise ValueError(
-            f"{int(fake.sum())} of {len(fake)} images fake, {codes.max() + 1} groups; both kinds, 3 wanted"
-        )
-    spread = density.std() or 1.0
-    columns = {"fake": fake.astype(float), "density": (density - density.mean()) / spread}
-    effects = {}
-    for name, chosen in (("alone", ["fake"]), ("adjusted", ["fake", "density"])):
-        design = sm.add_constant(pd.DataFrame({key: columns[key] for key in chosen}))
-        fitted = sm.OLS(variance / variance.mean(), design).fit(
-            cov_type="cluster", cov_kwds={"groups": codes}, use_t=True
-        )
-        effects[name] = (fitted.params["fake"], *fitted.conf_int().loc["fake"])
-        if "density" in chosen:
-            effects["density"] = (fitted.params["density"], *fitted.conf_int().loc["density"])
-    return {name: tuple(map(float, values)) for name, values in effects.items()}
+    found = {}
+    for learned in (trained_on, RELIT):
+        for control in CONTROLS:
+            rows = trials[(trials["control"] == control) & (trials["trained_on"] == learned)]
+            if len(rows) and control != "fusion":
+                tested = rows[rows["manipulation"].isin([REAL, learned])]
+                found[title_of(control, learned)] = answers_of(tested)
+    return found
 
 
 def verdict(auc: Mapping[str, tuple[float, float]], ahead: Mapping[str, tuple[float, float]]) -> str:

@@ -82,15 +82,11 @@ def _rounded(image: np.ndarray) -> np.ndarray:
 
 # Luminance at quality 50 (ITU-T T.81, table K.1), of which libjpeg's other qualities are multiples; sorted, since files
 # store it in zigzag.
-QUALITY_50 = np.sort(
-    np.array(
-        """
-        16 11 10 16  24  40  51  61   12 12 14 19  26  58  60  55   14 13 16 24  40  57  69  56   14 17 22 29  51  87  80  62
-        18 22 37 56  68 109 103  77   24 35 55 64  81 104 113  92   49 64 78 87 103 121 120 101   72 92 95 98 112 100 103  99
-        """.split(),
-        dtype=int,
-    )
-)
+QUALITY_50 = np.sort([
+    16, 11, 10, 16, 24, 40, 51, 61, 12, 12, 14, 19, 26, 58, 60, 55, 14, 13, 16, 24, 40, 57, 69, 56, 14, 17, 22, 29, 51,
+    87, 80, 62, 18, 22, 37, 56, 68, 109, 103, 77, 24, 35, 55, 64, 81, 104, 113, 92, 49, 64, 78, 87, 103, 121, 120, 101,
+    72, 92, 95, 98, 112, 100, 103, 99,
+])  # fmt: skip
 
 
 def _speckled(rng: np.random.Generator, height: int = 256, width: int = 256) -> np.ndarray:
@@ -109,7 +105,7 @@ def _quality_found(quality: float, rng: np.random.Generator) -> float:
 
 def _factor_found(factor: float, rng: np.random.Generator) -> float:
     """Rows enlarged from ``n`` rows are mixes of these: as a matrix, the picture has the rank ``n``."""
-    picture = smaller(_speckled(rng, 128, 1024), factor, rng)[..., 0].astype(np.float64)
+    picture = smaller(_speckled(rng, 128, 512), factor, rng)[..., 0].astype(np.float64)
     strength = np.linalg.svd(picture - picture.mean(), compute_uv=False)
     rank = 1 + int(np.argmax(strength[:-1] / strength[1:]))  # what follows is rounding to 8 bit
     return len(picture) / rank

@@ -178,3 +178,9 @@ def run(trials: Trials, wanted: Sequence[Trial], client: Client | None = None, p
     parts = list(tqdm(answers, total=len(jobs), desc="detectors", unit="detector", disable=not progress))
     every = pd.concat(parts, ignore_index=True)
     return every.sort_values(["control", "trained_on", "seed"], kind="stable", ignore_index=True)
+
+
+def taught(records: pd.DataFrame) -> list[str]:
+    """The manipulations that training images show, in the order of the records."""
+    train = records[(records["split"] == "train") & (records["label"] == 1)]
+    return train["manipulation"].drop_duplicates().tolist()

@@ -13,8 +13,8 @@
 # # Status
 #
 # **You will see** what this book was computed with: versions, machine, parameters, times.\
-# **Reads** the record that each run left, `runs/*.json`, and its stages, `stages/*.csv`.\
-# **Writes** nothing.
+# **Reads** the record that each run left, `runs/*.json`, its stages, `stages/*.csv`, and findings, `findings/*.json`.\
+# **Writes** `findings.md`, the findings of the run for the front page.
 
 # %% tags=["parameters"]
 profile: str = "demo"
@@ -23,10 +23,11 @@ artifacts: str = ""  # empty: artifacts/<profile> in the project
 # %%
 import pandas as pd
 
-from defocus_lib import execution, metering, store
+from defocus_lib import execution, findings, metering, store
 
 folder = store.Folder.open(profile, artifacts)
 runs = execution.read_runs(folder.path, without="status")
+_ = findings.compose(folder)
 
 # %% [markdown]
 # ## Where it ran

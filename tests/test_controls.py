@@ -27,14 +27,6 @@ def test_every_input_has_the_shape_and_range_that_its_detector_reads(batch):
         assert 0 <= inputs.min() <= inputs.max() <= 1
 
 
-def test_edge_density_counts_edges_under_a_bell():
-    edges = np.zeros((1, 41, 41), bool)
-    edges[0, 20, 23] = True
-    density, spread = controls.edge_density(edges)[0], 0.04 * 41
-    assert density[20, 20] == pytest.approx(np.exp(-(9) / (2 * spread**2)) / (2 * np.pi * spread**2), rel=0.05)
-    assert density.sum() == pytest.approx(1, abs=1e-3)
-
-
 def test_random_sigma_keeps_the_edges_and_readings_and_loses_their_order(batch):
     maps = defocus_maps(as_planes(batch.images[0])[None])
     dense = controls._random_sigma(batch)[0, 0].numpy()
@@ -71,39 +63,6 @@ def test_relit_twins_stand_beside_their_originals():
     assert twins["label"].tolist() == [0, 0, 1, 1]
     assert twins["pair"].tolist() == ["", "", "a", "c"]
     assert twins["id"].is_unique
-
-
-def clustered(rng, effect, through_density, groups=150):
-    """Images of groups: density differs by kind, and variance follows it and, by ``effect``, the kind."""
-    codes, fake = np.repeat(np.arange(groups), 2), np.tile([False, True], groups)
-    density = rng.normal(size=2 * groups) + fake
-    common = np.repeat(rng.normal(size=groups), 2)
-    return 10 + effect * fake + through_density * density + common + rng.normal(size=2 * groups), density, fake, codes
-
-
-def test_regression_takes_out_what_goes_through_density():
-    found = controls.density_adjusted(*clustered(np.random.default_rng(0), effect=0.0, through_density=2.0))
-    assert found["alone"][1] > 0
-    assert found["adjusted"][1] < 0 < found["adjusted"][2]
-    assert found["density"][1] > 0
-    found = controls.density_adjusted(*clustered(np.random.default_rng(1), effect=1.0, through_density=0.0))
-    assert found["adjusted"][0] == pytest.approx(0.1, abs=0.03)
-
-
-def test_its_intervals_cover_a_known_effect():
-    rng, covered = np.random.default_rng(2), 0
-    for _ in range(200):
-        variance, density, fake, codes = clustered(rng, effect=1.0, through_density=0.5, groups=40)
-        _, low, high = controls.density_adjusted(variance, density, fake, codes)["adjusted"]
-        covered += low <= 1.0 / variance.mean() <= high
-    assert 0.89 <= covered / 200 <= 0.99
-
-
-def test_what_can_not_be_regressed_is_refused():
-    with pytest.raises(ValueError, match="differ in length"):
-        controls.density_adjusted([1.0], [1.0, 2.0], [True], ["a"])
-    with pytest.raises(ValueError, match="both kinds, 3 wanted"):
-        controls.density_adjusted([1.0, 2.0], [1.0, 2.0], [True, False], ["a", "b"])
 
 
 CHANCE, GOOD = (0.45, 0.55), (0.8, 0.9)
