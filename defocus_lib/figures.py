@@ -162,7 +162,13 @@ def mask_triptychs(
 
 
 @figure
-def mask_sweep(ours: pd.DataFrame, published: pd.DataFrame, counterpart: Mapping[str, str], source: str) -> Figure:
+def mask_sweep(
+    ours: pd.DataFrame,
+    published: pd.DataFrame,
+    counterpart: Mapping[str, str],
+    source: str,
+    intervals: tuple[pd.DataFrame, pd.DataFrame] | None = None,
+) -> Figure:
     """Share of active pixels over the threshold, ours and the published one.
 
     Parameters
@@ -174,11 +180,15 @@ def mask_sweep(ours: pd.DataFrame, published: pd.DataFrame, counterpart: Mapping
         counterpart, the data are the same and the legend does not call them other data.
     source : str
         Name of the published data, for the legend.
+    intervals : (DataFrame, DataFrame), optional
+        Lower and upper bounds of ``ours``, drawn as a band.
     """
     fig, ax = plt.subplots(figsize=(WIDTH, 3.8))
     lines, other_lines = [], []
     for name, color in manipulation_colors(ours.columns).items():
         lines += ax.plot(ours.index, ours[name], "o-", color=color, markersize=4, label=name)
+        if intervals is not None:
+            ax.fill_between(ours.index, *(side[name] for side in intervals), color=color, alpha=0.15, linewidth=0)
         if (other := counterpart.get(name)) in published:
             look = {"color": color, "linewidth": 1.2, "alpha": 0.9}
             other_lines += ax.plot(published.index, published[other], "--", **look, label=other)
@@ -285,6 +295,60 @@ def variance_distributions(long: pd.DataFrame, tests: pd.DataFrame, unit: str = 
 
 
 @figure
+def effect_intervals(table: pd.DataFrame, unit: str = "") -> Figure:
+    """Effect sizes with their intervals: one panel an effect, one row a manipulation; dotted where there is no effect.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As :func:`effects.effect_table` returns it.
+    unit : str
+        Of the Wasserstein distance, for its label.
+    """
+    effects, names = table["effect"].unique().tolist(), table["manipulation"].unique().tolist()
+    size = (WIDTH, max(1.8, 1.1 + 0.26 * len(names)))
+    fig, axes = plt.subplots(1, len(effects), figsize=size, sharey=True, squeeze=False)
+    for ax, effect in zip(axes[0], effects, strict=True):
+        rows = table[table["effect"] == effect].set_index("manipulation")
+        for place, (name, color) in enumerate(manipulation_colors(names).items()):
+            ax.hlines(place, rows.loc[name, "low"], rows.loc[name, "high"], color=color, linewidth=1.6)
+            ax.plot(rows.loc[name, "value"], place, "o", color=color, markersize=5)
+        ax.axvline(0, color="0.6", linewidth=1, linestyle=":", zorder=0)
+        ax.set_xlabel(f"{effect}\n({unit})" if effect == "Wasserstein" and unit else f"{effect}\n(no unit)")
+        ax.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3), useMathText=True)
+        ax.locator_params(axis="x", nbins=5)
+        ax.margins(x=0.08)
+    axes[0, 0].set(ylabel="manipulation", yticks=range(len(names)), yticklabels=names, ylim=(len(names) - 0.5, -0.5))
+    return fig
+
+
+TEST_NAMES = {"naive KS p": "KS, naive", "KS p": "KS, by group", "paired p": "paired, by group"}
+
+
+@figure
+def false_alarm_rates(tables: Mapping[str, pd.DataFrame], level: float = 0.05) -> Figure:
+    """False alarms of each test over the correlation of images of a group; one panel a table.
+
+    Parameters
+    ----------
+    tables : mapping of a title to DataFrame
+        As :func:`variance.false_alarms` returns it.
+    level : float
+        Nominal share of false alarms, dotted.
+    """
+    fig, axes = plt.subplots(1, len(tables), figsize=(WIDTH, 3.0), sharey=True, squeeze=False)
+    for ax, (title, table) in zip(axes[0], tables.items(), strict=True):
+        ax.axhline(level, color="0.4", linewidth=1, linestyle=":", label=f"nominal, {level:.0%}", zorder=0)
+        for name, color, marker in zip(table, (PALETTE[1], PALETTE[0], PALETTE[2]), "^so", strict=True):
+            ax.plot(table.index, table[name], marker + "-", color=color, markersize=4, label=TEST_NAMES[name])
+        ax.set(xlabel="correlation of images of a group", title=title, ylim=(-0.02, 1))
+        ax.yaxis.set_major_formatter(PercentFormatter(1))
+    axes[0, 0].set_ylabel("false alarms")
+    _legend_below(fig, axes[0, :1])
+    return fig
+
+
+@figure
 def embeddings(
     pictures: Mapping[str, np.ndarray],
     fake: np.ndarray,
@@ -325,6 +389,41 @@ def embeddings(
         )
         ax.set_aspect("equal", adjustable="datalim")
     axes[0, 0].legend(loc="best", handletextpad=0.2)
+    return fig
+
+
+@figure
+def votes_against_untrained(votes: pd.DataFrame, seeds: pd.DataFrame, learned: str = "") -> Figure:
+    """kNN accuracy of the features, with its interval, and of their t-SNE pictures; one row a manipulation.
+
+    Parameters
+    ----------
+    votes : DataFrame
+        As :func:`embedding.votes_by_manipulation` returns it for ``trained`` and, where there are some, ``untrained``.
+    seeds : DataFrame
+        As :func:`embedding.over_seeds` returns it for the same features; the mean and the extreme seeds are drawn.
+    learned : str
+        What the detector was trained on, to be marked; names separated by commas.
+    """
+    names = votes.index.unique("manipulation").tolist()
+    drawn = seeds.groupby(level=["manipulation", "features"], sort=False)["kNN accuracy"].agg(["mean", "min", "max"])
+    looks = {"trained": (MODEL_COLORS["defocus"], -0.18), "untrained": (PALETTE[7], 0.18)}
+    fig, ax = plt.subplots(figsize=(WIDTH, 1.3 + 0.5 * len(names)))
+    for kind, (color, above) in looks.items():
+        if kind in votes.index.unique("features"):
+            place = np.arange(len(names)) + above
+            one, many = (table.xs(kind, level="features").loc[names] for table in (votes, drawn))
+            ax.hlines(place - 0.07, one["low"], one["high"], color=color)
+            ax.plot(one["kNN accuracy"], place - 0.07, "o", color=color, markersize=5, label=f"{kind}: features")
+            ax.hlines(place + 0.07, many["min"], many["max"], color=color, linewidth=1)
+            hollow = {"color": color, "markerfacecolor": "white", "markersize": 4.5}
+            ax.plot(many["mean"], place + 0.07, "D", **hollow, label=f"{kind}: t-SNE")
+    ax.axvline(0.5, color="0.6", linewidth=1, linestyle=":", zorder=0)
+    known = [name.strip() for name in learned.split(",")]
+    labels = [f"{name}\n(learned)" if name in known else name for name in names]
+    ax.set(ylabel="manipulation", yticks=range(len(names)), yticklabels=labels, ylim=(len(names) - 0.5, -0.5))
+    ax.set_xlabel("kNN accuracy: share of images for which their neighbours vote right (dotted: one half)")
+    ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return fig
 
 

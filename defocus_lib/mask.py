@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from defocus_lib.checks import check_maps, check_same_shape
+from defocus_lib.effects import RESAMPLES, listed, mean_interval
 
 THRESHOLDS = (0.1, 0.05, 0.01, 0.005, 0.001, 0.0005, 0.0001)
 """Thresholds of the published sweep."""
@@ -81,6 +82,63 @@ def count_table(counts: Mapping[str, ArrayLike], pixels: int) -> pd.DataFrame:
     return table.rename_axis("manipulation")
 
 
+def count_intervals(
+    counts: Mapping[str, ArrayLike],
+    groups: Mapping[str, ArrayLike],
+    pixels: int,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """How sure the averages of :func:`count_table` are: 95 % intervals that resample the pairs.
+
+    Pairs of one group (frames of a video) are drawn together.
+
+    Parameters
+    ----------
+    counts : mapping of str to (N,) array_like
+        Manipulation -> active pixels of each pair.
+    groups : mapping of str to (N,) str array_like
+        Manipulation -> groups of those pairs.
+    pixels : int
+        Pixels of one image.
+    resamples, seed : int
+        Of the bootstrap, see :func:`metrics.interval`.
+
+    Returns
+    -------
+    DataFrame
+        One row a manipulation: number of ``pairs`` and ``groups``; ``average``, ``low``, ``high`` in pixels; ``share
+        %``, ``low %``, ``high %`` in percent of the image. Without an interval (a single group) the bounds are NaN.
+
+    Raises
+    ------
+    ValueError
+        If counts are missing or NaN, or a pair has no group.
+    """
+    rows = {}
+    for name, values in counts.items():
+        low, high = mean_interval(values, groups[name], resamples, seed)
+        bounds = {"average": np.mean(values), "low": low, "high": high}
+        rows[name] = {"pairs": len(values), "groups": len(np.unique(groups[name]))} | bounds
+    table = pd.DataFrame.from_dict(rows, orient="index", dtype=np.float64).astype({"pairs": int, "groups": int})
+    shares = 100 * table[["average", "low", "high"]].set_axis(["share %", "low %", "high %"], axis=1) / pixels
+    return table.join(shares).rename_axis("manipulation")
+
+
+def drawn(table: pd.DataFrame, unit: str) -> str:
+    """Say what the intervals of a :func:`count_intervals` resample; ``unit`` is what the groups are called."""
+    if (table["pairs"] == table["groups"]).all():
+        return f"each of which is of a {unit} of its own"
+    return f"all pairs of a {unit} together: its images resemble each other"
+
+
+def interval_text(row: pd.Series) -> str:
+    """The interval of one row of :func:`count_intervals`, in percent of the image, for prose."""
+    if np.isnan(row["low %"]):
+        return "without an interval"
+    return f"95 % interval {row['low %']:.1f} to {row['high %']:.1f} %"
+
+
 def pair_table(
     parts: Iterable[tuple[ArrayLike, ArrayLike, ArrayLike]],
     threshold: float = 0.1,
@@ -135,6 +193,30 @@ def threshold_sweep(tables: Mapping[str, pd.DataFrame], thresholds: tuple[float,
     return pd.DataFrame(table).set_axis(index).rename_axis(columns="manipulation")
 
 
+def sweep_intervals(
+    tables: Mapping[str, pd.DataFrame],
+    groups: Mapping[str, ArrayLike],
+    thresholds: tuple[float, ...] = THRESHOLDS,
+    resamples: int = RESAMPLES,
+    seed: int = 0,
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Lower and upper bounds of :func:`threshold_sweep`: 95 % intervals that resample the pairs, by their groups.
+
+    Returns
+    -------
+    low, high : DataFrame
+        One row a threshold, one column a manipulation; pixels. NaN for a single group.
+    """
+    found = {
+        name: mean_interval(pairs[list(thresholds)].to_numpy(), groups[name], resamples, seed)
+        for name, pairs in tables.items()
+    }
+    index = pd.Index(thresholds, name="threshold")
+    sides = ({name: bounds[side] for name, bounds in found.items()} for side in (0, 1))
+    low, high = (pd.DataFrame(side, index).rename_axis(columns="manipulation") for side in sides)
+    return low, high
+
+
 def localisation(masks: ArrayLike, regions: ArrayLike) -> pd.DataFrame:
     """How well each mask finds the region that was really manipulated.
 
@@ -186,3 +268,41 @@ def localisation_table(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame.from_dict({name: row(table) for name, table in tables.items()}, orient="index").rename_axis(
         "manipulation"
     )
+
+
+def above_chance(
+    tables: Mapping[str, pd.DataFrame], groups: Mapping[str, ArrayLike], resamples: int = RESAMPLES, seed: int = 0
+) -> pd.DataFrame:
+    """By how much the precision of a mask exceeds that of a mask drawn at random, with 95 % intervals by pair.
+
+    Parameters
+    ----------
+    tables : mapping of str to DataFrame
+        Manipulation -> :func:`localisation`.
+    groups : mapping of str to (N,) str array_like
+        Manipulation -> groups of those pairs.
+    resamples, seed : int
+
+    Returns
+    -------
+    DataFrame
+        One row a manipulation: ``above chance`` (mean over the pairs that have a precision), ``low``, ``high``. All are
+        NaN where no pair has one.
+    """
+    rows = {}
+    for name, table in tables.items():
+        excess = (table["precision"] - table["region"]).to_numpy()
+        known = np.isfinite(excess)
+        bounds = mean_interval(excess[known], np.asarray(groups[name])[known], resamples, seed) if known.any() else None
+        low, high = bounds or (np.nan, np.nan)
+        mean = excess[known].mean() if known.any() else np.nan
+        rows[name] = {"above chance": mean, "low": low, "high": high}
+    return pd.DataFrame.from_dict(rows, orient="index", dtype=np.float64).rename_axis("manipulation")
+
+
+def chance_sentence(table: pd.DataFrame) -> str:
+    """Say for which manipulations the mask is better than chance by its interval; ``table`` is :func:`above_chance`."""
+    sides = {"above": table["low"] > 0, "below": table["high"] < 0}
+    sides["not told from"] = table[["low", "high"]].notna().all(axis=1) & ~sides["above"] & ~sides["below"]
+    said = [f"{side} chance for {listed(table.index, found)}" for side, found in sides.items() if found.any()]
+    return f"By its interval, the precision is {'; '.join(said)}." if said else "There is no interval of the precision."

@@ -25,6 +25,8 @@ profile: str = "demo"
 artifacts: str = ""
 threshold: float = 0.1
 scene: int = 0
+resamples: int = 2000
+seed: int = 42
 
 # %%
 import ipywidgets
@@ -36,6 +38,7 @@ from defocus_lib.shapley_set import complete_pairs, paired, versions
 
 folder = store.Folder.open(profile, artifacts)
 real, fakes = stored_set.open_sets(folder)
+groups = {name: fake.groups for name, fake in fakes.items()}
 shown = complete_pairs(fakes)
 
 # %% [markdown]
@@ -56,6 +59,14 @@ pixels = real.take([0], "dmaps").dmaps[0].size
 counts = mask.count_table({name: table["active"] for name, table in tables.items()}, pixels)
 published.beside(counts, published.mask_counts())[["share %", "average", "max", "min", "median"]].round(1)
 
+# %% [markdown]
+# How sure are these averages? The interval of 95 % below resamples the pairs, {glue:text}`mask_drawn`.
+
+# %%
+active = {name: table["active"] for name, table in tables.items()}
+sure = mask.count_intervals(active, groups, pixels, resamples, seed)
+sure.round({"average": 0, "low": 0, "high": 0, "share %": 2, "low %": 2, "high %": 2})
+
 # %% tags=["remove-input"]
 theirs = published.mask_counts()
 glue("mask_threshold", threshold, display=False)
@@ -64,19 +75,23 @@ glue("mask_published", published.relation(list(fakes)) or f"other data: {publish
 glue("mask_pixels", pixels, display=False)
 glue("mask_share_low", float(counts["share %"].min()), display=False)
 glue("mask_share_high", float(counts["share %"].max()), display=False)
-glue("mask_most", counts["share %"].idxmax(), display=False)
-glue("mask_least", counts["share %"].idxmin(), display=False)
+most, least = counts["share %"].idxmax(), counts["share %"].idxmin()
+glue("mask_most", most, display=False)
+glue("mask_least", least, display=False)
+glue("mask_drawn", mask.drawn(sure, folder.about.unit), display=False)
+glue("mask_low_interval", mask.interval_text(sure.loc[least]), display=False)
+glue("mask_high_interval", mask.interval_text(sure.loc[most]), display=False)
 glue("mask_published_low", float(theirs["share %"].min()), display=False)
 glue("mask_published_high", float(theirs["share %"].max()), display=False)
 glue("mask_published_max", float(100 * theirs["max"].max() / published.PIXELS), display=False)
 glue("mask_max", float(100 * counts["max"].max() / pixels), display=False)
 
 # %% [markdown]
-# At threshold {glue:text}`mask_threshold`, between {glue:text}`mask_share_low:.1f` % ({glue:text}`mask_least`) and
-# {glue:text}`mask_share_high:.1f` % ({glue:text}`mask_most`) of the image is active on average, over
-# {glue:text}`mask_pairs` pairs of {glue:text}`mask_pixels` pixels each. The published averages
-# ({glue:text}`mask_published`) lie between {glue:text}`mask_published_low:.1f` % and
-# {glue:text}`mask_published_high:.1f` %.
+# At threshold {glue:text}`mask_threshold`, between {glue:text}`mask_share_low:.1f` % ({glue:text}`mask_least`,
+# {glue:text}`mask_low_interval`) and {glue:text}`mask_share_high:.1f` % ({glue:text}`mask_most`,
+# {glue:text}`mask_high_interval`) of the image is active on average, over {glue:text}`mask_pairs` pairs of
+# {glue:text}`mask_pixels` pixels each. The published averages ({glue:text}`mask_published`) lie between
+# {glue:text}`mask_published_low:.1f` % and {glue:text}`mask_published_high:.1f` %; they came without an interval.
 #
 # Read the maximum with care. In the fullest mask of this run {glue:text}`mask_max:.0f` % of the image is active, in
 # the published table {glue:text}`mask_published_max:.0f` %. When a manipulation moves the smallest or largest value
@@ -108,14 +123,16 @@ triptychs(scene, threshold)
 
 # %%
 sweep = mask.threshold_sweep(tables)
+bounds = mask.sweep_intervals(tables, groups, resamples=resamples, seed=seed)
 (100 * sweep / pixels).round(1).rename_axis(columns="share of the image, %")
 
-# %% mystnb={"figure": {"caption": "Mean share of active pixels against the threshold, strict on the left, lenient on the right. Solid: this run. Dashed: the published curves (FaceForensics++), where they have a counterpart here, in its colour. Look for lines that cross: there the threshold decides which manipulation looks stronger.", "name": "fig-mask-sweep"}, "image": {"alt": "Line plot with a logarithmic threshold axis. Solid lines with markers and dashed lines rise from left to right."}}
+# %% mystnb={"figure": {"caption": "Mean share of active pixels against the threshold, strict on the left, lenient on the right. Solid: this run, with 95 % intervals as bands. Dashed: the published curves (FaceForensics++), where they have a counterpart here, in its colour. Look for lines that cross: there the threshold decides which manipulation looks stronger.", "name": "fig-mask-sweep"}, "image": {"alt": "Line plot with a logarithmic threshold axis. Solid lines with markers and pale bands, and dashed lines, rise from left to right."}}
 figures.mask_sweep(
     100 * sweep / pixels,
     100 * published.threshold_sweep() / published.PIXELS,
     published.counterpart(list(fakes)),
     published.SOURCE,
+    [100 * side / pixels for side in bounds],
 )
 
 # %% tags=["remove-input"]
@@ -137,7 +154,8 @@ glue("mask_loosest", float(sweep.index[-1]), display=False)
 # {glue:text}`mask_order_strict`; at {glue:text}`mask_loosest` it is {glue:text}`mask_order_loose`. In the published
 # sweep (FaceForensics++) the order goes from {glue:text}`mask_order_strict_published` to
 # {glue:text}`mask_order_loose_published`. A small threshold counts rounding and the long tails of the propagation;
-# only a large one speaks of blur that changed.
+# only a large one speaks of blur that changed. A band is the interval of one line. The lines of a run are of the same
+# images, so where their bands overlap their order can still be sure.
 #
 # The mask needs the real twin, so it describes a manipulation and detects none. It also does not tell defocus from
 # any other cause of a changed map: new edges are enough.
@@ -146,11 +164,13 @@ glue("mask_loosest", float(sweep.index[-1]), display=False)
 # ## Does the mask find the manipulated region?
 #
 # *Inside* pools all active pixels of all pairs; *precision* and *recall* are means over pairs. A mask drawn at random
-# has the precision of the last column, which is the share of the image that the region covers.
+# has the precision *by chance*, which is the share of the image that the region covers. *Above chance* is the mean of the
+# differences between the two, with its 95 % interval by pair.
 
 # %%
 found = mask.localisation_table(tables)
-found.round(3)
+excess = mask.above_chance(tables, groups, resamples, seed)
+found.join(excess).round(3)
 
 # %% mystnb={"figure": {"caption": "Precision and recall of the mask against the region that was really changed, mean over the pairs. Compare each precision with the dotted line, the precision of a mask drawn at random.", "name": "fig-mask-localisation"}, "image": {"alt": "Bar chart with two bars, precision and recall, for each manipulation, and a dotted line for the precision by chance."}}
 figures.localisation_bars(found)
@@ -163,12 +183,13 @@ glue("mask_recall_high", float(found["recall"].max()), display=False)
 glue("mask_chance", float(found["by chance"].mean()), display=False)
 glue("mask_empty", int(found["empty"].sum()), display=False)
 glue("mask_above_chance", int((found["precision"] > found["by chance"]).sum()), display=False)
+glue("mask_chance_interval", mask.chance_sentence(excess), display=False)
 glue("mask_manipulations", len(found), display=False)
 
 # %% [markdown]
 # Precision lies between {glue:text}`mask_precision_low:.2f` and {glue:text}`mask_precision_high:.2f`, where a random
 # mask has {glue:text}`mask_chance:.2f`; it exceeds that for {glue:text}`mask_above_chance` of
-# {glue:text}`mask_manipulations` manipulations. Recall lies between {glue:text}`mask_recall_low:.2f` and
+# {glue:text}`mask_manipulations` manipulations. {glue:text}`mask_chance_interval` Recall lies between {glue:text}`mask_recall_low:.2f` and
 # {glue:text}`mask_recall_high:.2f`. {glue:text}`mask_empty` masks are empty and count in the recall only.
 
 # %% [markdown]

@@ -26,6 +26,8 @@ artifacts: str = ""
 window: int = 15
 scene: int = 0
 seed: int = 42
+resamples: int = 2000
+simulations: int = 200
 
 # %%
 import ipywidgets
@@ -33,7 +35,7 @@ import numpy as np
 import pandas as pd
 from myst_nb import glue
 
-from defocus_lib import figures, published, store, stored_set, variance
+from defocus_lib import effects, figures, published, store, stored_set, variance
 from defocus_lib.explore import explore
 from defocus_lib.shapley_set import complete_pairs, paired, versions
 
@@ -69,7 +71,9 @@ heatmaps(scene, window)
 #
 # One number an image: the mean of its heatmap. The independent unit is the {glue:text}`variance_unit`; images of the
 # same one are averaged first. *KS* treats the two samples as independent. *Paired*, where there are pairs, is a
-# sign-flip permutation test on the difference within each unit, which is the question that pairs can answer.
+# sign-flip permutation test on the difference within each unit, which is the question that pairs can answer. *Holm*
+# stands for the same p-value corrected for the number of manipulations. *Naive* is the KS test as it was published: every
+# image counts as independent.
 
 
 # %%
@@ -93,7 +97,7 @@ means = sides("whole")
 tests = variance.comparison_table(means, seed, groups=groups, paired=has_pairs)
 glue("variance_unit", about.unit, display=False)
 glue("variance_plural", f"{about.unit}s", display=False)
-tests.map("{:.4g}".format)
+tests.T.map("{:.4g}".format)
 
 # %% [markdown]
 # The published test, on FaceForensics++:
@@ -110,6 +114,8 @@ glue("variance_units", int(tests["groups"].min()), display=False)
 glue("variance_manipulations", len(tests), display=False)
 glue("variance_ks_below", int((tests["KS p"] < 0.05).sum()), display=False)
 glue("variance_paired", variance.paired_sentence(tests), display=False)
+glue("variance_naive", variance.naive_sentence(tests, about.unit), display=False)
+glue("variance_alike", variance.alike_sentence(tests, about.unit), display=False)
 glue("variance_real_larger", int((tests["real"] > tests["fake"]).sum()), display=False)
 glue("variance_d_max", float(tests["KS D"].max()), display=False)
 glue("variance_d_max_name", tests["KS D"].idxmax(), display=False)
@@ -123,18 +129,120 @@ by_video = variance.ks_pvalue(theirs["KS D"], theirs["videos"], theirs["videos"]
 glue("variance_published_p_video", float(by_video), display=False)
 
 # %% [markdown]
-# Over {glue:text}`variance_units` {glue:text}`variance_plural`, the KS test is below 0.05 for {glue:text}`variance_ks_below` of
-# {glue:text}`variance_manipulations` manipulations. {glue:text}`variance_paired` With
-# that many tests at 0.05, a stray one is no discovery. The largest distance is D = {glue:text}`variance_d_max:.2f`
-# ({glue:text}`variance_d_max_name`). The real mean is the larger one for {glue:text}`variance_real_larger` of
-# {glue:text}`variance_manipulations`.
+# Over {glue:text}`variance_units` {glue:text}`variance_plural`, the KS test is below 0.05 for
+# {glue:text}`variance_ks_below` of {glue:text}`variance_manipulations` manipulations; with that many tests at 0.05, a
+# stray one is no discovery. {glue:text}`variance_paired` {glue:text}`variance_alike` {glue:text}`variance_naive` The
+# largest distance is D = {glue:text}`variance_d_max:.2f` ({glue:text}`variance_d_max_name`). The real mean is the larger
+# one for {glue:text}`variance_real_larger` of {glue:text}`variance_manipulations`.
 #
 # The reference (Deepfakes of FaceForensics++) reports {glue:text}`variance_published_real:.6f` for real
 # and {glue:text}`variance_published_fake:.6f` for fake, D = {glue:text}`variance_published_d:.4f`, p =
 # {glue:text}`variance_published_p:.1e`. That p-value takes {glue:text}`variance_published_images:,d` frames on each
 # side as independent, but they come from {glue:text}`variance_published_videos` videos, and frames of one video are
-# nearly equal. If the independent units are the videos, the same D has p =
-# {glue:text}`variance_published_p_video:.2f`.
+# nearly equal. If they were equal, the videos would be the units, and the same D would have p =
+# {glue:text}`variance_published_p_video:.2f`. What lies between is simulated below.
+
+# %% [markdown]
+# ## How large the difference is
+#
+# A small p-value says that there is a difference, not that it is large. Three effect sizes of single images, with 95 %
+# intervals that resample each {glue:text}`variance_drawn` as a whole. *D* is the KS statistic. *Cliff's delta* is the
+# probability that a manipulated image has the larger value, less the probability that a real one has. The *Wasserstein*
+# distance is the area between the two curves of the figure above.
+
+# %%
+sizes = effects.effect_table(means, groups, resamples, seed)
+effects.effect_text(sizes)
+
+# %% mystnb={"figure": {"caption": "Effect sizes with their 95 % intervals. At the dotted line there is no effect. Look at Cliff's delta, the only one of the three that can come out on either side of it: the intervals of the two distances never reach 0.", "name": "fig-variance-effects"}, "image": {"alt": "Three panels side by side. In each, one dot with a horizontal bar for each manipulation, and a vertical dotted line at zero."}}
+figures.effect_intervals(sizes, "squared units of the map")
+
+# %% [markdown]
+# {glue:text}`variance_delta` The largest in size is {glue:text}`variance_delta_most:.2f`
+# ({glue:text}`variance_delta_name`): 0 is a coin toss, 1 or -1 would tell every pair of images apart.
+#
+# The intervals of *D* and of the Wasserstein distance lie too high where the effect is small. Both are distances, to
+# which noise adds, so the difference of two equal samples is not 0 either, and a resample only adds to it.
+#
+# How much is a further image of the same {glue:text}`variance_drawn` worth? The intraclass correlation (*ICC*) is the
+# share of the variance that lies between groups. A group of $m$ images of correlation $\rho$ multiplies the variance of
+# a mean by the *design effect* $1 + (m - 1) \rho$.
+
+# %%
+by_kind = {name: (by_id[name]["whole"], each.groups) for name, each in {"real": real, **fakes}.items()}
+clusters = effects.cluster_table(by_kind)
+clusters.round(2)
+
+# %% tags=["remove-input"]
+delta = sizes[sizes["effect"] == "Cliff's delta"].set_index("manipulation")["value"]
+glue("variance_drawn", about.unit, display=False)
+glue("variance_delta", effects.delta_sentence(sizes), display=False)
+glue("variance_delta_most", float(delta[delta.abs().idxmax()]), display=False)
+glue("variance_delta_name", delta.abs().idxmax(), display=False)
+glue("variance_clusters", effects.cluster_sentence(clusters, about.unit), display=False)
+
+# %% [markdown]
+# {glue:text}`variance_clusters`
+
+# %% [markdown]
+# ## What each test is worth where nothing differs
+#
+# A test at 0.05 should raise a false alarm in 5 % of the cases. Here real and manipulated values are simulated without
+# any difference: {glue:text}`variance_sim_units` groups with {glue:text}`variance_sim_images` images of each kind, which
+# resemble each other more and more. On the left the groups of the two kinds are unrelated. On the right they are the
+# same, as for fakes made from real videos: {glue:text}`variance_sim_shared:.0f` % of what a group has of its own is common
+# to its real and its manipulated images.
+
+# %%
+units, images, shared = 20, 16, 0.75
+relations = {"unrelated groups": 0.0, "real and manipulated of one group": shared}
+design = {"simulations": simulations, "seed": seed}
+alarms = {
+    name: variance.false_alarms(shared=part, units=units, images=images, **design) for name, part in relations.items()
+}
+
+# %% mystnb={"figure": {"caption": "Share of simulated data sets without a difference in which each test is below 0.05. A sound test stays near the dotted line. Above it a test finds what is not there; far below it, it will miss what is.", "name": "fig-variance-alarms"}, "image": {"alt": "Two line plots over the correlation from 0 to 0.8. The line of the naive test rises in both, more steeply on the left; the other two stay near or below the dotted line at five percent."}}
+figures.false_alarm_rates(alarms)
+
+# %% [markdown]
+# The published distance, simulated the same way with as many videos and frames as it comes from: the p-values that it
+# would have.
+
+# %%
+frames = int(theirs["images"] // theirs["videos"])
+worth = pd.DataFrame(
+    {
+        name: variance.distance_pvalues(theirs["KS D"], int(theirs["videos"]), frames, shared=part, **design)
+        for name, part in relations.items()
+    }
+)
+worth.round(2)
+
+# %% tags=["remove-input"]
+alike = worth.loc[0.5:]
+glue("variance_sim_units", units, display=False)
+glue("variance_sim_images", images, display=False)
+glue("variance_sim_shared", 100 * shared, display=False)
+glue("variance_sim_runs", simulations, display=False)
+glue("variance_sim_correlation", float(worth.index[-1]), display=False)
+for name, relation in zip(("unrelated", "related"), relations, strict=True):
+    glue(f"variance_sim_{name}", variance.alarm_sentence(alarms[relation], simulations), display=False)
+    glue(f"variance_worth_{name}_low", float(alike[relation].min()), display=False)
+    glue(f"variance_worth_{name}_high", float(alike[relation].max()), display=False)
+glue("variance_worth_from", float(alike.index[0]), display=False)
+glue("variance_worth_smallest", 1 / (simulations + 1), display=False)
+
+# %% [markdown]
+# At a correlation of {glue:text}`variance_sim_correlation:g`, over {glue:text}`variance_sim_runs` simulations, the false
+# alarms among unrelated groups are: {glue:text}`variance_sim_unrelated`. Where both kinds are of the same groups they
+# are: {glue:text}`variance_sim_related`.
+#
+# For correlations from {glue:text}`variance_worth_from:g` on, the published distance has a p-value between
+# {glue:text}`variance_worth_unrelated_low:.2g` and {glue:text}`variance_worth_unrelated_high:.2g` if real and fake videos
+# are unrelated, and between {glue:text}`variance_worth_related_low:.2g` and {glue:text}`variance_worth_related_high:.2g` if
+# they have so much in common; the smallest that so many simulations can give is
+# {glue:text}`variance_worth_smallest:.2g`. Which of them is true cannot be told from a published D: it takes the frames,
+# and a test that knows of their videos. The simulated values are normal, and all groups alike; real ones are neither.
 
 # %% [markdown]
 # ## Without the border
@@ -142,21 +250,23 @@ glue("variance_published_p_video", float(by_video), display=False)
 # The same comparison with only those windows that lie within the image.
 
 # %%
-inner_tests = variance.comparison_table(sides("inner"), seed, groups=groups, paired=has_pairs)
-inner_tests.map("{:.4g}".format)
+inner = sides("inner")
+inner_tests = variance.comparison_table(inner, seed, groups=groups, paired=has_pairs)
+inner_sizes = effects.effect_table(inner, groups, resamples, seed)
+inner_tests.T.map("{:.4g}".format)
 
 # %% tags=["remove-input"]
 glue("variance_border_share", float(1 - (inner_tests["real"] / tests["real"]).iloc[0]), display=False)
 glue("variance_inner_ks_below", int((inner_tests["KS p"] < 0.05).sum()), display=False)
 glue("variance_inner_paired", variance.paired_sentence(inner_tests), display=False)
+glue("variance_inner_delta", effects.delta_sentence(inner_sizes), display=False)
 glue("variance_inner_real_larger", int((inner_tests["real"] > inner_tests["fake"]).sum()), display=False)
 
 # %% [markdown]
 # Without the border, the mean of the real images changes by {glue:text}`variance_border_share:.0%` of its value. The
 # KS test is then below 0.05 for {glue:text}`variance_inner_ks_below` of {glue:text}`variance_manipulations`
-# manipulations. {glue:text}`variance_inner_paired` The real mean is
-# the larger one for {glue:text}`variance_inner_real_larger`. A conclusion that depends on the frame is one about the
-# frame.
+# manipulations. {glue:text}`variance_inner_paired` {glue:text}`variance_inner_delta` The real mean is the larger one for
+# {glue:text}`variance_inner_real_larger`. A conclusion that depends on the frame is one about the frame.
 
 # %% [markdown] tags=["needs-pairs"]
 # ## Try it

@@ -10,13 +10,14 @@ from tests import artefacts
 
 ROOT = store.project_root(store.Path(__file__).parent)
 SMALL = {
-    "05_binary_mask": {"threshold": 0.2, "scene": 1},
-    "06_local_variance": {"window": 7},
-    "07_tsne": {"perplexities": "2, 3, 4, 5", "perplexity": 4.0, "neighbors": 5, "components": 10},
+    "05_binary_mask": {"threshold": 0.2, "scene": 1, "resamples": 50},
+    "06_local_variance": {"window": 7, "resamples": 50, "simulations": 5},
+    "07_tsne": {"perplexities": "2, 3, 4, 5", "perplexity": 4.0, "neighbors": 5, "components": 10}
+    | {"seeds": 2, "resamples": 20},
     "08_shapley_view": {"images": 2, "manipulation": "splice"},
     "09_alignment_score": {"pairs": 6, "pair": 2},
 }
-FIGURES = {"05_binary_mask": 4, "06_local_variance": 3, "07_tsne": 4, "08_shapley_view": 4, "09_alignment_score": 3}
+FIGURES = {"05_binary_mask": 4, "06_local_variance": 5, "07_tsne": 6, "08_shapley_view": 4, "09_alignment_score": 3}
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from matplotlib.text import Text
 from sklearn.metrics import roc_auc_score
 
 from defocus_lib import alignment, figures, mask, metrics, published, variance
+from defocus_lib.effects import EFFECTS
 from defocus_lib.embedding import separation_table
 
 NAMES = ["splice", "texture"]
@@ -261,6 +262,36 @@ def test_published_curves_are_dashed_and_marked():
     np.testing.assert_allclose(dashed[0].get_ydata(), published.threshold_sweep()["FaceSwap"])
     assert any(legend.get_title().get_text().startswith("other data") for legend in fig.legends)
     assert fig.axes[0].get_xscale() == "log"
+
+
+def test_the_bands_of_the_sweep_are_the_intervals():
+    ours = published.threshold_sweep()[["FaceSwap"]]
+    fig = figures.mask_sweep(ours, pd.DataFrame(), {}, "", (ours - 5, ours + 7))
+    band = fig.axes[0].collections[0].get_paths()[0].vertices
+    assert band[:, 1].min() == ours["FaceSwap"].min() - 5 and band[:, 1].max() == ours["FaceSwap"].max() + 7
+
+
+@pytest.mark.parametrize("names", [["splice"], FACEFORENSICS])
+def test_effects_have_their_intervals(names):
+    rows = [(name, effect, 0.1, 0.05, np.nan if effect == "KS D" else 0.4) for name in names for effect in EFFECTS]
+    table = pd.DataFrame(rows, columns=["manipulation", "effect", "value", "low", "high"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fig = figures.effect_intervals(table, "squared units of the map")
+        assert overlapping(fig) == []
+    assert [ax.get_xlabel().split("\n")[0] for ax in fig.axes] == list(EFFECTS)
+    assert [label.get_text() for label in fig.axes[0].get_yticklabels()] == names
+    bars = [part.get_segments()[0] for part in fig.axes[1].collections]
+    assert len(bars) == len(names) and all(bar[:, 0].tolist() == [0.05, 0.4] for bar in bars)
+
+
+def test_false_alarms_are_drawn_over_the_correlation():
+    tables = {title: variance.false_alarms((0.0, 0.5), simulations=3) for title in ("one", "other")}
+    fig = figures.false_alarm_rates(tables)
+    assert overlapping(fig) == [] and [ax.get_title() for ax in fig.axes] == ["one", "other"]
+    lines = {line.get_label(): line for line in fig.axes[1].lines}
+    np.testing.assert_array_equal(lines["paired, by group"].get_ydata(), tables["other"]["paired p"])
+    assert lines["nominal, 5%"].get_ydata()[0] == 0.05
 
 
 def test_the_published_curves_of_the_same_data_are_not_called_other_data():

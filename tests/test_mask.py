@@ -3,6 +3,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from defocus_lib import mask
 from tests.reference import mask as literal
@@ -34,6 +35,67 @@ def test_count_table_by_hand():
 def test_count_table_allows_unequal_numbers_of_pairs():
     table = mask.count_table({"splice": [1, 2, 3], "texture": [4]}, pixels=10)
     assert table["average"].tolist() == [2, 4]
+
+
+def test_intervals_of_the_counts_resample_the_pairs():
+    counts = np.random.default_rng(4).integers(0, 60, 40)
+    table = mask.count_intervals({"splice": counts}, {"splice": np.arange(40)}, pixels=200, resamples=4000)
+    row = table.loc["splice"]
+    theirs = stats.bootstrap((counts,), np.mean, method="percentile", n_resamples=4000, rng=1).confidence_interval
+    assert (row["pairs"], row["groups"], row["average"]) == (40, 40, counts.mean())
+    assert (row["low"], row["high"]) == pytest.approx((theirs.low, theirs.high), abs=0.6)
+    for name, other in (("share %", "average"), ("low %", "low"), ("high %", "high")):
+        assert row[name] == pytest.approx(100 * row[other] / 200)
+    assert mask.drawn(table, "scene") == "each of which is of a scene of its own"
+    assert mask.interval_text(row) == f"95 % interval {row['low %']:.1f} to {row['high %']:.1f} %"
+
+
+def test_pairs_of_one_video_are_drawn_together():
+    counts, videos = np.repeat([10, 30, 20, 40], 25), np.repeat(list("abcd"), 25)
+    by_video, by_pair = (
+        mask.count_intervals({"Deepfakes": counts}, {"Deepfakes": names}, 100).loc["Deepfakes"]
+        for names in (videos, np.arange(100))
+    )
+    assert by_video["high"] - by_video["low"] > 3 * (by_pair["high"] - by_pair["low"])
+    table = pd.DataFrame([by_video])
+    assert mask.drawn(table, "video").startswith("all pairs of a video together") and by_video["groups"] == 4
+
+
+def test_a_single_group_has_no_interval():
+    table = mask.count_intervals({"splice": [1, 2]}, {"splice": ["a", "a"]}, pixels=10)
+    assert table[["low", "high"]].isna().all(axis=None) and table.loc["splice", "share %"] == 15
+    assert mask.interval_text(table.loc["splice"]) == "without an interval"
+
+
+def test_the_sweep_has_the_interval_of_each_count():
+    rng = np.random.default_rng(5)
+    tables = {"splice": pd.DataFrame({each: rng.integers(0, 50, 12) for each in mask.THRESHOLDS})}
+    groups = {"splice": np.repeat(list("abcdef"), 2)}
+    low, high = mask.sweep_intervals(tables, groups, seed=3)
+    assert tuple(low.index) == mask.THRESHOLDS and (low < mask.threshold_sweep(tables)).all(axis=None)
+    for threshold in (0.1, 0.001):
+        row = mask.count_intervals({"splice": tables["splice"][threshold]}, groups, 100, seed=3).loc["splice"]
+        assert (low.loc[threshold, "splice"], high.loc[threshold, "splice"]) == (row["low"], row["high"])
+
+
+def test_precision_above_chance_by_its_interval():
+    rng = np.random.default_rng(6)
+    region = np.full(30, 0.2)
+    better, equal, worse = (region + gain + rng.normal(0, 0.05, 30) for gain in (0.3, 0.0, -0.1))
+    better[:3] = np.nan  # empty masks have no precision
+    tables = {
+        name: pd.DataFrame({"precision": precision, "region": region})
+        for name, precision in (("better", better), ("equal", equal - np.mean(equal - region)), ("worse", worse))
+    }
+    tables["unknown"] = pd.DataFrame({"precision": [np.nan], "region": [np.nan]})
+    found = mask.above_chance(tables, {name: np.arange(len(table)) for name, table in tables.items()})
+    assert found.loc["better", "above chance"] == pytest.approx(np.nanmean(better) - 0.2)
+    assert found.loc["unknown"].isna().all()
+    assert mask.chance_sentence(found) == (
+        "By its interval, the precision is above chance for better; below chance for worse;"
+        " not told from chance for equal."
+    )
+    assert mask.chance_sentence(found.loc[["unknown"]]) == "There is no interval of the precision."
 
 
 def test_sweep_is_the_mean_count_at_each_threshold(pairs):

@@ -1,8 +1,10 @@
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
 from defocus_lib import published, variance
+from defocus_lib.effects import intraclass_correlation
 from tests.reference import variance as literal
 
 
@@ -69,7 +71,8 @@ def test_same_seed_same_table():
     values = np.random.default_rng(1).normal(size=(2, 30))
     first, second = (variance.comparison_table({"splice": values}, seed=4) for _ in range(2))
     assert first.equals(second) and first.loc["splice", "groups"] == 30
-    assert list(first.columns) == ["groups", "real", "fake", "KS D", "KS p", "paired p"]
+    tests = ["KS D", "KS p", "KS p, Holm", "paired p", "paired p, Holm", "ICC of pairs"]
+    assert list(first.columns) == ["groups", "real", "fake", *tests]
 
 
 def test_unpaired_images_differ_in_number_and_have_no_paired_test():
@@ -77,7 +80,7 @@ def test_unpaired_images_differ_in_number_and_have_no_paired_test():
     real, fake = rng.normal(size=25), rng.normal(0.3, 1, size=40)
     table = variance.comparison_table({"fake": (real, fake)}, paired=False)
     row = table.loc["fake"]
-    assert list(table.columns) == ["groups", "real images", "fake images", "real", "fake", "KS D", "KS p"]
+    assert list(table.columns) == ["groups", "real images", "fake images", "real", "fake", "KS D", "KS p", "KS p, Holm"]
     assert (row["groups"], row["real images"], row["fake images"]) == (65, 25, 40)
     assert row["KS D"] == pytest.approx(literal.ks_distance(real, fake))
     assert row["KS p"] == pytest.approx(stats.ks_2samp(real, fake).pvalue)
@@ -142,11 +145,92 @@ def test_thousands_of_pairs_fit_into_memory():
     assert 0 < variance.compare(*values, resamples=1999)["paired p"] <= 1
 
 
+def test_the_naive_test_is_the_one_of_all_images():
+    real, fake, groups = frames(videos=12, per_video=40)
+    table = variance.comparison_table({"Deepfakes": (real, fake)}, groups={"Deepfakes": groups})
+    found = table.loc["Deepfakes"]
+    assert found["naive KS p"] == pytest.approx(stats.ks_2samp(real, fake).pvalue) and found["naive KS p"] < 0.01
+    assert found["KS p"] > 0.05
+    assert variance.naive_sentence(table, "video") == (
+        "The naive test is below 0.05 for 1 of 1 (Deepfakes), and with videos as units the KS test is for 0 of 1."
+    )
+
+
+def test_with_one_image_a_group_the_naive_test_is_no_other():
+    values = np.random.default_rng(1).normal(size=(2, 30))
+    names = [f"{scene:02d}" for scene in range(30)]
+    table = variance.comparison_table({"splice": values}, groups={"splice": (names, names)})
+    assert table.loc["splice", "naive KS p"] == table.loc["splice", "KS p"]
+    assert variance.naive_sentence(table, "scene").endswith("since no scene has two images of a kind.")
+
+
+def test_p_values_of_several_manipulations_are_corrected():
+    rng = np.random.default_rng(2)
+    real = rng.normal(size=40)
+    values = {str(shift): (real, real + rng.normal(shift, 1, 40)) for shift in (0.0, 0.25, 1.0)}
+    table = variance.comparison_table(values)
+    for name in ("KS p", "paired p"):
+        factor = table[name].rank(ascending=False)  # 3 for the smallest
+        wanted = (table[name] * factor).sort_index(ascending=False).cummax().clip(upper=1)  # smallest first: the shifts
+        assert table[name].is_monotonic_decreasing
+        pd.testing.assert_series_equal(table[f"{name}, Holm"].sort_index(ascending=False), wanted, check_names=False)
+
+
+def test_what_pairs_have_in_common():
+    values = np.random.default_rng(1).normal(size=(3, 200))
+    alike = {"same": (values[0], values[0] + 0.1 * values[1]), "half": (values[0], values[0] + 0.3 * values[2])}
+    table = variance.comparison_table(alike)
+    assert table.loc["same", "ICC of pairs"] == pytest.approx(np.corrcoef(*alike["same"])[0, 1], abs=0.02)
+    assert "the paired test removes it" in variance.alike_sentence(table, "scene")
+    other = variance.comparison_table({"other": (values[0], values[1])})
+    assert "gains little" in variance.alike_sentence(other, "scene")
+    assert "gains most" in variance.alike_sentence(pd.concat([table, other]), "scene")
+    assert "no pairs" in variance.alike_sentence(table.drop(columns="ICC of pairs"), "scene")
+    assert "A single scene" in variance.alike_sentence(variance.comparison_table({"one": ([1.0], [2.0])}), "scene")
+
+
 def test_the_sentence_counts_or_says_that_there_are_no_pairs():
     values = np.random.default_rng(1).normal(size=30)
     tests = variance.comparison_table({"shifted": (values, values + 1), "equal": (values, values)})
-    assert variance.paired_sentence(tests) == "The paired test is below 0.05 for 1 of 2."
+    assert variance.paired_sentence(tests) == (
+        "Corrected for the number of manipulations, the paired test is below 0.05 for 1 of 2 (shifted)."
+    )
     assert variance.paired_sentence(tests.drop(columns="paired p")) == "There are no pairs, so there is no paired test."
+
+
+def test_the_size_of_each_test_where_nothing_differs():
+    """Of 300 simulations, a share of 5 % comes out at 2 to 9 % but once in 300 runs."""
+    apart, together = (variance.false_alarms((0.0, 0.6), shared, simulations=300, seed=1) for shared in (0.0, 0.75))
+    sound = [apart["paired p"], together["paired p"], apart["KS p"], apart.loc[0.0], together.loc[0.0, ["naive KS p"]]]
+    assert pd.concat(sound).between(0.015, 0.09).all()
+    assert apart.loc[0.6, "naive KS p"] > 0.4 and together.loc[0.6, "naive KS p"] > 0.15
+    assert together.loc[0.6, "KS p"] < 0.015  # it takes what the sides share for noise
+
+
+def test_simulated_values_resemble_each_other_as_asked():
+    values = variance._null_images(np.random.default_rng(3), 0.4, 0.5, 4000, 4)
+    groups = np.repeat(np.arange(4000), 4)
+    assert values.var() == pytest.approx(1, abs=0.03)
+    assert intraclass_correlation(values[0].ravel(), groups) == pytest.approx(0.4, abs=0.03)
+    assert np.corrcoef(values[0, :, 0], values[1, :, 0])[0, 1] == pytest.approx(0.2, abs=0.05)
+
+
+def test_the_verdict_on_false_alarms_is_a_binomial_one():
+    table = pd.DataFrame({"naive KS p": [0.05, 0.4], "KS p": [0.05, 0.0], "paired p": [0.05, 0.06]}, index=[0.0, 0.8])
+    assert variance.alarm_sentence(table, simulations=200) == (
+        "naive KS 40 % (above the level), KS 0 % (below the level), paired 6 % (like the level)"
+    )
+    assert "KS 0 % (like the level)" in variance.alarm_sentence(table, simulations=20)
+
+
+def test_simulated_p_values_lie_between_those_of_images_and_of_groups():
+    found = variance.distance_pvalues(0.11, 40, 20, (0.0, 0.5, 1.0), simulations=400, seed=2)
+    by_image = variance.ks_pvalue(0.11, 800, 800)
+    by_group = stats.ks_2samp(np.arange(40), np.arange(40) + 5).pvalue  # its D, 0.125, is the next one of 40 values
+    assert found[0.0] <= 1 / 401 + 3 * np.sqrt(by_image / 400)
+    assert found[1.0] == pytest.approx(by_group, abs=0.04)
+    assert found.is_monotonic_increasing and found[0.0] < 0.02 < found[0.5] < 0.9
+    assert variance.distance_pvalues(0.5, 10, 4, (0.2,), simulations=9)[0.2] == 0.1
 
 
 def test_published_distance_by_frames_and_by_videos():
