@@ -1,8 +1,9 @@
 """The defocus map of one image: edges, blur at the edges, blur everywhere.
 
-A step edge blurred by a Gaussian of ``sigma`` and filtered by Gaussian derivatives of two scales ``s1 < s2`` answers
-with gradient magnitudes whose ratio is ``R = sqrt((sigma^2 + s2^2) / (sigma^2 + s1^2))`` (Zhuo & Sim 2011). Solving for
-sigma gives the blur at edges; propagation carries it into the plane.
+A step edge blurred by a Gaussian of ``sigma`` and filtered by the derivative of a Gaussian of scale ``s`` answers with
+a gradient that is a Gaussian of variance ``sigma^2 + s^2`` across the edge. The reference reads sigma from the ratio of
+two scales ``s1 < s2`` at the crest, ``R = sqrt((sigma^2 + s2^2) / (sigma^2 + s1^2))`` (Zhuo & Sim 2011); ours from the
+width of the crest at one scale. Propagation carries the blur at edges into the plane.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import math
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -21,7 +21,7 @@ from joblib import effective_n_jobs
 from defocus_lib import canny
 from defocus_lib import propagation as dense_by
 from defocus_lib.compiled import exact
-from defocus_lib.filters import gradient, gradient_energy, half_grid, padded
+from defocus_lib.filters import Gradient, gradient, gradient_energy, half_grid, padded
 
 SMALLEST_SIDE = 32
 PROPAGATIONS = ("gaussian", "guided", "closed_form")
@@ -36,7 +36,8 @@ class Preset:
     input_range : (float, float)
         Range that images in [0, 1] are scaled to first.
     scales : tuple of float
-        Standard deviations of the Gaussian derivatives in px, ascending; each neighbouring pair can measure blur.
+        Standard deviations of the Gaussian derivatives in px, ascending: the pair of which the ratio is read, or three
+        of which one is read at each edge pixel.
     canny_sigma : float, optional
         Smoothing before edge detection, in px; None to look for edges in the slopes of the two finest scales.
     max_sigma : float
@@ -44,7 +45,19 @@ class Preset:
     propagation : {"gaussian", "guided", "closed_form"}
         What makes the map dense unless the caller says otherwise.
     literal : bool
-        Compute as the reference does: kernels of radius 5, zero padding, no estimate counted as sharp.
+        Compute as the reference does: kernels of radius 5, zero padding, no estimate counted as sharp. What follows is
+        for maps that are not.
+    max_error : float
+        An edge is read at the finest scale at which noise moves the estimate by at most this (one standard deviation,
+        px); infinity for the finest of all.
+    faintest : float
+        Where the noise allows it, edges are looked for down to this share of scikit-image's threshold.
+    even : bool
+        Whether an edge counts in proportion to its width, because blurred surfaces carry fewer edges.
+    trust : bool
+        Whether an edge counts less if it is not straight, or its pixel not on the crest.
+    agreement : float
+        An estimate counts half if it differs by this many px from those around it; infinity for no such rule.
     """
 
     input_range: tuple[float, float]
@@ -53,6 +66,11 @@ class Preset:
     max_sigma: float
     propagation: str
     literal: bool
+    max_error: float = 0.25
+    faintest: float = 0.4
+    even: bool = True
+    trust: bool = True
+    agreement: float = 1.0
 
 
 PRESETS = {
@@ -60,8 +78,8 @@ PRESETS = {
     "released": Preset((-1.0, 1.0), (1.5, 2.0), 1.5, 5.0, "guided", literal=True),
     # What the maps published with that code were computed with.
     "published": Preset((-1.0, 1.0), (2.0, 2.5), 1.5, 5.0, "guided", literal=True),
-    # Ours: closest to known blur. Steps of 1.5 from the finest scale that a pixel grid carries to one that reads 6 px.
-    "physical": Preset((0.0, 1.0), (1.0, 1.5, 2.25, 3.375, 5.0625), None, 6.0, "gaussian", literal=False),
+    # Ours: closest to known blur. Doubled scales, from the finest that a pixel grid carries to one for strong noise.
+    "physical": Preset((0.0, 1.0), (0.7, 1.4, 2.8), None, 6.0, "gaussian", literal=False),
 }
 
 
@@ -87,7 +105,10 @@ class DefocusMaps(NamedTuple):
 
 
 def defocus_maps(
-    images: torch.Tensor | np.ndarray, preset: str = "physical", propagation: str | None = None, workers: int = 1
+    images: torch.Tensor | np.ndarray,
+    preset: str | Preset = "physical",
+    propagation: str | None = None,
+    workers: int = 1,
 ) -> DefocusMaps:
     """Estimate defocus maps. Each image is treated alone: its maps do not depend on the rest of the batch.
 
@@ -97,7 +118,7 @@ def defocus_maps(
     Parameters
     ----------
     images : (B, 3, H, W) float in [0, 1], H and W at least 32
-    preset : {"physical", "released", "published"}
+    preset : {"physical", "released", "published"} or Preset
         ``physical`` estimates sigma in px; the other two compute what Jeon & Woo (2025) released and published.
     propagation : {"gaussian", "guided", "closed_form"}, optional
         How the map is made dense; by default as the preset says.
@@ -194,7 +215,9 @@ def _keep_freed_memory() -> None:
     np.empty(31 << 20, np.uint8)
 
 
-def _preset(name: str) -> Preset:
+def _preset(name: str | Preset) -> Preset:
+    if isinstance(name, Preset):
+        return name
     if name not in PRESETS:
         raise ValueError(f"unknown preset {name!r}; one of {', '.join(PRESETS)} wanted")
     return PRESETS[name]
@@ -215,7 +238,7 @@ def _one(image: np.ndarray, preset: Preset, method: str) -> tuple[np.ndarray, ..
         sparse, valid = _sparse_literal(grey, edges, preset)
         weights = None
     else:
-        edges, sparse, weights, valid = _adaptive(grey, _noise(grey), preset)
+        edges, sparse, weights, valid = _measured(grey, _noise(grey), preset)
     return edges, sparse, valid, _dense(image, grey, sparse, weights, method)
 
 
@@ -261,51 +284,52 @@ def _read_literally(pixels, energy_fine, energy_coarse, fine, coarse, cap):
     return sparse.reshape(energy_fine.shape), valid.reshape(energy_fine.shape)
 
 
-def _adaptive(grey: np.ndarray, noise: float, preset: Preset) -> tuple[np.ndarray, ...]:
+def _measured(grey: np.ndarray, noise: float, preset: Preset) -> tuple[np.ndarray, ...]:
     """Edges, the blur at them, its weight, and where it is valid: each ``(H, W)``.
 
-    Each edge pixel is read at the finest pair of scales that the image's noise allows.
-
-    Fine scales keep neighbouring edges apart; coarse ones average noise away. The largest pair reads what is left.
-    Beyond the finest pair slopes change little from pixel to pixel: they are read on a grid of every second one.
+    Each edge pixel is read at the finest scale that the image's noise allows: fine scales keep neighbouring edges
+    apart, coarse ones average noise away. Slopes of the coarsest change little from pixel to pixel: they are read on a
+    grid of every second one.
     """
-    first, second, *coarser = preset.scales
-    # What is to be smoothed by s, and is by the second scale, lacks the root of the difference; in steps of 2 px.
-    lacking = [math.sqrt(scale**2 - second**2) / 2 for scale in coarser]
-    half_margin, radius = _radius(lacking[-1]), _radius(second)
+    first, second, third = preset.scales
+    # What is to be smoothed by the third scale, and is by the second, lacks this; in steps of 2 px.
+    lacking = math.sqrt(third**2 - second**2) / 2
+    half_margin, radius = _radius(lacking), _radius(second)
     margin = 2 * half_margin + radius + 3
     around = padded(grey, margin, True)
-
-    down, across, energy = gradient(around, margin, first, _radius(first))
-    energies = [energy, gradient_energy(around, margin, second, radius)]
-    logarithms = [_logarithms(plane) for plane in energies]
-    edges = _edges(down, across, energies[0] + energies[1], noise)
+    fine, middle = (gradient(around, margin, scale, _radius(scale)) for scale in (first, second))
+    edges = _edges(fine.energy, middle, noise, preset.faintest)
     pixels = np.flatnonzero(edges)
     sparse, weights, valid = (np.zeros(grey.shape, dtype) for dtype in (np.float32, np.float32, np.bool_))
-    found = (sparse, weights, valid, noise, preset.max_sigma)
-    ratios = _ratios_at_crests(pixels, *logarithms, np.float32(REACH))
-    pixels = _read(pixels, pixels, ratios, energy, first, second, True, False, *found)[0]
+    found = (sparse, weights, valid, preset.max_sigma, preset.even * second, preset.trust)
 
-    halved = half_grid(around, margin, second, radius, half_margin)
-    energies = [halved.energy]
-    energies += (gradient_energy(halved.smooth, half_margin, scale, _radius(scale)) for scale in lacking)
-    logarithms = [_logarithms(plane) for plane in energies]
-    places = _nearest_on_grid(pixels, *(_nearest(size) for size in grey.shape), halved.energy.shape[1])
-    for i, (fine, coarse) in enumerate(pairwise(preset.scales[1:])):
-        ratios = _ratios_at_crests(places, *logarithms[i : i + 2], np.float32(REACH / 2))
-        last = coarse == preset.scales[-1]
-        pixels, places = _read(pixels, places, ratios, energies[i], fine, coarse, False, last, *found)
+    for slopes, scale in ((fine, first), (middle, second)):
+        bends, energies = _bends(pixels, _logarithms(slopes.energy), *slopes)
+        limit = preset.max_error / _error_of_noise(noise, scale, 1)
+        pixels = pixels[_read(pixels, bends, energies, scale, 1, limit, *found)]
+    slopes = gradient(half_grid(around, margin, second, radius, half_margin), half_margin, lacking, half_margin)
+    places = _nearest_on_grid(pixels, *(_nearest(size) for size in grey.shape), slopes.energy.shape[1])
+    _read(pixels, *_bends(places, _logarithms(slopes.energy), *slopes), third, 2, math.inf, *found)
+    if pixels.size and math.isfinite(preset.agreement):
+        dense_by.agree(sparse, weights, dense_by.gaussian_plane(sparse, weights), preset.agreement)
     return edges, sparse, weights, valid
 
 
-def _edges(down: np.ndarray, across: np.ndarray, energies: np.ndarray, noise: float) -> np.ndarray:
-    """Canny's edges in slopes that are known already: the finest ones, and the sum of energies at two scales.
+# Noise above this, as a share of the range, makes crests of its own at the finest scale.
+NOISE_OF_FINEST_CRESTS = 1 / 120
 
-    One scale alone would follow the noise, the other merge neighbouring edges; together they smooth as Canny does.
+
+def _edges(fine: np.ndarray, middle: Gradient, noise: float, faintest: float) -> np.ndarray:
+    """Canny's edges in slopes that are known already, those of the second scale.
+
+    Their steepness is the sum of the energies at both scales: one scale alone would merge neighbouring edges, the other
+    follow the noise, and so counts less in a noisy image.
     """
-    # A strong blur leaves faint edges: where noise allows it, look for them at down to 0.6 of the threshold.
-    high = SKIMAGE_THRESHOLD / 8 * min(max(noise / NOISE_OF_FULL_THRESHOLD, 0.6), 1.0)
-    return canny.crests(down, across, energies, 2 * (high / 2) ** 2, 2 * high**2)
+    # A strong blur leaves faint edges: look for them with a threshold that falls with the noise.
+    high = SKIMAGE_THRESHOLD / 8 * min(max(noise / NOISE_OF_FULL_THRESHOLD, faintest), 1.0)
+    share = min(1.0, (NOISE_OF_FINEST_CRESTS / noise) ** 2)
+    steepness = middle.energy + np.float32(share) * fine
+    return canny.crests(middle.down, middle.across, steepness, (1 + share) * (high / 2) ** 2, (1 + share) * high**2)
 
 
 def _radius(scale: float) -> int:
@@ -348,96 +372,77 @@ def _logarithms(energies):
     return logarithms
 
 
-# An edge pixel lies at most this far (px) from the crest of its edge; farther, the parabola below is not believed.
-REACH = 3.0
-
-
 @exact
-def _ratios_at_crests(places, fine, coarse, reach):
-    """Logarithms of ``R^2``, read where the fine gradient is largest: between pixels, as a rule.
+def _bends(places, logarithms, down, across, energies):
+    """How the logarithm of the energy bends at each place, and the energy there.
 
-    Across a blurred step, along rows as along columns, the logarithm of the magnitude is a parabola. It is followed
-    from each pixel to its top, along the axis that bends more. Half a pixel beside the crest, a sigma of 0.75 px would
-    read 0.92.
+    Across a blurred step it is a parabola, along it constant. From three by three neighbours, in steps of their grid:
+    its second derivative across the edge, that along it, and the square of its slope across, which is 0 on the crest.
     """
-    width, fine, coarse = fine.shape[1], fine.ravel(), coarse.ravel()
-    ratios = np.empty(len(places), np.float32)
+    width, bends = logarithms.shape[1], np.empty((3, len(places)), np.float32)
+    heights, energies, down, across = logarithms.ravel(), energies.ravel(), down.ravel(), across.ravel()
+    half, two = np.float32(0.5), np.float32(2)  # a plain number would double the precision, and the time
+    there = np.empty(len(places), np.float32)
     for i in range(len(places)):
         place = places[i]
-        here = fine[place] - coarse[place]
-        bend, at_crest = _followed(fine, coarse, place, width, here, reach)
-        other_bend, at_other_crest = _followed(fine, coarse, place, 1, here, reach)
-        ratios[i] = at_other_crest if other_bend < bend else at_crest
-    return ratios
+        n, s, w, e = heights[place - width], heights[place + width], heights[place - 1], heights[place + 1]
+        nw, ne = heights[place - width - 1], heights[place - width + 1]
+        sw, se = heights[place + width - 1], heights[place + width + 1]
+        here, v, u, energy = heights[place], down[place], across[place], energies[place]
+        yy, xx, xy = n + s - two * here, w + e - two * here, (se + nw - ne - sw) * half
+        slope = (v * (s - n) + u * (e - w)) * half
+        bends[0, i] = (v * v * yy + u * u * xx + v * u * xy) / energy
+        bends[1, i] = yy + xx - bends[0, i]
+        bends[2, i] = slope * slope / energy
+        there[i] = energy
+    return bends, there
 
 
-@exact
-def _followed(fine, coarse, place, step, here, reach):
-    """How the parabola along one axis bends, and the ratio at its top; 0 and the ratio here if that is out of reach."""
-    half, two = np.float32(0.5), np.float32(2)  # a plain number would double the precision, and the time
-    before, after = fine[place - step], fine[place + step]
-    slope, bend = (after - before) * half, after + before - two * fine[place]
-    offset = -slope / bend
-    before -= coarse[place - step]
-    after -= coarse[place + step]
-    there = here + (after - before) * half * offset + (after + before - two * here) * offset * offset * half
-    near = (bend < 0) & (abs(offset) <= reach)
-    return (bend if near else np.float32(0)), (there if near else here)
+def _error_of_noise(noise: float, scale: float, step: int) -> float:
+    """What image noise adds to a bend, times the root of the energy there: one standard deviation, per squared step.
 
-
-# An estimate is read at a pair of scales if noise moves it by at most this much (one standard deviation, px).
-MAX_STANDARD_ERROR = 0.25
-
-
-@exact
-def _read(pixels, places, ratios, energies, fine, coarse, first, last, sparse, weights, valid, noise, cap):
-    """Write sigma and weight where this pair of scales can tell them. The pixels that remain open, and their places.
-
-    Pixels are sorted without branches, for what is true of one says little about the next.
+    White noise of ``noise`` leaves ``noise / (sqrt(8 pi) s^2)`` in a Gaussian derivative of scale s, and between points
+    x apart along the derivative it has the correlation ``(1 - x^2 / (2 s^2)) exp(-x^2 / (4 s^2))``. The bend of the
+    logarithm of the energy is twice the second difference of the derivative, over the derivative.
     """
-    energies, sparse, weights, valid = energies.ravel(), sparse.ravel(), weights.ravel(), valid.ravel()
-    sharpest = np.float32(2 * math.log(coarse / fine))
-    readable, count = np.empty_like(pixels), 0
-    for i in range(len(pixels)):
-        # A single blurred step gives ratios between 1, which is endless blur (or texture), and this, which is none.
-        readable[count] = i
-        count += (ratios[i] > 0) & (ratios[i] < sharpest)
-    near, steep = np.empty(count, np.float32), np.empty(count, np.float32)
-    for k in range(count):
-        near[k], steep[k] = ratios[readable[k]], energies[places[readable[k]]]
-    variances, errors = _variances(near, steep, noise, fine, coarse)
-    for k in range(count):
-        if variances[k] > 0 and (last or errors[k] <= MAX_STANDARD_ERROR**2):
-            pixel, sigma = pixels[readable[k]], min(math.sqrt(variances[k]), cap)
-            # Blurred surfaces carry fewer edges an area than sharp ones; the root evens out their say.
-            sparse[pixel], weights[pixel], valid[pixel] = sigma, math.sqrt(sigma), True
-    open_pixels, open_places, count = np.empty_like(pixels), np.empty_like(places), 0
-    for i in range(len(pixels)):
-        open_pixels[count], open_places[count] = pixels[i], places[i]
-        # Sharper than the finest pair can see: no other sees it either.
-        count += (not valid[pixels[i]]) & ((not first) | (ratios[i] < sharpest))
-    return open_pixels[:count], open_places[:count]
+    near, far = ((1 - x**2 / (2 * scale**2)) * math.exp(-(x**2) / (4 * scale**2)) for x in (step, 2 * step))
+    return 2 * math.sqrt(6 - 8 * near + 2 * far) * noise / (math.sqrt(8 * math.pi) * scale**2)
+
+
+# An estimate counts half where the bend along an edge is this share of that across,
+STRAIGHT = 0.5
+# and where the crest lies this far away, in widths of the edge as it is seen.
+ON_CREST = 0.25
 
 
 @exact
-def _variances(ratios, energies, noise, fine, coarse):
-    """``sigma^2 = (s2^2 - s1^2) / (R^2 - 1) - s1^2`` of each logarithm of ``R^2``; and the squared error of sigma.
+def _read(pixels, bends, energies, scale, step, limit, sparse, weights, valid, cap, evenness, trust):
+    """Write sigma and weight where this scale can tell them. Which of the pixels remain open.
 
-    The error is that of first order, in px, from image noise, which the fine gradient carries almost alone. White noise
-    of ``noise`` leaves ``noise / (sqrt(8 pi) s^2)`` in a Gaussian derivative of scale s; the rest is the derivative of
-    the inversion, ``d(sigma^2)/d(R^2) = (s2^2 - s1^2) / (R^2 - 1)^2`` in magnitude.
+    Across a step of blur ``sigma`` the energy falls like ``exp(-x^2 / (sigma^2 + s^2))``: its logarithm bends by ``-2 /
+    (sigma^2 + s^2)``. Sigma is written if noise moves it by little (one standard deviation, to first order).
     """
-    variances, errors = np.empty(len(ratios), np.float64), np.empty(len(ratios), np.float64)
-    step, relative = coarse**2 - fine**2, noise**2 / (8 * math.pi * fine**4)
-    for i in range(len(ratios)):
-        ratio, series = np.float64(ratios[i]), 1.0
-        for k in range(10, 1, -1):
-            series = 1 + series * ratio * (1 / k)
-        excess = series * ratio  # R^2 - 1, for ratios up to 1: without a call, so that many are taken at a time
-        variance = step / excess - fine**2
-        slope = step * (excess + 1) / (excess * excess)
-        variances[i], errors[i] = variance, slope * slope * relative / (variance * energies[i])
-    return variances, errors
+    sparse, weights, valid = sparse.ravel(), weights.ravel(), valid.ravel()
+    remain = np.zeros(len(pixels), np.bool_)
+    for i in range(len(pixels)):
+        bend, along, slope = np.float64(bends[0, i]), bends[1, i], bends[2, i]
+        # Where the energy does not fall to both sides, there is no crest at this scale.
+        width = -2 * step**2 / bend if bend < 0 else np.inf
+        variance = width - scale**2
+        # d(sigma) / d(bend) = (sigma^2 + s^2)^2 / (4 sigma), in squared steps
+        error = (width / step) ** 4 / (16 * variance * energies[i])
+        if variance > 0 and width < np.inf and error <= limit**2:
+            pixel = pixels[i]
+            sparse[pixel], valid[pixel] = min(math.sqrt(variance), cap), True
+            # Blurred surfaces carry fewer edges an area than sharp ones; the width of the edges evens out their say.
+            weight = math.sqrt(min(variance, cap**2) + evenness**2) if evenness > 0 else 1.0
+            if trust:
+                weight /= 1 + (along / bend / STRAIGHT) ** 2 - slope / bend / ON_CREST**2
+            weights[pixel] = weight
+        else:
+            # Narrower than this scale alone makes it: sharper than can be seen, and no other scale sees it either.
+            remain[i] = variance > 0
+    return remain
 
 
 def noise_level(grey: torch.Tensor) -> torch.Tensor:
@@ -450,14 +455,14 @@ def noise_level(grey: torch.Tensor) -> torch.Tensor:
     Returns
     -------
     0-d float
-        At least the rounding error of a mean of three 8-bit channels.
+        At least the rounding error of 8 bits.
     """
     return torch.tensor(_noise(grey[0, 0].contiguous().cpu().numpy()), dtype=grey.dtype, device=grey.device)
 
 
 def _noise(grey: np.ndarray) -> float:
     # The kernel's norm is 6; 0.6745 is the median of |N(0, 1)|.
-    return max(_median(_responses(grey)) / (6 * 0.6745), 1 / 255 / 6)
+    return max(_median(_responses(grey)) / (6 * 0.6745), 1 / 255 / math.sqrt(12))
 
 
 @exact

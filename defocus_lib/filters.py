@@ -122,87 +122,75 @@ def _energy(radius: int):
     return energy
 
 
-class HalfGrid(NamedTuple):
-    """Every second point of a plane along both axes, and one more on each side.
+def half_grid(plane: np.ndarray, margin: int, scale: float, radius: int, half_margin: int) -> np.ndarray:
+    """A padded plane, smoothed by a Gaussian, at every second point along both axes, and one more on each side.
 
     The points lie symmetrically: on pixels where a side is odd, midway between two where it is even. A mirrored plane
     has the mirrored grid.
 
-    Attributes
+    Parameters
     ----------
-    energy : (h, w) float32
-        Squared gradient magnitude at one scale, per px squared.
-    smooth : (h + 2 margin, w + 2 margin) float32
-        The plane smoothed by the Gaussian of that scale, such that differences of neighbours are slopes per px.
+    plane : (H + 2 margin, W + 2 margin) float32
+    margin : int
+        At least ``2 half_margin + radius + 3``.
+    scale, radius : float, int
+        Of the Gaussian, in px.
+    half_margin : int
+        How many points beyond the grid are wanted, for a filter to come.
+
+    Returns
+    -------
+    (h + 2 half_margin, w + 2 half_margin) float32
+        Such that differences of neighbours are slopes per px.
     """
-
-    energy: np.ndarray
-    smooth: np.ndarray
-
-
-def half_grid(plane: np.ndarray, margin: int, scale: float, radius: int, half_margin: int) -> HalfGrid:
-    """The half grid of a padded plane; ``margin`` is at least ``2 half_margin + radius + 3``."""
     shifts = [1 - (side - 2 * margin) % 2 for side in plane.shape]
-    (down, over_rows), (right, over_columns) = (_paired_factors(scale, radius, shift) for shift in shifts)
-    # To slopes per px: the Gaussian's sum, and a step of 2 px.
-    share = np.float32(1 / (4 * math.pi * scale**2))
-    return HalfGrid(
-        *_half_grid(radius)(plane, margin, half_margin + 1, shifts, down, over_rows, right, over_columns, share)
-    )
+    over_rows, over_columns = (_paired_factors(scale, radius, shift) for shift in shifts)
+    return _half_grid(radius)(plane, margin, half_margin + 1, shifts, over_rows, over_columns)
 
 
 @lru_cache
-def _paired_factors(scale: float, radius: int, shift: int) -> tuple[np.ndarray, np.ndarray]:
+def _paired_factors(scale: float, radius: int, shift: int) -> np.ndarray:
     """Factors for pairs of pixels; where the grid lies on a pixel, the centre is a pair with itself."""
-    along, across = gaussian_factors(scale, radius, shift / 2)
-    return along, across * np.where(np.arange(radius + 1) + shift > 0, 1, 0.5).astype(np.float32)
+    _, bell = gaussian_factors(scale, radius, shift / 2)
+    pairs = bell * np.where(np.arange(radius + 1) + shift > 0, 1, 0.5)
+    # The Gaussian's sum, and for each axis the root of a step of 2 px.
+    return (pairs / (2 * math.sqrt(math.pi) * scale)).astype(np.float32)
 
 
 @cache
 def _half_grid(radius: int):
     @reordered
     @for_radius(radius)
-    def half_grid(plane, margin, border, shifts, down, over_rows, right, over_columns, share):
+    def half_grid(plane, margin, border, shifts, over_rows, over_columns):
         (shift_rows, shift_columns), start = shifts, margin - 2 * border - radius
         rows = (plane.shape[0] - 2 * margin + 1) // 2 + 2 * border
         columns = (plane.shape[1] - 2 * margin + 1) // 2 + 2 * border
-        slope = np.empty((2 * rows + 2 * radius + 1, columns), np.float32)
-        level = np.empty_like(slope)
+        level = np.empty((2 * rows + 2 * radius + 1, columns), np.float32)
         # Even and odd columns apart: what meets a kernel's factor then lies side by side.
         parts = np.empty((4, columns + radius + 1), np.float32)
         even, odd, even_after, odd_after = parts[0], parts[1], parts[2], parts[3]
-        for y in range(len(slope)):
+        for y in range(len(level)):
             before, after = plane[y + start, start:], plane[y + start, start + shift_columns :]
             for x in range(columns + radius):
                 even[x], odd[x] = before[2 * x], before[2 * x + 1]
                 even_after[x], odd_after[x] = after[2 * x], after[2 * x + 1]
             for x in range(columns):
-                falls, total = np.float32(0), np.float32(0)
+                total = np.float32(0)
                 for j in range(radius + 1):
                     first, last = radius - j, radius + j
                     left = odd[x + (first >> 1)] if first & 1 else even[x + (first >> 1)]
                     other = odd_after[x + (last >> 1)] if last & 1 else even_after[x + (last >> 1)]
-                    falls += right[j] * (left - other)
                     total += over_columns[j] * (left + other)
-                slope[y, x], level[y, x] = falls, total
+                level[y, x] = total
         smooth = np.empty((rows, columns), np.float32)
-        energy = np.empty_like(smooth)
         for y in range(rows):
             before, after = 2 * y + radius, 2 * y + radius + shift_rows
             for x in range(columns):
-                across = np.float32(0)
+                total = np.float32(0)
                 for j in range(radius + 1):
-                    across += over_rows[j] * (slope[before - j, x] + slope[after + j, x])
-                energy[y, x] = across * across
-            for x in range(columns):
-                falls, total = np.float32(0), np.float32(0)
-                for j in range(radius + 1):
-                    upper, lower = level[before - j, x], level[after + j, x]
-                    falls += down[j] * (upper - lower)
-                    total += over_rows[j] * (upper + lower)
-                energy[y, x] += falls * falls
-                smooth[y, x] = total * share
-        return energy[border - 1 : rows - border + 1, border - 1 : columns - border + 1].copy(), smooth
+                    total += over_rows[j] * (level[before - j, x] + level[after + j, x])
+                smooth[y, x] = total
+        return smooth
 
     return half_grid
 

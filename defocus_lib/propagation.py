@@ -198,6 +198,19 @@ def _between(grid, height, width):
     return plane
 
 
+@reordered
+def agree(values, weights, dense, tolerance):
+    """Lower, in place, the weights of known values that differ from the dense map: to a half at ``tolerance`` px.
+
+    One step of iteratively reweighted least squares, with the weights of a Cauchy distribution: a few values that
+    neither noise nor their neighbours explain do not pull the map.
+    """
+    for y in range(values.shape[0]):
+        for x in range(values.shape[1]):
+            difference = (values[y, x] - dense[y, x]) / np.float32(tolerance)
+            weights[y, x] /= np.float32(1) + difference * difference
+
+
 def guided_plane(
     guide: np.ndarray, values: np.ndarray, weights: np.ndarray | None = None, radius: int = 7, eps: float = 1e-2
 ) -> np.ndarray:

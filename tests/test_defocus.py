@@ -5,7 +5,7 @@ from scipy import ndimage
 from skimage.feature import canny as skimage_canny
 
 from defocus_lib import DefocusMaps, defocus_maps, manifest, normalize_per_sample, optics
-from defocus_lib.defocus import PRESETS, PROPAGATIONS, _logarithms, _median, _variances, noise_level
+from defocus_lib.defocus import PRESETS, PROPAGATIONS, _bends, _error_of_noise, _logarithms, _median, _read, noise_level
 from defocus_lib.known_blur import map_errors
 from tests.reference import defocus as literal
 from tests.reference import optics as literal_optics
@@ -122,7 +122,7 @@ def test_a_constant_image_gives_an_empty_map(value, preset, propagation):
 
 
 @pytest.mark.parametrize("angle", [0, 45, 90, 200])
-@pytest.mark.parametrize(("noise", "bound"), [(0.0, 0.1), (0.02, 0.35)])
+@pytest.mark.parametrize(("noise", "bound"), [(0.0, 0.1), (0.02, 0.4)])
 def test_step_edges_read_their_blur(angle, noise, bound):
     # Sides of 96 and 97 px: the edge runs between pixel centres, and through them.
     for size, contrast in ((80, 0.4), (81, 0.4), (80, 0.9)):
@@ -150,27 +150,69 @@ def test_the_same_blur_is_read_at_every_edge_pixel():
     np.testing.assert_allclose(maps.dense[inner], 2.0, atol=0.05)
 
 
-def test_the_blur_of_a_ratio_by_its_definition():
-    sigmas, fine, coarse, noise, gradient = np.geomspace(0.5, 20, 30), 1.5, 2.25, 0.01, 0.02
-    squared = (sigmas**2 + coarse**2) / (sigmas**2 + fine**2)
-    energies = np.full(30, gradient**2, np.float32)
-    variances, errors = _variances(np.log(squared).astype(np.float32), energies, noise, fine, coarse)
-    np.testing.assert_allclose(np.sqrt(variances), sigmas, rtol=1e-4)
-    moved = squared * (1 + 1e-6)
-    slope = (sigmas - np.sqrt((coarse**2 - moved * fine**2) / (moved - 1))) / 1e-6
-    # A relative error of R^2 is twice that of the gradient; the formula counts the gradient's.
-    expected = 2 * slope * noise / (np.sqrt(8 * np.pi) * fine**2 * gradient)
-    np.testing.assert_allclose(np.sqrt(errors), expected, rtol=2e-3)
+def test_the_bend_of_a_step_by_its_definition():
+    sigma, turn, away = 2.0, np.radians(30), np.indices((9, 9)) - 4
+    across, along = (
+        np.cos(turn) * away[1] + np.sin(turn) * away[0] - 0.3,
+        -np.sin(turn) * away[1] + np.cos(turn) * away[0],
+    )
+    energy = np.exp(-(across**2) / sigma**2 - along**2 / 50).astype(np.float32)
+    down, right = np.sin(turn) * np.sqrt(energy), np.cos(turn) * np.sqrt(energy)
+    place = np.array([4 * 9 + 4])
+    bends, there = _bends(place, np.log(energy), down, right, energy)
+    # The crest lies 0.3 px away: there the slope across is 0.6 / sigma^2.
+    np.testing.assert_allclose(bends[:, 0], [-2 / sigma**2, -2 / 50, (0.6 / sigma**2) ** 2], rtol=1e-4)
+    assert there[0] == energy[4, 4]
+
+
+@pytest.mark.parametrize(("scale", "step"), [(0.7, 1), (1.4, 1), (2.8, 2)])
+def test_the_error_that_noise_makes_is_that_of_a_simulation(scale, step):
+    # A ramp of slope 1 has no bend: what is found comes from the noise. The pixel grid is coarse for a scale of 0.7.
+    noise, rng, margin = 0.01, np.random.default_rng(0), 12
+    plane = np.arange(224.0) + rng.normal(0, noise, (224, 224))
+    slope = ndimage.gaussian_filter(plane, scale, order=(0, 1))[margin:-margin, margin:-margin]
+    heights = np.log(slope**2)
+    bend = heights[:, 2 * step :] + heights[:, : -2 * step] - 2 * heights[:, step:-step]
+    assert bend.std() == pytest.approx(_error_of_noise(noise, scale, step), rel=0.2 if scale < 1 else 0.05)
+
+
+def test_sigma_and_its_error_by_their_definition():
+    sigmas, scale, limit = np.array([0.3, 1.0, 2.0, 4.0]), 1.4, 0.3
+    energies = np.full(4, 0.02**2, np.float32)
+    bends = np.zeros((3, 4), np.float32)
+    bends[0] = -2 / (sigmas**2 + scale**2)
+    moved = np.sqrt(-2 / (bends[0] + 1e-5) - scale**2)
+    errors = (moved - np.sqrt(-2 / bends[0].astype(float) - scale**2)) / 1e-5 / 0.02
+    for bound, read in ((errors[:3].max() * 1.02, 3), (np.inf, 4)):
+        sparse, weights, valid = np.zeros(5, np.float32), np.zeros(5, np.float32), np.zeros(5, bool)
+        remain = _read(np.arange(4), bends, energies, scale, 1, bound, sparse, weights, valid, 3.5, limit, True)
+        assert valid.tolist() == [True] * read + [False] * (5 - read) and remain.tolist() == (~valid[:4]).tolist()
+        np.testing.assert_allclose(sparse[:read], np.minimum(sigmas, 3.5)[:read], rtol=1e-4)
+        np.testing.assert_allclose(weights[:read], np.hypot(sparse[:read], limit), rtol=1e-4)
+
+
+def test_what_is_narrower_than_the_scale_is_closed_and_what_has_no_crest_stays_open():
+    bends = np.array([[-2.0, 0.1, 0.0], [0, 0, 0], [0, 0, 0]], np.float32)
+    nothing = [np.zeros(3, np.float32), np.zeros(3, np.float32), np.zeros(3, bool)]
+    remain = _read(np.arange(3), bends, np.ones(3, np.float32), 1.4, 1, np.inf, *nothing, 6.0, 1.4, True)
+    assert remain.tolist() == [False, True, True] and not any(part.any() for part in nothing)
+
+
+def test_bent_edges_and_pixels_beside_the_crest_count_less():
+    bends = np.array([[-0.5] * 3, [0, 0.25, 0], [0, 0, 0.5 / 16]], np.float32)
+    sparse, weights, valid = np.zeros(3, np.float32), np.zeros(3, np.float32), np.zeros(3, bool)
+    _read(np.arange(3), bends, np.ones(3, np.float32), 1.0, 1, np.inf, sparse, weights, valid, 6.0, 0.0, True)
+    np.testing.assert_allclose(weights, [1, 0.5, 0.5])
 
 
 def test_edges_of_the_physical_preset_are_about_those_of_canny(photograph):
     for name in ("coffee", "chelsea", "motorcycle"):
         image = photograph(name, 160)
-        expected = skimage_canny(image.mean(axis=0), 1.0, 0.06, 0.12)
+        expected = skimage_canny(image.mean(axis=0), 1.0, 0.04, 0.08)
         found = numpy(defocus_maps(image[None])).edges[0]
-        assert found.sum() == pytest.approx(expected.sum(), rel=0.1)
+        assert found.sum() == pytest.approx(expected.sum(), rel=0.2)
         near = ndimage.binary_dilation(expected, np.ones((3, 3)))
-        assert near[found].mean() > 0.95
+        assert near[found].mean() > 0.9
 
 
 def test_two_edges_of_different_blur_are_told_apart():
@@ -207,7 +249,7 @@ def mean_errors(images, sigmas, known, propagation=None):
 
 def test_motorcycle_by_the_protocol(motorcycle):
     error, spearman = mean_errors(motorcycle.images, motorcycle.sigmas, motorcycle.known)
-    assert error < 0.75 and spearman >= 0.6
+    assert error <= 0.6 and spearman >= 0.75
 
 
 def test_motorcycle_through_the_renderer_with_occlusion(motorcycle):
