@@ -197,25 +197,30 @@ def against_nulls(table: pd.DataFrame, resamples: int = 1000, seed: int = 0) -> 
     return pd.DataFrame(rows)
 
 
-def wide(compared: Mapping[str, pd.DataFrame], which: str = "none") -> pd.DataFrame:
-    """The differences as text, to be read: one row a name and model, one column a null.
+def by_manipulation(tables: Mapping[str, pd.DataFrame], resamples: int = 1000, seed: int = 0) -> pd.DataFrame:
+    """:func:`against_nulls` for each manipulation by itself, with all bins, and a column ``manipulation``."""
+    parts = {name: against_nulls(table[table["left out"] == "none"], resamples, seed) for name, table in tables.items()}
+    return pd.concat(part.assign(manipulation=name) for name, part in parts.items())
+
+
+def wide(compared: pd.DataFrame, rows: tuple[str, ...] = ("left out", "model")) -> pd.DataFrame:
+    """The differences and their intervals as text, to be read: one column a null.
 
     Parameters
     ----------
-    compared : mapping of str to DataFrame
-        Name, such as a manipulation -> as :func:`against_nulls` returns it.
-    which : str
-        The bins that are left out, a key of :data:`LEFT_OUT`.
+    compared : DataFrame
+        As :func:`against_nulls` or :func:`by_manipulation` returns it.
+    rows : tuple of str
+        Columns that make a row.
     """
-    table = pd.concat(compared, names=["manipulation"]).reset_index("manipulation").query("`left out` == @which")
+    table = compared.replace({"left out": LEFT_OUT})
     # Spaces that do not break: a value and its interval stay on one line.
     texts = [
         f"{row.difference:+.3f} [{row.low:+.3f}, {row.high:+.3f}]".replace(" ", "\N{NO-BREAK SPACE}")
         for row in table.itertuples()
     ]
-    rows = ["manipulation", "model"]
-    text = table.assign(text=texts).pivot(index=rows, columns="null", values="text")[list(NULLS)]
-    return text.rename_axis(columns=None).reindex(pd.MultiIndex.from_frame(table[rows].drop_duplicates()))
+    text = table.assign(text=texts).pivot(index=list(rows), columns="null", values="text")[list(NULLS)]
+    return text.rename_axis(columns=None).reindex(pd.MultiIndex.from_frame(table[list(rows)].drop_duplicates()))
 
 
 def null_sentence(compared: pd.DataFrame, model: str, which: str = "none") -> str:
@@ -230,7 +235,7 @@ def null_sentence(compared: pd.DataFrame, model: str, which: str = "none") -> st
     """
     rows = compared[(compared["model"] == model) & (compared["left out"] == which)]
     if rows[["low", "high"]].isna().all(axis=None):
-        return "there are too few groups for an interval, so nothing is said of the nulls"
+        return "has no interval, for lack of groups"
     words = rows["null"].map(NULLS)
     above, below = words[rows["low"] > 0].tolist(), words[rows["high"] < 0].tolist()
     between = words[~((rows["low"] > 0) | (rows["high"] < 0))].tolist()
@@ -243,12 +248,20 @@ def null_sentence(compared: pd.DataFrame, model: str, which: str = "none") -> st
         )
         if names
     ]
-    return "its score " + ", ".join(said[:-1]) + (" and " if len(said) > 1 else "") + said[-1]
+    return _listed(said)
 
 
 def _listed(names: list[str]) -> str:
-    """``a``, ``a and b``, ``a, b and c``."""
-    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+    """``a``, ``a and b``, ``a, b and c``; nothing for no names."""
+    return " and ".join(filter(None, [", ".join(names[:-1]), *names[-1:]]))
+
+
+def bins_sentence(compared: pd.DataFrame, model: str) -> str:
+    """Say what leaving a bin out changes; arguments as :func:`null_sentence`."""
+    whole = null_sentence(compared, model)
+    said = {which: null_sentence(compared, model, which) for which in LEFT_OUT if which != "none"}
+    changed = [f"{LEFT_OUT[which]} it {text}" for which, text in said.items() if text != whole]
+    return _listed(changed) or "leaving a bin out changes none of this"
 
 
 def nulls_verdict(compared: pd.DataFrame, model: str) -> str:

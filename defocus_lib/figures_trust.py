@@ -93,14 +93,13 @@ def two_draws(first: np.ndarray, second: np.ndarray, correlation: float, title: 
     title : str
         Names the image and the number of samples.
     """
-    fig, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.9))
+    fig, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.5))
     limit, exponent = _symmetric_limit(np.stack([first, second]))
     scaled = [values / 10.0**exponent for values in (first, second)]
     for ax, values, name in zip(axes, scaled, ("one seed", "another seed"), strict=False):
         shown = show_image(ax, values, name, cmap="seismic", vmin=-limit, vmax=limit)
     unit = f"$10^{{{exponent}}}$ logits per pixel"
-    bar = fig.colorbar(shown, ax=axes[:2], location="bottom", shrink=0.6, aspect=40, extend="both", pad=0.02)
-    bar.set_label(unit)
+    fig.colorbar(shown, ax=axes[:2], shrink=0.75, aspect=16, extend="both").set_label(unit)
     axes[2].axline((0, 0), slope=1, color="0.6", linewidth=1, zorder=0)
     axes[2].scatter(scaled[0], scaled[1], s=2, alpha=0.25, color=PALETTE[0], linewidths=0, rasterized=True)
     axes[2].set(xlim=(-limit, limit), ylim=(-limit, limit), box_aspect=1, title=f"rank correlation {correlation:.2f}")
@@ -120,7 +119,7 @@ def randomisation_curves(tables: Mapping[str, pd.DataFrame], repeats: Mapping[st
         Between two seeds, as dotted lines.
     """
     fig, axes = plt.subplots(1, len(tables), figsize=(WIDTH, 3.0), sharey=True, squeeze=False)
-    measured = {"values": ("pixels", "values, with sign", "-", "o"), "sizes": ("sizes", "sizes, without", "--", "s")}
+    measured = {"values": ("pixels", "values", "-", "o"), "sizes": ("sizes", "sizes", "--", "s")}
     for ax, (detector, table) in zip(axes[0], tables.items(), strict=True):
         for (column, (repeat, label, line, marker)), color in zip(measured.items(), PALETTE, strict=False):
             mean = table.groupby("randomised")[column].mean()
@@ -139,7 +138,7 @@ def randomisation_curves(tables: Mapping[str, pd.DataFrame], repeats: Mapping[st
 
 @figure
 def removal_curves(tables: Mapping[str, pd.DataFrame]) -> Figure:
-    """Mean logit while pixels are replaced; one row a detector, deletion on the left, insertion on the right.
+    """Mean logit while blocks are replaced; one row a detector, deletion on the left, insertion on the right.
 
     Parameters
     ----------
@@ -158,9 +157,9 @@ def removal_curves(tables: Mapping[str, pd.DataFrame]) -> Figure:
             ax.xaxis.set_major_formatter(PercentFormatter(1))
         row[0].set_ylabel(f"{MODEL_NAMES.get(detector, detector)}\nmean logit")
     for ax in axes[-1]:
-        ax.set_xlabel("pixels replaced, the highest values first")
+        ax.set_xlabel("part replaced, the highest values first")
     fig.legend(
-        *axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, title="order of the pixels"
+        *axes[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, title="order of the blocks"
     )
     return fig
 

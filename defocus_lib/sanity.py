@@ -21,7 +21,7 @@ from torch import nn
 
 from defocus_lib.checks import check_maps
 from defocus_lib.shapley import shapley_values
-from defocus_lib.trust import Question, mean_interval, rank_correlation
+from defocus_lib.trust import Question, blocks, mean_interval, rank_correlation
 
 ORDERS = {
     "own": "its own values",
@@ -208,7 +208,21 @@ def insertion(question: Question, scores: ArrayLike, steps: int = 16) -> np.ndar
     return deletion(question, -check_maps("scores", scores), steps)[:, ::-1]
 
 
-def removal_table(question: Question, values: ArrayLike, steps: int = 16, seed: int = 0) -> pd.DataFrame:
+def block_scores(values: ArrayLike, side: int) -> np.ndarray:
+    """Mean of the block that each pixel lies in, so that blocks are replaced whole: ``(N, H, W)``.
+
+    Mosaics of single pixels are unlike any photograph, and a detector may answer to their seams alone. What is left at
+    the lower and right border goes with the last blocks. Arguments and errors as :func:`defocus_lib.trust.blocks`.
+    """
+    means = blocks(values, side)
+    whole = means.repeat(side, axis=1).repeat(side, axis=2)
+    rest = [(0, long - short) for long, short in zip(np.shape(values), whole.shape, strict=True)]
+    return np.pad(whole, rest, mode="edge")
+
+
+def removal_table(
+    question: Question, values: ArrayLike, steps: int = 16, side: int = 16, seed: int = 0
+) -> pd.DataFrame:
     """Deletion and insertion in the order of the values, and in two orders that know nothing of the input.
 
     Parameters
@@ -217,7 +231,12 @@ def removal_table(question: Question, values: ArrayLike, steps: int = 16, seed: 
     values : (N, H, W) array_like
         Shapley values of its inputs. ``other``: those of the next input serve as scores, an order as smooth as the
         right one.
-    steps, seed : int
+    steps : int
+        See :func:`deletion`.
+    side : int
+        Of the blocks that are replaced together, in px.
+    seed : int
+        Of the random order.
 
     Returns
     -------
@@ -228,7 +247,7 @@ def removal_table(question: Question, values: ArrayLike, steps: int = 16, seed: 
     Raises
     ------
     ValueError
-        As :func:`deletion`.
+        As :func:`deletion` and :func:`block_scores`.
     """
     values = check_maps("values", values)
     orders = {
@@ -239,7 +258,7 @@ def removal_table(question: Question, values: ArrayLike, steps: int = 16, seed: 
     parts = []
     for order, scores in orders.items():
         for name, curve_of in (("deletion", deletion), ("insertion", insertion)):
-            curves = curve_of(question, scores, steps)
+            curves = curve_of(question, block_scores(scores, side), steps)
             image, step = np.indices(curves.shape).reshape(2, -1)
             about = {"order": order, "curve": name, "image": image, "share": step / (curves.shape[1] - 1)}
             parts.append(pd.DataFrame(about | {"logit": curves.ravel()}))
@@ -293,6 +312,31 @@ def removal_summary(
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("detector")
 
 
+def excursion(table: pd.DataFrame) -> tuple[float, float]:
+    """How far the mean curves of its own order leave the range between their ends.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As :func:`removal_table` returns it.
+
+    Returns
+    -------
+    outside, between : float
+        The largest distance below the lower or above the higher end, and the distance of the ends; in logits.
+    """
+    own = table[table["order"] == "own"].groupby(["curve", "share"])["logit"].mean()
+    ends = own["deletion"].iloc[[0, -1]]
+    return float(max(own.max() - ends.max(), ends.min() - own.min())), float(np.ptp(ends))
+
+
+def mosaic_sentence(outside: float, between: float) -> str:
+    """Say what the excursion means: see :func:`excursion`."""
+    if outside <= between / 4:
+        return "stays about between its ends, as it would if the mosaics were no stranger than photographs"
+    return "leaves the range between its ends, so the detector answers to the mosaic too"
+
+
 def removal_sentence(value: float, low: float, high: float) -> str:
     """Say whether the values find the pixels that move the answer better than the other orders do.
 
@@ -304,10 +348,10 @@ def removal_sentence(value: float, low: float, high: float) -> str:
     if np.isnan(low):
         return "images of a single group give no interval, so nothing is said"
     if low > 0:
-        return "the pixels that the values name move the answer more than those of any other order"
+        return "the blocks that the values name move the answer more than those of the other orders"
     if high < 0:
-        return "another order finds pixels that move the answer more"
-    return "the pixels that the values name cannot be told from those of another order"
+        return "another order finds blocks that move the answer more"
+    return "what the values name moves the answer no more, as far as this can tell, than what another order does"
 
 
 def randomisation_sentence(remaining: float, repeat: float) -> str:
@@ -321,7 +365,7 @@ def randomisation_sentence(remaining: float, repeat: float) -> str:
         The same between two seeds of the trained detector: what sampling alone leaves.
     """
     if remaining < repeat / 4:
-        return "little is left once all weights are random: the values depend on what was learned"
+        return "little is left once all weights are random: they depend on what was learned"
     if remaining < repeat / 2:
-        return "a part is left once all weights are random: what the images alone bring"
-    return "most is left even with random weights: this says more of the images than of the detector"
+        return "a part is left once all weights are random: it comes from the images alone"
+    return "most is left even with random weights: they say more of the images than of the detector"

@@ -361,10 +361,10 @@ def repeat_sentence(pixels: float, blocks: float, enough: float = 0.8) -> str:
         From here on a ranking counts as repeatable; 0.8 is a usual mark for reliability.
     """
     if pixels >= enough:
-        return "Another seed ranks even single pixels alike: the pictures may be read pixel by pixel."
+        return "Another seed ranks even single pixels alike: chance is no reason to distrust one."
     if blocks >= enough:
-        return "Another seed ranks blocks alike, but not single pixels: the pictures may be read by regions only."
-    return "Another seed ranks not even blocks alike: with so few samples the pictures show a good part of the draw."
+        return "Another seed ranks blocks alike, but not single pixels: only regions may be read."
+    return "Another seed ranks not even blocks alike: with so few draws, much of the pictures is chance."
 
 
 def mean_interval(values: ArrayLike, groups: ArrayLike, resamples: int = 1000, seed: int = 0) -> dict[str, float]:

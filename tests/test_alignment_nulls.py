@@ -121,12 +121,19 @@ def test_what_is_said_of_the_nulls():
     mixed = compared(uniform=NEAR, permuted=BELOW, untrained=ABOVE, mismatched=ABOVE)
     said = alignment_nulls.null_sentence(mixed, "rgb")
     assert said == (
-        "its score lies above untrained weights and mismatched pairs, cannot be told from the uniform attribution and"
-        " lies below permuted pixels"
+        "lies above untrained weights and mismatched pairs, cannot be told from the uniform attribution and lies below"
+        " permuted pixels"
     )
     nothing = compared(**dict.fromkeys(alignment_nulls.NULLS, (np.nan, np.nan)))
-    assert "too few groups" in alignment_nulls.null_sentence(nothing, "rgb")
+    assert "no interval" in alignment_nulls.null_sentence(nothing, "rgb")
     assert "so few groups" in alignment_nulls.nulls_verdict(nothing, "rgb")
+
+
+def test_what_is_said_of_the_bins():
+    every = dict.fromkeys(alignment_nulls.NULLS, ABOVE)
+    assert alignment_nulls.bins_sentence(compared(**every), "rgb") == "leaving a bin out changes none of this"
+    said = alignment_nulls.bins_sentence(compared(**every, fullest={"uniform": NEAR}), "rgb")
+    assert said.startswith("without the fullest bin it lies above permuted pixels") and "lowest" not in said
 
 
 def test_the_verdict_wants_every_null_exceeded():
@@ -138,10 +145,8 @@ def test_the_verdict_wants_every_null_exceeded():
 
 
 def test_the_table_to_be_read_keeps_the_order():
-    parts = {
-        "splice": alignment_nulls.against_nulls(simulated(0.1), 50),
-        "blur": alignment_nulls.against_nulls(simulated(0.0), 50),
-    }
-    text = alignment_nulls.wide(parts)
+    shifts = {"splice": 0.1, "blur": 0.0}
+    found = alignment_nulls.by_manipulation({name: simulated(shift) for name, shift in shifts.items()}, 50)
+    text = alignment_nulls.wide(found, ("manipulation", "model"))
     assert text.index.tolist() == [("splice", "rgb"), ("blur", "rgb")] and list(text) == list(alignment_nulls.NULLS)
     assert text.iloc[0, 0].startswith("+0.") and "[" in text.iloc[0, 0]

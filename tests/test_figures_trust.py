@@ -45,7 +45,7 @@ def cascade(question):
 
 
 def removal(question):
-    return figures_trust.removal_curves(both(sanity.removal_table(question, question.values(2).values, 4)))
+    return figures_trust.removal_curves(both(sanity.removal_table(question, question.values(2).values, 4, 4)))
 
 
 def nulls(question):

@@ -36,13 +36,13 @@ def test_insertion_of_a_linear_detector_is_a_running_sum():
 
 def test_no_order_deletes_faster_than_the_exact_values():
     question, values = linear()
-    areas = sanity.removal_areas(sanity.removal_table(question, values))
+    areas = sanity.removal_areas(sanity.removal_table(question, values, side=1))
     assert (areas["own"] > areas["other"]).all() and (areas["own"] > areas["random"]).all()
 
 
 def test_a_random_order_has_no_area_on_average():
     question, values = linear(images=1)
-    areas = [sanity.removal_areas(sanity.removal_table(question, values, 8, seed)) for seed in range(20)]
+    areas = [sanity.removal_areas(sanity.removal_table(question, values, 8, 1, seed)) for seed in range(20)]
     found = pd.concat(areas)["random"]
     assert abs(found.mean()) < 3 * found.std() / len(found) ** 0.5
     assert found.std() < areas[0]["own"].iloc[0]
@@ -68,6 +68,25 @@ def test_summary_compares_with_the_better_of_the_other_orders():
     row = sanity.removal_summary({"rgb": areas}, ["a", "b"], 100).loc["rgb"]
     assert row["excess"] == pytest.approx(1.5) and row["low"] == pytest.approx(1) and row["high"] == pytest.approx(2)
     assert np.isnan(sanity.removal_summary({"rgb": areas}, ["a", "a"], 100).loc["rgb", "low"])
+
+
+def test_blocks_are_replaced_whole():
+    scores = sanity.block_scores(np.arange(30.0).reshape(1, 5, 6), 2)[0]
+    assert scores.shape == (5, 6) and (scores[:2, :2] == 3.5).all()  # the mean of 0, 1, 6 and 7
+    np.testing.assert_array_equal(scores[4], scores[3])  # the rest goes with the last blocks
+    question, values = linear()
+    curves = sanity.deletion(question, sanity.block_scores(values, 4), steps=4)
+    taken = np.sort(trust.blocks(values, 4).reshape(3, -1) * 16)[:, ::-1].cumsum(1)
+    np.testing.assert_allclose(curves[:, :1] - curves[:, 1:], taken, atol=1e-5)
+
+
+def test_excursion_by_hand():
+    curves = {"deletion": [3.0, -2.0, 1.0], "insertion": [1.0, 4.0, 3.0]}
+    rows = [("own", name, 0, share, y) for name, ys in curves.items() for share, y in zip((0, 0.5, 1), ys, strict=True)]
+    table = pd.DataFrame(rows, columns=["order", "curve", "image", "share", "logit"])
+    assert sanity.excursion(table) == (3.0, 2.0)  # down to -2, below the lower end
+    assert "leaves the range" in sanity.mosaic_sentence(3.0, 2.0)
+    assert "between its ends" in sanity.mosaic_sentence(0.1, 2.0)
 
 
 @pytest.mark.parametrize(
@@ -152,7 +171,7 @@ def test_detector_generators_and_terminal_are_left_alone(generators_left_alone, 
     with generators_left_alone(), warnings.catch_warnings():
         warnings.simplefilter("error")
         sanity.randomisation(question, 2)
-        sanity.removal_table(question, question.values(2).values)
+        sanity.removal_table(question, question.values(2).values, side=4)
     assert all(torch.equal(before[name], value) for name, value in detector.state_dict().items())
     assert not detector.training
     assert capfd.readouterr() == ("", "")
@@ -160,7 +179,11 @@ def test_detector_generators_and_terminal_are_left_alone(generators_left_alone, 
 
 @pytest.mark.parametrize(
     ("found", "words"),
-    [((1, 0.2, 2), "more than those of any"), ((-1, -2, -0.1), "another order finds"), ((0, -1, 1), "cannot be told")],
+    [
+        ((1, 0.2, 2), "more than those of the other"),
+        ((-1, -2, -0.1), "another order finds"),
+        ((0, -1, 1), "as far as this can tell"),
+    ],
 )
 def test_what_is_said_of_the_areas(found, words):
     assert words in sanity.removal_sentence(*found)

@@ -129,7 +129,8 @@ def test_two_seeds_agree_more_with_more_draws(square):
 
 
 @pytest.mark.parametrize(
-    ("pixels", "blocks", "words"), [(0.9, 0.95, "pixel by pixel"), (0.5, 0.9, "regions only"), (0.2, 0.5, "the draw")]
+    ("pixels", "blocks", "words"),
+    [(0.9, 0.95, "even single pixels"), (0.5, 0.9, "only regions"), (0.2, 0.5, "is chance")],
 )
 def test_what_is_said_of_two_seeds(pixels, blocks, words):
     assert words in trust.repeat_sentence(pixels, blocks)
