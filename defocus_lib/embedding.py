@@ -1,8 +1,9 @@
-"""Pictures of a feature space in two dimensions, and a score for what they seem to show.
+"""Pictures of a feature space in two dimensions, and scores for what they seem to show.
 
 A t-SNE picture keeps neighbourhoods, not distances between clusters or their sizes, and it depends on perplexity and
-seed (van der Maaten & Hinton 2008; Wattenberg et al. 2016, doi 10.23915/distill.00002). So each picture carries two
-numbers, and the same two are computed in the space that the picture was made from.
+seed (van der Maaten & Hinton 2008; Wattenberg et al. 2016, doi 10.23915/distill.00002). So each picture carries
+numbers: how far real and manipulated images lie apart, there and in the space that it was made from, and how many
+neighbours it kept. The null is the same backbone before training.
 """
 
 from __future__ import annotations
@@ -15,9 +16,19 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 
 from defocus_lib.checks import check_maps, check_same_shape
+from defocus_lib.metrics import interval
 
 PERPLEXITIES = (5, 10, 20, 40)
 """Perplexities of the reference."""
+
+NEIGHBORS = 5
+"""Nearest images that vote, and that a picture should keep."""
+
+SPACES = {"trained": "features", "untrained": "features_untrained"}
+"""Kinds of features, and the arrays of ``features.npz`` that hold them."""
+
+ACCURACY = "kNN accuracy"
+DIFFERENCE = "difference"
 
 
 def parse_perplexities(text: str) -> tuple[float, ...]:
@@ -106,14 +117,19 @@ def _check_features(features: ArrayLike) -> np.ndarray:
     return features.astype(np.float32)
 
 
-def tsne(features: ArrayLike, perplexity: float = 20, seed: int = 42) -> np.ndarray:
-    """t-SNE with scikit-learn, started from the first two principal components.
+def tsne(features: ArrayLike, perplexity: float = 20, seed: int = 42, start: str = "pca") -> np.ndarray:
+    """t-SNE with scikit-learn, on one thread: for some hundred images, more threads mostly wait for one another.
 
     Parameters
     ----------
     features : (N, D) array_like
     perplexity : float
         About the number of neighbours that count; below ``N``.
+    seed : int
+        From the principal components it changes the last digits of the start; at random, the whole start. What
+        follows is free of chance, but amplifies small differences.
+    start : {"pca", "random"}
+        Where the points begin: at their first two principal components, or anywhere.
 
     Returns
     -------
@@ -125,13 +141,15 @@ def tsne(features: ArrayLike, perplexity: float = 20, seed: int = 42) -> np.ndar
         If the perplexity is not positive or not below ``N``, or the features are too few, equal, or hold NaN.
     """
     from sklearn.manifold import TSNE
+    from threadpoolctl import threadpool_limits
 
     features = _check_features(features)
     if not 0 < perplexity < len(features):
         raise ValueError(
             f"perplexity is {perplexity:g}; above 0 and below the number of images, {len(features)}, wanted"
         )
-    return TSNE(perplexity=perplexity, init="pca", random_state=seed).fit_transform(features)
+    with threadpool_limits(1):
+        return TSNE(perplexity=perplexity, init=start, random_state=seed).fit_transform(features)
 
 
 def umap(features: ArrayLike, neighbors: int = 15, seed: int = 42) -> np.ndarray:
@@ -179,10 +197,8 @@ def flat_edges(parts: Iterable[ArrayLike]) -> sparse.csr_array:
     return sparse.vstack([sparse.csr_array(part.reshape(len(part), -1), dtype=np.float32) for part in maps], "csr")
 
 
-def pca_tsne(
-    edges: ArrayLike | sparse.csr_array, components: int = 100, perplexity: float = 20, seed: int = 42
-) -> np.ndarray:
-    """Principal components of the flattened edge maps, then t-SNE.
+def edge_components(edges: ArrayLike | sparse.csr_array, components: int = 100, seed: int = 42) -> np.ndarray:
+    """Principal components of the flattened edge maps.
 
     Parameters
     ----------
@@ -192,12 +208,12 @@ def pca_tsne(
 
     Returns
     -------
-    (N, 2) float32 array
+    (N, components) float32 array
 
     Raises
     ------
     ValueError
-        As :func:`tsne`; and if ``components`` is below 2, or all edge maps are equal.
+        If ``components`` is below 2, or all edge maps are equal.
     """
     from sklearn.decomposition import PCA
 
@@ -207,12 +223,11 @@ def pca_tsne(
     if np.isin(flat.sum(0), [0, flat.shape[0]]).all():
         raise ValueError(f"edges of the {flat.shape[0]} images are all equal: there is nothing to embed")
     # This solver needs the matrix only as a factor: it stays sparse.
-    reduced = PCA(min(components, min(flat.shape) - 1), svd_solver="arpack", random_state=seed).fit_transform(flat)
-    return tsne(reduced, perplexity, seed)
+    return PCA(min(components, min(flat.shape) - 1), svd_solver="arpack", random_state=seed).fit_transform(flat)
 
 
-def separation(points: ArrayLike, fake: ArrayLike, groups: ArrayLike, neighbors: int = 5) -> dict[str, float]:
-    """How far real and manipulated images lie apart.
+def right_votes(points: ArrayLike, fake: ArrayLike, groups: ArrayLike, neighbors: int = NEIGHBORS) -> np.ndarray:
+    """Whether the nearest images of other groups vote for what an image is: five-fold, whole groups left out.
 
     Parameters
     ----------
@@ -222,21 +237,17 @@ def separation(points: ArrayLike, fake: ArrayLike, groups: ArrayLike, neighbors:
     groups : (N,) str array_like
         Images of one group, such as the frames of a video and of its fakes, never vote on each other.
     neighbors : int
-        Neighbours that vote.
+        Neighbours that vote; all there are, if there are fewer.
 
     Returns
     -------
-    dict
-        ``silhouette`` in [-1, 1] (Rousseeuw 1987): 0 where real and manipulated lie in one cloud, 1 for two tight
-        clusters. ``kNN accuracy`` in [0, 1]: five-fold, whole groups left out; 0.5 is chance when there are as many
-        real as manipulated images.
+    (N,) bool array
 
     Raises
     ------
     ValueError
         If the lengths differ, one kind is missing, or there are fewer than 2 groups.
     """
-    from sklearn.metrics import silhouette_score
     from sklearn.model_selection import GroupKFold, cross_val_predict
     from sklearn.neighbors import KNeighborsClassifier
 
@@ -253,44 +264,263 @@ def separation(points: ArrayLike, fake: ArrayLike, groups: ArrayLike, neighbors:
     folds = GroupKFold(min(5, units))
     smallest = min(len(train) for train, _ in folds.split(points, fake, groups))
     model = KNeighborsClassifier(min(neighbors, smallest))
-    votes = cross_val_predict(model, points, fake, groups=groups, cv=folds)
-    return {"silhouette": float(silhouette_score(points, fake)), "kNN accuracy": float((votes == fake).mean())}
+    return cross_val_predict(model, points, fake, groups=groups, cv=folds) == fake
 
 
-def separation_table(spaces: Mapping[str, ArrayLike], fake: ArrayLike, groups: ArrayLike) -> pd.DataFrame:
-    """:func:`separation` of several pictures of the same images: one row a picture."""
-    rows = {name: separation(points, fake, groups) for name, points in spaces.items()}
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("space")
-
-
-def separation_by_manipulation(
-    features: ArrayLike,
-    manipulations: ArrayLike,
-    groups: ArrayLike,
-    names: Iterable[str],
-    perplexity: float = 20,
-    seed: int = 42,
-) -> pd.DataFrame:
-    """:func:`separation` of the features, and of their t-SNE picture, real images against each manipulation in turn.
+def separation(points: ArrayLike, fake: ArrayLike, groups: ArrayLike, neighbors: int = NEIGHBORS) -> dict[str, float]:
+    """How far real and manipulated images lie apart.
 
     Parameters
     ----------
-    features : (N, D) array_like
+    points, fake, groups, neighbors
+        As :func:`right_votes`.
+
+    Returns
+    -------
+    dict
+        ``silhouette`` in [-1, 1] (Rousseeuw 1987): 0 where real and manipulated lie in one cloud, 1 for two tight
+        clusters. ``kNN accuracy`` in [0, 1]: the share of :func:`right_votes`; 0.5 is chance when there are as many
+        real as manipulated images.
+
+    Raises
+    ------
+    ValueError
+        As :func:`right_votes`.
+    """
+    from sklearn.metrics import silhouette_score
+
+    votes = right_votes(points, fake, groups, neighbors)
+    return {"silhouette": float(silhouette_score(points, fake)), ACCURACY: float(votes.mean())}
+
+
+def preservation(space: ArrayLike, picture: ArrayLike, neighbors: int = NEIGHBORS) -> dict[str, float]:
+    """Which neighbours a picture kept (Venna & Kaski 2001, doi 10.1007/3-540-44668-0_68).
+
+    Parameters
+    ----------
+    space : (N, D) array_like
+        What the picture was made from.
+    picture : (N, 2) array_like
+    neighbors : int
+        Nearest images that are looked at; fewer if they are not less than half of all.
+
+    Returns
+    -------
+    dict
+        ``trustworthiness`` in [0, 1]: 1 where all neighbours in the picture are neighbours in the space; each false one
+        costs as much as it is far away there. ``continuity``: the same with the two exchanged, 1 where all neighbours
+        in the space are still neighbours in the picture.
+
+    Raises
+    ------
+    ValueError
+        If the numbers of images differ, or there are fewer than 3.
+    """
+    from sklearn.manifold import trustworthiness
+
+    space, picture = check_maps("space", space, ndim=2), check_maps("picture", picture, ndim=2)
+    if len(space) != len(picture) or len(space) < 3:
+        raise ValueError(f"space and picture have lengths {len(space)} and {len(picture)}; one, of 3 or more, wanted")
+    near = min(neighbors, (len(space) - 1) // 2)
+    pairs = {"trustworthiness": (space, picture), "continuity": (picture, space)}
+    return {name: float(trustworthiness(*pair, n_neighbors=near)) for name, pair in pairs.items()}
+
+
+def separation_table(
+    spaces: Mapping[str, ArrayLike], fake: ArrayLike, groups: ArrayLike, origin: ArrayLike | None = None
+) -> pd.DataFrame:
+    """:func:`separation` of several pictures of the same images: one row a picture.
+
+    With an ``origin``, the (N, D) space that they were made from, :func:`preservation` of each stands beside.
+    """
+    rows = {
+        name: separation(points, fake, groups) | ({} if origin is None else preservation(origin, points))
+        for name, points in spaces.items()
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("space")
+
+
+def votes_by_manipulation(
+    spaces: Mapping[str, ArrayLike],
+    manipulations: ArrayLike,
+    groups: ArrayLike,
+    names: Iterable[str],
+    resamples: int = 1000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """:func:`separation` of the features, real images against each manipulation in turn, with intervals over groups.
+
+    Parameters
+    ----------
+    spaces : mapping of str to (N, D) array_like
+        Features of the same images, such as ``trained`` and ``untrained``. They share the resamples.
     manipulations, groups : (N,) str array_like
         As :func:`real_and`.
     names : iterable of str
         Manipulations, in the order of the rows.
+    resamples, seed : int
+        As :func:`defocus_lib.metrics.interval`. Resampled is who is asked; the neighbours that vote stay.
 
     Returns
     -------
     DataFrame
-        One row a manipulation; columns ``(space, score)`` with the spaces ``features`` and ``t-SNE``.
+        Index (manipulation, features), the features those of ``spaces``, and of two spaces also ``difference``, the
+        first minus the second. Columns ``kNN accuracy``, ``low``, ``high`` (95 % interval), ``silhouette``.
     """
-    features = check_maps("features", features, ndim=2)
     tables = {}
     for name in names:
         rows, fake, chosen = real_and(name, manipulations, groups)
-        spaces = {"features": features[rows], "t-SNE": tsne(features[rows], perplexity, seed)}
-        scores = separation_table(spaces, fake, chosen)
-        tables[name] = {(space, score): scores.loc[space, score] for space in scores.index for score in scores.columns}
-    return pd.DataFrame.from_dict(tables, orient="index").rename_axis("manipulation")
+        parts = {space: np.asarray(features)[rows] for space, features in spaces.items()}
+        votes = {space: right_votes(points, fake, chosen).astype(float) for space, points in parts.items()}
+        if len(votes) == 2:
+            first, second = votes.values()
+            votes[DIFFERENCE] = first - second
+        right = np.stack(list(votes.values()))
+        low, high = interval(lambda w, right=right: right @ w / w.sum(), fake, chosen, resamples, seed)
+        table = pd.DataFrame({ACCURACY: right.mean(1), "low": low, "high": high}, index=list(votes))
+        tables[name] = table.assign(silhouette=separation_table(parts, fake, chosen)["silhouette"])
+    return pd.concat(tables, names=["manipulation", "features"])
+
+
+def over_seeds(
+    spaces: Mapping[str, ArrayLike],
+    manipulations: ArrayLike,
+    groups: ArrayLike,
+    names: Iterable[str],
+    perplexity: float,
+    seeds: Iterable[int],
+) -> pd.DataFrame:
+    """:func:`separation` and :func:`preservation` of t-SNE pictures that start at random, once for each seed.
+
+    Parameters
+    ----------
+    spaces, manipulations, groups, names
+        As :func:`votes_by_manipulation`.
+    perplexity : float
+    seeds : iterable of int
+
+    Returns
+    -------
+    DataFrame
+        Index (manipulation, features, seed); columns silhouette, kNN accuracy, trustworthiness, continuity.
+
+    Raises
+    ------
+    ValueError
+        As :func:`tsne` and :func:`right_votes`; and if there is no seed.
+    """
+    seeds = list(seeds)
+    if not seeds:
+        raise ValueError("seeds is empty; at least one wanted")
+    tables = {}
+    for name in names:
+        rows, fake, chosen = real_and(name, manipulations, groups)
+        for space, features in spaces.items():
+            points = np.asarray(features)[rows]
+            drawn = {seed: tsne(points, perplexity, seed, "random") for seed in seeds}
+            tables[name, space] = separation_table(drawn, fake, chosen, points)
+    return pd.concat(tables, names=["manipulation", "features", "seed"])
+
+
+def ranges(table: pd.DataFrame) -> pd.DataFrame:
+    """Mean, lowest and highest over the seeds as text, for a page: ``0.71 [0.68, 0.74]``.
+
+    Parameters
+    ----------
+    table : DataFrame
+        As :func:`over_seeds` returns it.
+
+    Returns
+    -------
+    DataFrame of str
+        One row a manipulation and kind of features, the same columns.
+    """
+    rows = table.groupby(level=["manipulation", "features"], sort=False)
+    styles = {column: "z.3f" if column == "silhouette" else "z.2f" for column in table}
+    return rows.agg(lambda values: words(values.mean(), values.min(), values.max(), styles[values.name]))
+
+
+def words(value: float, low: float, high: float, style: str = "z.2f") -> str:
+    """A value and what it lies between, for a page; the value alone where that is not known."""
+    value, low, high = (f"{one:{style}}" for one in (value, low, high))
+    # Spaces that do not break: they stay on one line.
+    return value if low == "nan" else f"{value} [{low}, {high}]".replace(" ", "\N{NO-BREAK SPACE}")
+
+
+def said_of(votes: pd.DataFrame, manipulation: str, kind: str) -> str:
+    """The kNN accuracy of a row of :func:`votes_by_manipulation` with its interval; "not known" if there is no row."""
+    row = (manipulation, kind)
+    return words(*votes.loc[row, [ACCURACY, "low", "high"]]) if row in votes.index else "not known"
+
+
+NO_NULL = (
+    "There is no null in this run: `features.npz` holds no features of an untrained backbone (`features_untrained`), "
+    "which notebook 03 writes."
+)
+
+
+def training_verdict(votes: pd.DataFrame, learned: str = "") -> str:
+    """Say on which manipulations training separates more than the architecture alone.
+
+    Parameters
+    ----------
+    votes : DataFrame
+        As :func:`votes_by_manipulation` returns it for ``trained`` and ``untrained`` features.
+    learned : str
+        What the detector was trained on, names separated by commas; "" if that is not known.
+    """
+    if DIFFERENCE not in votes.index.get_level_values("features"):
+        return NO_NULL
+    gains = votes.xs(DIFFERENCE, level="features")[[ACCURACY, "low", "high"]]
+    known = gains.index.isin([name.strip() for name in learned.split(",")])
+    parts = [("Of what the detector learned", gains[known]), ("Of what it never saw", gains[~known])]
+    if not known.any():
+        parts = [("What the detector learned is not recorded here. Of the manipulations", gains)]
+    return " ".join(f"{opening}: {'; '.join(map(_gain, part.itertuples()))}." for opening, part in parts if len(part))
+
+
+def _gain(row: tuple) -> str:
+    name, value, low, high = row
+    if np.isnan(low):
+        said = "a single group gives no interval"
+    elif low > 0:
+        said = "training separates more than the architecture alone"
+    elif high < 0:
+        said = "training separates less than the architecture alone"
+    else:
+        said = "no difference that the interval would show"
+    return f"{name} {words(value, low, high, '+z.2f')}, {said}"
+
+
+def pictures_verdict(seeds: pd.DataFrame) -> str:
+    """Say whether the pictures of trained features separate more than those of untrained ones, whatever the seed.
+
+    Parameters
+    ----------
+    seeds : DataFrame
+        As :func:`over_seeds` returns it for one manipulation, at least for the ``trained`` features.
+    """
+    kinds = {kind: part[ACCURACY] for kind, part in seeds.groupby(level="features")}
+    if "untrained" not in kinds:
+        return "Pictures of an untrained backbone, to compare them with, could not be drawn."
+    if kinds["trained"].min() > kinds["untrained"].max():
+        return "Every picture of the trained features scores above every picture of the untrained ones."
+    if kinds["trained"].max() < kinds["untrained"].min():
+        return "Every picture of the trained features scores below every picture of the untrained ones."
+    return "The scores of the two overlap: a single picture of each could tell either story."
+
+
+def drawing_verdict(seeds: pd.DataFrame) -> str:
+    """Say by which error the pictures lose more: false neighbours, or lost ones.
+
+    Parameters
+    ----------
+    seeds : DataFrame
+        One row a seed, with trustworthiness and continuity.
+    """
+    excess = seeds["trustworthiness"] - seeds["continuity"]
+    if (excess > 0).all():
+        return "they lose more by tearing neighbours apart than by putting strangers together"
+    if (excess < 0).all():
+        return "they lose more by putting strangers together than by tearing neighbours apart"
+    return "they lose about as much by tearing neighbours apart as by putting strangers together"

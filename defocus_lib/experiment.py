@@ -140,6 +140,37 @@ def run(
     return Outcome(detector.eval(), history, predictions, answers["test"][1], threshold, about)
 
 
+def untrained_features(
+    outcome: Outcome, records: pd.DataFrame, reader: Reader, cache: MapCache | None, plan: Plan, progress: bool = True
+) -> np.ndarray:
+    """Pooled features of images from the same backbone with random weights: those that ``plan.seed`` starts from.
+
+    They are as ``timm`` initialises them, in eval mode: batch normalisation has seen nothing and leaves values as they
+    are, and in many backbones the last one of each residual branch starts at 0, which mutes the branch.
+
+    Parameters
+    ----------
+    outcome : Outcome
+        Of the detector whose backbone, input and side are taken.
+    records : DataFrame
+        One row an image.
+    reader, cache, plan
+        As :func:`run`.
+
+    Returns
+    -------
+    (N, D) float32
+    """
+    trained = outcome.detector
+    first = Detector(trained.backbone, trained.reads, trained.side, plan.seed)
+    return _answer(first, Inputs(records, trained.reads, reader, cache), plan, progress)[1]
+
+
+def what_was_learned(outcome: Outcome, trained_on: str) -> str:
+    """``trained_on`` if this run trained the detector, else what the file of its weights says; "" if it does not."""
+    return trained_on if outcome.history is not None else outcome.about.get("weights", {}).get("learned", "")
+
+
 def _check_splits(records: pd.DataFrame, needed: tuple[str, ...]) -> None:
     if missing := one_sided_splits(records, needed):
         raise ValueError(f"{'; '.join(missing)}: real and fake images wanted in {', '.join(needed)}")

@@ -186,7 +186,7 @@ glue("train_test_groups", int(run.records.query("split == 'test'")["group"].nuni
 # ## What is kept for the analyses
 #
 # A row an image in `predictions.csv`, all metrics in `metrics.csv`, and the pooled features of the defocus detector, which
-# notebook 07 embeds. How long each stage took, and how much memory, is on the {doc}`status page <status>`.
+# notebook 07 embeds, beside those of the same backbone before training. How long each stage took, and how much memory, is on the {doc}`status page <status>`.
 
 # %% tags=["remove-output"]
 predictions = experiment.side_by_side(test)
@@ -196,4 +196,7 @@ for name, table in {"predictions": predictions, "metrics": measured}.items():
 kept = run.records.set_index("id").loc[test["defocus"]["id"]].reset_index()
 arrays = {f"{name}s": kept[name].to_numpy(dtype=str) for name in ("id", "group", "manipulation")}
 arrays["features"] = outcomes["defocus"].features
-store.write_arrays(folder.path / "features.npz", arrays, meta={"profile": profile, "backbone": backbone}).name
+arrays["features_untrained"] = experiment.untrained_features(outcomes["defocus"], kept, run.reader, cache, plan)
+learned = experiment.what_was_learned(outcomes["defocus"], run.trained_on)
+about = {"profile": profile, "backbone": outcomes["defocus"].detector.backbone, "learned": learned}
+store.write_arrays(folder.path / "features.npz", arrays, meta=about).name

@@ -112,11 +112,13 @@ def build(path: Path, profile: str = "smoke", scenes: int = 12, size: int = 48, 
         sets[name] = shapley_set(ids, images, where, meta | {"manipulation": name}, seed + number)
     save_shards(folder.path / shards.ROOT, sets, images=5)
     pooled = {name: transform.resize(part.dmaps, (scenes, 8, 8)).reshape(scenes, -1) for name, part in sets.items()}
+    pooled = np.concatenate(list(pooled.values())).astype(np.float32)
     arrays = {
         "ids": np.concatenate([part.ids for part in sets.values()]),
         "groups": np.concatenate([np.strings.partition(part.pairs, "/")[0] for part in sets.values()]),
         "manipulations": np.repeat(list(sets), scenes),
-        "features": np.concatenate(list(pooled.values())).astype(np.float32),
+        "features": pooled,
+        "features_untrained": pooled @ rng.normal(size=(pooled.shape[1], 16)).astype(np.float32),
     }
-    store.write_arrays(folder.path / "features.npz", arrays, {"profile": profile})
+    store.write_arrays(folder.path / "features.npz", arrays, {"profile": profile, "learned": MANIPULATIONS[0]})
     return folder

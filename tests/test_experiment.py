@@ -19,7 +19,7 @@ from defocus_lib import experiment, figures, metrics
 from defocus_lib.__main__ import app
 from defocus_lib.checkpoints import NORMALISATION
 from defocus_lib.defocus import defocus_maps, normalize_per_sample
-from defocus_lib.detector import load_detector
+from defocus_lib.detector import Detector, load_detector
 from defocus_lib.experiment import preview_grid, run, write
 from defocus_lib.images import Reader
 from defocus_lib.index import records_of
@@ -110,6 +110,25 @@ def test_what_is_predicted_for_whom(trained, records, root):
     test = (expected["split"] == "test").to_numpy()
     np.testing.assert_allclose(outcome.features, features.numpy()[test], atol=1e-5)
     assert outcome.test["id"].tolist() == expected["id"][test].tolist()
+
+
+def test_the_untrained_backbone_is_where_training_starts(trained, records, reader, cache, root):
+    outcome, test = trained[0], trained[0].test
+    kept = records.set_index("id").loc[test["id"]].reset_index()
+    found = experiment.untrained_features(outcome, kept, reader, cache, QUICK, progress=False)
+    first = Detector("test_resnet", "defocus", 0, QUICK.seed)
+    _, features = predict(first, inputs_by_hand(kept, root, "defocus"))
+    assert found.shape == outcome.features.shape and found.dtype == np.float32
+    np.testing.assert_allclose(found, features.numpy(), atol=1e-5)
+    assert not np.allclose(found, outcome.features, atol=1e-3)
+
+
+def test_what_was_learned_is_what_this_run_or_the_weights_say(trained):
+    outcome = trained[0]
+    assert experiment.what_was_learned(outcome, "Deepfakes") == "Deepfakes"
+    read = replace(outcome, history=None, about={"weights": {"learned": "FaceSwap"}})
+    assert experiment.what_was_learned(read, "Deepfakes") == "FaceSwap"
+    assert experiment.what_was_learned(replace(outcome, history=None, about={}), "Deepfakes") == ""
 
 
 def test_the_threshold_is_chosen_on_validation(trained):

@@ -437,6 +437,33 @@ def test_the_marked_gap_is_the_ks_distance():
     assert abs(high - low) == pytest.approx(variance.compare(real, fake)["KS D"])
 
 
+def against_untrained(names, kinds=("trained", "untrained")):
+    """Tables with the index of :mod:`defocus_lib.embedding`, and made-up values that lie apart."""
+    rows = [(name, kind) for name in names for kind in (*kinds, "difference")[: 3 if len(kinds) == 2 else 1]]
+    index = pd.MultiIndex.from_tuples(rows, names=["manipulation", "features"])
+    value = np.linspace(0.4, 0.9, len(rows))
+    votes = pd.DataFrame({"kNN accuracy": value, "low": value - 0.05, "high": value + 0.05}, index=index)
+    seeds = {seed: votes[["kNN accuracy"]].drop("difference", level="features", errors="ignore") for seed in (1, 2)}
+    return votes, pd.concat({seed: table + seed / 50 for seed, table in seeds.items()}, names=["seed"])
+
+
+@pytest.mark.parametrize("names", [["splice"], FACEFORENSICS])
+@pytest.mark.parametrize("kinds", [("trained",), ("trained", "untrained")])
+def test_votes_against_untrained_are_those_of_the_tables(names, kinds):
+    votes, seeds = against_untrained(names, kinds)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        fig = figures.votes_against_untrained(votes, seeds, names[-1])
+        assert overlapping(fig) == []
+    lines = {line.get_label(): line.get_xdata() for line in fig.axes[0].lines}
+    for kind in kinds:
+        expected = votes.xs(kind, level="features")["kNN accuracy"]
+        np.testing.assert_allclose(lines[f"{kind}: features"], expected)
+        np.testing.assert_allclose(lines[f"{kind}: t-SNE"], expected + 0.03)
+    labels = [label.get_text() for label in fig.axes[0].get_yticklabels()]
+    assert labels == [*names[:-1], f"{names[-1]}\n(learned)"]
+
+
 def test_every_picture_carries_its_score():
     fig = pictures(scene(1))
     assert all("silhouette" in ax.get_title() and "kNN" in ax.get_title() for ax in fig.axes if ax.get_visible())

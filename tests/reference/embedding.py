@@ -1,4 +1,4 @@
-"""Silhouette and grouped nearest-neighbour vote, image by image."""
+"""Silhouette, grouped nearest-neighbour vote, and trustworthiness, image by image."""
 
 import math
 
@@ -22,3 +22,15 @@ def vote_accuracy(points, labels, groups, neighbors):
         votes = [k for _, k in sorted(others)[:neighbors]]
         right += (2 * sum(votes) > neighbors) == label
     return right / len(points)
+
+
+def trustworthiness(space, picture, neighbors):
+    """Venna & Kaski 2001, eq. 1: each of the k nearest in the picture that is not among them in the space costs its
+    rank there beyond k; scaled so that the worst case is 0."""
+    n, k, cost = len(space), neighbors, 0
+    for i in range(n):
+        others = [j for j in range(n) if j != i]
+        by_space = sorted(others, key=lambda j: math.dist(space[i], space[j]))
+        by_picture = sorted(others, key=lambda j: math.dist(picture[i], picture[j]))
+        cost += sum(by_space.index(j) + 1 - k for j in by_picture[:k] if j not in by_space[:k])
+    return 1 - 2 * cost / (n * k * (2 * n - 3 * k - 1))
