@@ -77,7 +77,5 @@ def test_masks_of_videos_have_intervals_by_video(tmp_path):
 def test_variance_without_pairs_has_no_paired_test(tmp_path):
     space, glued = run("06_local_variance", unpaired(tmp_path))
     assert "paired p" not in space["tests"] and space["tests"].loc["Deepfakes", "groups"] == 16
-    assert (
-        json.dumps(sorted(glued)) and "no pairs" in glued["variance_paired"] and "no pairs" in glued["variance_alike"]
-    )
+    assert "no pairs" in glued["variance_paired"] and "no pairs" in glued["variance_alike"]
     assert space["sizes"]["low"].notna().all()
