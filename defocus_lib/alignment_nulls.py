@@ -224,7 +224,7 @@ def wide(compared: pd.DataFrame, rows: tuple[str, ...] = ("left out", "model")) 
 
 
 def null_sentence(compared: pd.DataFrame, model: str, which: str = "none") -> str:
-    """Say which nulls the score of a model exceeds, which it does not, and which exceed it.
+    """Say which nulls the score of a model exceeds, cannot be told from, or lies below; those that have an interval.
 
     Parameters
     ----------
@@ -233,8 +233,8 @@ def null_sentence(compared: pd.DataFrame, model: str, which: str = "none") -> st
     model, which : str
         The model, and the bins that are left out.
     """
-    rows = compared[(compared["model"] == model) & (compared["left out"] == which)]
-    if rows[["low", "high"]].isna().all(axis=None):
+    rows = compared[(compared["model"] == model) & (compared["left out"] == which)].dropna(subset=["low", "high"])
+    if rows.empty:
         return "has no interval, for lack of groups"
     words = rows["null"].map(NULLS)
     above, below = words[rows["low"] > 0].tolist(), words[rows["high"] < 0].tolist()
@@ -273,9 +273,9 @@ def nulls_verdict(compared: pd.DataFrame, model: str) -> str:
         As :func:`against_nulls` returns it.
     model : str
     """
-    rows = compared[compared["model"] == model]
+    rows = compared[compared["model"] == model].dropna(subset=["low", "high"])
     beaten = (rows["low"] > 0).groupby(rows["left out"]).all()
-    if rows["low"].isna().all():
+    if rows.empty:
         return "With so few groups the score says nothing about this detector."
     if beaten.all():
         return "So the score speaks for this detector, with whatever bin left out."

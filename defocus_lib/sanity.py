@@ -312,8 +312,11 @@ def removal_summary(
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("detector")
 
 
-def excursion(table: pd.DataFrame) -> tuple[float, float]:
-    """How far the mean curves of its own order leave the range between their ends.
+def bend(table: pd.DataFrame) -> tuple[float, float]:
+    """How far the mean deletion curve of the random order departs from a straight line.
+
+    If blocks added up, each replaced one would take its share on average. What departs from that is the answer to a
+    mosaic of two images.
 
     Parameters
     ----------
@@ -322,19 +325,20 @@ def excursion(table: pd.DataFrame) -> tuple[float, float]:
 
     Returns
     -------
-    outside, between : float
-        The largest distance below the lower or above the higher end, and the distance of the ends; in logits.
+    departs, between : float
+        The largest distance from the line between the ends of the curve, and the distance of its ends; in logits.
     """
-    own = table[table["order"] == "own"].groupby(["curve", "share"])["logit"].mean()
-    ends = own["deletion"].iloc[[0, -1]]
-    return float(max(own.max() - ends.max(), ends.min() - own.min())), float(np.ptp(ends))
+    curves = table[(table["order"] == "random") & (table["curve"] == "deletion")]
+    mean = curves.groupby("share")["logit"].mean()
+    line = np.interp(mean.index, [0, 1], mean.iloc[[0, -1]])
+    return float(np.abs(mean - line).max()), float(abs(mean.iloc[0] - mean.iloc[-1]))
 
 
-def mosaic_sentence(outside: float, between: float) -> str:
-    """Say what the excursion means: see :func:`excursion`."""
-    if outside <= between / 4:
-        return "stays about between its ends, as it would if the mosaics were no stranger than photographs"
-    return "leaves the range between its ends, so the detector answers to the mosaic too"
+def bend_sentence(departs: float, between: float) -> str:
+    """Say what it means: see :func:`bend`."""
+    if departs <= between / 4:
+        return "it stays near the line"
+    return "it departs from the line, so the detector answers to the mosaic too"
 
 
 def removal_sentence(value: float, low: float, high: float) -> str:

@@ -235,9 +235,9 @@ for model, row in gained.iterrows():
         glue(f"trust_{model}_removal_{key}", float(value), display=False)
     glue(f"trust_{model}_removal_own", float(row["own"]), display=False)
     glue(f"trust_{model}_removal", sanity.removal_sentence(**found), display=False)
-    outside, between = sanity.excursion(removed[model])
-    glue(f"trust_{model}_outside", outside, display=False)
-    glue(f"trust_{model}_mosaic", sanity.mosaic_sentence(outside, between), display=False)
+    departs, between = sanity.bend(removed[model])
+    glue(f"trust_{model}_departs", departs, display=False)
+    glue(f"trust_{model}_mosaic", sanity.bend_sentence(departs, between), display=False)
 glue("trust_removal_images", len(shown), display=False)
 glue("trust_removal_block", removal_block, display=False)
 
@@ -249,10 +249,11 @@ glue("trust_removal_block", removal_block, display=False)
 # {glue:text}`trust_rgb_removal_value:.2f` more ({glue:text}`trust_rgb_removal_low:.2f` to
 # {glue:text}`trust_rgb_removal_high:.2f`): {glue:text}`trust_rgb_removal`.
 #
-# The curves have a weakness: half of one image and half of another make a mosaic, not a photograph. In its own order
-# the mean logit of the defocus detector {glue:text}`trust_defocus_mosaic` (by {glue:text}`trust_defocus_outside:.1f`
-# logits at most); that of the RGB detector {glue:text}`trust_rgb_mosaic` (by {glue:text}`trust_rgb_outside:.1f`). So the
-# comparison with other orders counts, not the curve by itself. Smaller blocks make stranger mosaics.
+# The curves have a weakness: half of one image and half of another make a mosaic, not a photograph. If blocks added up,
+# the curve of the random order would be a straight line on average. With the defocus detector
+# {glue:text}`trust_defocus_mosaic` (by {glue:text}`trust_defocus_departs:.1f` logits at most); with the RGB detector
+# {glue:text}`trust_rgb_mosaic` (by {glue:text}`trust_rgb_departs:.1f`). So what counts is the comparison with other
+# orders, not a curve by itself.
 
 # %% [markdown] tags=["needs-pairs"]
 # ## What is the alignment score worth?
@@ -261,9 +262,9 @@ glue("trust_removal_block", removal_block, display=False)
 # manipulation changed it. Here its score stands beside four nulls:
 #
 # - *uniform*: every pixel has the same weight;
-# - *permuted*: the detector's own weights, on other pixels of the image;
-# - *untrained*: the weights of the same network with random weights ({glue:text}`trust_untrained` draws);
-# - *mismatched*: the detector's own weights, scored against the difference of another pair.
+# - *permuted*: the detector's own values, on other pixels of the image;
+# - *untrained*: the values that the same network gives with random weights ({glue:text}`trust_untrained` draws);
+# - *mismatched*: the detector's own values, scored against the difference of another pair.
 #
 # All of it again without the bin that a background may fill: that of the lowest values of the map, or, for each pair, the
 # one that holds the most pixels. Here the first holds {glue:text}`trust_lowest_bin:.0%` of the pixels, the second

@@ -124,6 +124,8 @@ def test_what_is_said_of_the_nulls():
         "lies above untrained weights and mismatched pairs, cannot be told from the uniform attribution and lies below"
         " permuted pixels"
     )
+    lacking = compared(uniform=NEAR, permuted=NEAR, untrained=NEAR, mismatched=(np.nan, np.nan))
+    assert "mismatched" not in alignment_nulls.null_sentence(lacking, "rgb")
     nothing = compared(**dict.fromkeys(alignment_nulls.NULLS, (np.nan, np.nan)))
     assert "no interval" in alignment_nulls.null_sentence(nothing, "rgb")
     assert "so few groups" in alignment_nulls.nulls_verdict(nothing, "rgb")

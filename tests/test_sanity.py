@@ -80,13 +80,19 @@ def test_blocks_are_replaced_whole():
     np.testing.assert_allclose(curves[:, :1] - curves[:, 1:], taken, atol=1e-5)
 
 
-def test_excursion_by_hand():
-    curves = {"deletion": [3.0, -2.0, 1.0], "insertion": [1.0, 4.0, 3.0]}
-    rows = [("own", name, 0, share, y) for name, ys in curves.items() for share, y in zip((0, 0.5, 1), ys, strict=True)]
+def test_the_bend_by_hand():
+    rows = [("random", "deletion", 0, share, logit) for share, logit in ((0, 3.0), (0.5, -2.0), (1, 1.0))]
+    rows += [("own", "deletion", 0, share, 9.0) for share in (0, 0.5, 1)]
     table = pd.DataFrame(rows, columns=["order", "curve", "image", "share", "logit"])
-    assert sanity.excursion(table) == (3.0, 2.0)  # down to -2, below the lower end
-    assert "leaves the range" in sanity.mosaic_sentence(3.0, 2.0)
-    assert "between its ends" in sanity.mosaic_sentence(0.1, 2.0)
+    assert sanity.bend(table) == (4.0, 2.0)  # -2 in place of 2
+    assert "departs" in sanity.bend_sentence(4.0, 2.0) and "near the line" in sanity.bend_sentence(0.1, 2.0)
+
+
+def test_a_linear_detector_does_not_bend_on_average():
+    question, values = linear(images=64)
+    departs, _ = sanity.bend(sanity.removal_table(question, values, side=1))
+    one, _ = sanity.bend(sanity.removal_table(question.head(1), values[:1], side=1))
+    assert departs < 0.4 * one
 
 
 @pytest.mark.parametrize(
