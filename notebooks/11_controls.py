@@ -69,7 +69,8 @@ test = chosen[chosen["split"] == "test"]
 
 
 def inputs_of(image: int):
-    rows = test[test["label"] == 0].drop_duplicates("group").iloc[[image]]
+    rows = test[test["label"] == 0].drop_duplicates("group")
+    rows = rows.iloc[[min(image, len(rows) - 1)]]
     batch = trials.batch_of(rows, run.reader, cache)
     shown = ("defocus", *controls.WITHOUT_BLUR)
     inputs = {controls.CONTROLS[name].title: controls.CONTROLS[name].inputs(batch)[0, 0].numpy() for name in shown}

@@ -142,8 +142,8 @@ for name in detectors:
 def damaged(kind: str, step: int):
     one = corruptions.CORRUPTIONS[kind]
     level = one.levels[min(step, len(one.levels) - 1)]
-    group = test["group"].unique()[min(scene, test["group"].nunique() - 1)]
-    rows = test[test["group"] == group].drop_duplicates("label")
+    kinds = test.drop_duplicates(["label", "group"]).groupby("label")
+    rows = kinds.nth(min(scene, int(kinds.size().min()) - 1))
     images, dense = generalisation.damaged(rows, run.reader, cache, one, level)
     return figures_controls.damaged_pair(images, dense, rows["manipulation"].tolist(), f"{kind} {level:g}")
 

@@ -234,7 +234,7 @@ def text_of(tmp_path: Path, name: str) -> str:
 
 
 def test_the_smoke_book_of_faceforensics(tmp_path: Path) -> None:
-    """All nine notebooks and the rendered pages, on a tree with a missing frame, foreign files and an odd folder."""
+    """All notebooks and the rendered pages, on a tree with a missing frame, foreign files and an odd folder."""
     root = trees.faceforensics(tmp_path / "ffpp", videos=30, frames=3, size=72, compression="c23", faces="faces")
     (root / "manipulated_sequences/FaceSwap/c23/faces/024_025/0001.png").unlink()
     (root / "original_sequences/youtube/c23/faces/026/0000.png").unlink()
@@ -272,7 +272,11 @@ def test_a_book_without_pairs_skips_what_needs_them_and_says_so(tmp_path: Path) 
         "02_defocus_map.motorcycle_size=64 03_train_detector.backbone=test_resnet 03_train_detector.defocus_epochs=1 "
         "03_train_detector.rgb_epochs=1 03_train_detector.batch_size=8 03_train_detector.workers=0 "
         "03_train_detector.resamples=20 04_save_shapley.images=6 04_save_shapley.samples=4 "
-        '04_save_shapley.background=2 07_tsne.perplexities="2, 3" 07_tsne.perplexity=2.0 07_tsne.neighbors=3'
+        '04_save_shapley.background=2 07_tsne.perplexities="2, 3" 07_tsne.perplexity=2.0 07_tsne.neighbors=3 '
+        "05_binary_mask.resamples=20 06_local_variance.resamples=20 06_local_variance.simulations=5 07_tsne.seeds=2 "
+        "07_tsne.resamples=20 11_controls.seeds=2 11_controls.epochs=1 11_controls.batch_size=8 11_controls.side=32 "
+        "11_controls.resamples=20 11_controls.workers=1 11_controls.example=0 12_generalisation.resamples=20 "
+        "12_generalisation.scene=0"
     )
     run_on_disk(tmp_path, "cifake", small, "notebook", CIFAKE_ROOT=root)
     pairs = "Left out: this needs pairs of a real and a manipulated image"
