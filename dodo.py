@@ -78,7 +78,7 @@ NOTEBOOKS = {
     ),
     "04_save_shapley": ([*DATA, MAPS, *DETECTORS], [*SHAPLEY, "stages/04_save_shapley.csv"]),
     "05_binary_mask": (SHAPLEY, []),
-    "06_local_variance": (SHAPLEY, []),
+    "06_local_variance": (SHAPLEY, ["findings/06_local_variance.json"]),
     "07_tsne": (["features.npz", *SHAPLEY], []),
     "08_shapley_view": (SHAPLEY, ["overview.png"]),
     "09_alignment_score": (SHAPLEY, []),
@@ -87,6 +87,7 @@ NOTEBOOKS = {
         [*DATA, MAPS, *DETECTORS, TRIALS],
         ["robustness.csv", "findings/12_generalisation.json"],
     ),
+    "13_trust_in_shapley": ([*DATA, MAPS, *DETECTORS, *SHAPLEY], ["trust.csv"]),
     "speed": ([], []),
 }
 BENCHMARKS = sorted((ROOT / "benchmarks" / "results").glob("*.csv"))  # measured by hand: `make bench`

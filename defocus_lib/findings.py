@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 
 from defocus_lib.store import Folder, write_beside, write_json
@@ -48,5 +49,6 @@ def compose(folder: Folder) -> Path:
 
 def _line(finding: dict) -> str:
     value, low, high = (format(finding[name], finding["style"]) for name in ("value", "low", "high"))
-    number = f"**{value}** [{low}, {high}]".replace(" ", "\N{NO-BREAK SPACE}")
+    interval = "" if math.isnan(finding["low"]) else f" [{low}, {high}]"  # a single group has none
+    number = f"**{value}**{interval}".replace(" ", "\N{NO-BREAK SPACE}")
     return f"- {finding['text'].format(number=number)} {{doc}}`executed/{finding['page']}`"

@@ -14,7 +14,7 @@
 #
 # **You will see** how much the defocus maps vary from place to place, in real and in manipulated images.\
 # **Reads** the maps that notebook 04 saved (`shapley/`), a shard at a time.\
-# **Writes** nothing: tables and figures are on this page.
+# **Writes** one line for the front page; tables and figures are on this page.
 #
 # The variance of the map in a small window, $E[x^2] - E[x]^2$, is low where blur is even and high where it changes.
 # The reference takes a window of 15 pixels, fills the outside of the image with zeros, counts them, and compares the
@@ -35,7 +35,7 @@ import numpy as np
 import pandas as pd
 from myst_nb import glue
 
-from defocus_lib import effects, figures, published, store, stored_set, variance
+from defocus_lib import effects, figures, findings, published, store, stored_set, variance
 from defocus_lib.explore import explore
 from defocus_lib.shapley_set import complete_pairs, paired, versions
 
@@ -182,6 +182,9 @@ glue("variance_delta", effects.delta_sentence(sizes), display=False)
 glue("variance_delta_most", float(delta[delta.abs().idxmax()]), display=False)
 glue("variance_delta_name", delta.abs().idxmax(), display=False)
 glue("variance_clusters", effects.cluster_sentence(clusters, about.unit), display=False)
+learned = sizes[sizes["effect"] == "Cliff's delta"].iloc[0]
+text = f"Cliff's delta of local variance, {learned['manipulation']} against real (0: no difference): {{number}}."
+_ = findings.save(folder, "06_local_variance", text, *learned[["value", "low", "high"]], style="+.2f")
 
 # %% [markdown]
 # {glue:text}`variance_clusters`

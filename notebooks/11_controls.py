@@ -14,7 +14,8 @@
 #
 # **You will see** whether a detector on defocus maps lives on blur, or on what else a map shows.\
 # **Reads** the records and images (notebook 01) and their maps (notebook 02).\
-# **Writes** `trials.parquet`, what every small detector of this page and the next says about the test images.
+# **Writes** `trials.parquet`, what every small detector of this page and the next says about the test images, and a line
+# for the front page.
 #
 # A map is drawn from edges. Where a manipulation changes edges, a detector on maps can see it without any blur. So the
 # same network, with the same budget, learns from inputs that keep the edges and lose the blur, from labels that mean

@@ -15,7 +15,7 @@
 # **You will see** what a detector knows about manipulations that it never saw, and how much damage to the picture it
 # bears.\
 # **Reads** `trials.parquet` (notebook 11), the detectors (notebook 03), the images and their maps.\
-# **Writes** `robustness.csv`.
+# **Writes** `robustness.csv`, and a line for the front page.
 
 # %% tags=["parameters"]
 profile: str = "demo"

@@ -15,7 +15,7 @@
 # **You will see** how exact the saved Shapley values are, whether they depend on what the detector learned, and what the
 # alignment score is worth next to four nulls.\
 # **Reads** the Shapley values of notebook 04 (`shapley/`), the two detectors, and the images with their maps.\
-# **Writes** `trust.csv`, the main numbers of this page.
+# **Writes** `trust.csv`, the main numbers of this page, and a line for the front page.
 #
 # A picture of Shapley values persuades whether it is right or not. Four questions can be asked of it without knowing the
 # right answer. Would another draw give the same picture? Would a detector that learned nothing? Do the places that it names
@@ -49,7 +49,17 @@ import numpy as np
 import pandas as pd
 from myst_nb import glue
 
-from defocus_lib import alignment_nulls, attribution, collection, figures_trust, sanity, store, stored_set, trust
+from defocus_lib import (
+    alignment_nulls,
+    attribution,
+    collection,
+    figures_trust,
+    findings,
+    sanity,
+    store,
+    stored_set,
+    trust,
+)
 from defocus_lib.explore import explore
 from defocus_lib.shapley_set import groups_of, paired
 
@@ -302,6 +312,8 @@ for model in asked:
     glue(f"trust_{model}_nulls", alignment_nulls.null_sentence(compared, model), display=False)
     glue(f"trust_{model}_bins", alignment_nulls.bins_sentence(compared, model), display=False)
     glue(f"trust_{model}_verdict", alignment_nulls.nulls_verdict(compared, model), display=False)
+text = "What the defocus detector's alignment score is above that of its own values, pixels permuted: {number}."
+_ = findings.save(folder, "13_trust_in_shapley", text, **headlines["alignment_above_permuted_defocus"], style="+.3f")
 uniform = compared[compared["null"] == "uniform"].drop_duplicates("left out").set_index("left out")
 glue("trust_uniform_score", float(uniform.loc["none", "null score"]), display=False)
 glue("trust_lowest_bin", float(uniform.loc["lowest", "pixels left out"]), display=False)

@@ -11,7 +11,8 @@ def test_findings_are_listed_in_the_order_of_their_pages_with_interval_and_link(
     lines = findings.compose(folder).read_text().splitlines()
     assert lines[0].replace("\u00a0", " ") == "- Ahead by **+0.10** [-0.05, +0.25]. {doc}`executed/06_local_variance`"
     assert "**0.51**" in lines[1]
-    findings.save(folder, "12_generalisation", "Now {number}.", 0.6, 0.5, 0.7)
+    findings.save(folder, "12_generalisation", "Now {number}.", 0.6, float("nan"), float("nan"))
+    assert "Now **0.60**. {doc}" in findings.compose(folder).read_text()
     assert len(findings.compose(folder).read_text().splitlines()) == 2
 
 
