@@ -150,6 +150,7 @@ def test_values_that_owe_nothing_to_the_weights_stay():
 def test_values_that_are_all_weights_go():
     """A weight for each pixel: with random ones 256 values correlate by about 1 / 16."""
     flat = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(256, 1)).eval().requires_grad_(False)
+    flat[1].weight.copy_(torch.from_numpy(np.random.default_rng(1).normal(size=(1, 256))))
     table = sanity.randomisation(ask(flat, images=4, side=16), 4, seed=3)
     assert (table.loc[table["randomised"] == 1, "values"].abs() < 0.2).all()
     assert table["image"].unique().tolist() == [0, 1, 2, 3]
