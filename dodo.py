@@ -82,6 +82,7 @@ NOTEBOOKS = {
     "07_tsne": (["features.npz", *SHAPLEY], []),
     "08_shapley_view": (SHAPLEY, ["overview.png"]),
     "09_alignment_score": (SHAPLEY, []),
+    "10_known_blur": (DATA[:1], ["findings/10_known_blur.json"]),
     "11_controls": ([*DATA, "trial_records.parquet", MAPS], [TRIALS, "findings/11_controls.json"]),
     "12_generalisation": (
         [*DATA, MAPS, *DETECTORS, TRIALS],

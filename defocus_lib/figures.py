@@ -427,7 +427,7 @@ def votes_against_untrained(votes: pd.DataFrame, seeds: pd.DataFrame, learned: s
     return fig
 
 
-def _symmetric_limit(values: np.ndarray) -> tuple[float, int]:
+def symmetric_limit(values: np.ndarray) -> tuple[float, int]:
     """The 99.5th percentile of the absolute values as ``limit * 10**exponent``; ``(1, 0)`` if all are 0."""
     size = np.abs(values)
     limit = float(np.percentile(size, 99.5)) or float(size.max())
@@ -464,7 +464,7 @@ def shapley_views(
         outline(axes[row, 0], regions[row])
         row_label(axes[row, 0], name)
         for ax, values, title in zip(axes[row, 1:], (rgb[row], defocus[row]), titles[1:], strict=True):
-            limit, exponent = _symmetric_limit(values)
+            limit, exponent = symmetric_limit(values)
             scaled = values / 10.0**exponent
             shown = show_image(ax, scaled, title if row == 0 else "", cmap="seismic", vmin=-limit, vmax=limit)
             outline(ax, regions[row], color="black")
@@ -911,7 +911,7 @@ def evidence_chain(
         Row labels.
     """
     fig, axes = plt.subplots(len(images), 3, figsize=(WIDTH, 2.35 * len(images) + 0.5), squeeze=False)
-    limit, exponent = _symmetric_limit(shaps)
+    limit, exponent = symmetric_limit(shaps)
     for row, name in enumerate(names):
         show_image(axes[row, 0], images[row], "photograph" if row == 0 else "")
         dense = show_image(axes[row, 1], dmaps[row], "defocus map" if row == 0 else "", cmap=MAP_COLORS, vmin=0, vmax=1)

@@ -19,9 +19,9 @@ from defocus_lib.figures import (
     MODEL_NAMES,
     PALETTE,
     WIDTH,
-    _symmetric_limit,
     figure,
     show_image,
+    symmetric_limit,
 )
 from defocus_lib.sanity import ORDERS
 
@@ -94,7 +94,7 @@ def two_draws(first: np.ndarray, second: np.ndarray, correlation: float, title: 
         Names the image and the number of samples.
     """
     fig, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.5))
-    limit, exponent = _symmetric_limit(np.stack([first, second]))
+    limit, exponent = symmetric_limit(np.stack([first, second]))
     scaled = [values / 10.0**exponent for values in (first, second)]
     for ax, values, name in zip(axes, scaled, ("one seed", "another seed"), strict=False):
         shown = show_image(ax, values, name, cmap="seismic", vmin=-limit, vmax=limit)

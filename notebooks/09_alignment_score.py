@@ -114,7 +114,8 @@ for model in ("defocus", "rgb"):
 #
 # What this score cannot say: whether the *place* is right, for which see the table of shares in notebook 08; and
 # whether the detector uses the difference, since strong values of the map may draw both histograms to the same bins.
-# Other nulls, such as randomised weights and mismatched pairs, are stricter than the uniform one.
+# {doc}`13_trust_in_shapley` asks more of it: permuted pixels, untrained weights and mismatched pairs as nulls, with
+# intervals.
 
 # %% [markdown]
 # ## Try it
