@@ -20,8 +20,9 @@ from scipy.stats import rankdata
 from torch import nn
 
 from defocus_lib.checks import check_maps
+from defocus_lib.effects import mean_interval
 from defocus_lib.shapley import shapley_values
-from defocus_lib.trust import Question, blocks, mean_interval, rank_correlation
+from defocus_lib.trust import Question, blocks, rank_correlation
 
 ORDERS = {
     "own": "its own values",
@@ -307,8 +308,9 @@ def removal_summary(
     rows = {}
     for detector, table in areas.items():
         best = table[["other", "random"]].mean().idxmax()
-        excess = mean_interval(table["own"] - table[best], groups, resamples, seed)
-        rows[detector] = {**table.mean(), "excess": excess["value"], "low": excess["low"], "high": excess["high"]}
+        excess = table["own"] - table[best]
+        low, high = map(float, mean_interval(excess, groups, resamples, seed))
+        rows[detector] = {**table.mean(), "excess": excess.mean(), "low": low, "high": high}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("detector")
 
 

@@ -367,15 +367,6 @@ def repeat_sentence(pixels: float, blocks: float, enough: float = 0.8) -> str:
     return "Another seed ranks not even blocks alike: with so few draws, much of the pictures is chance."
 
 
-def mean_interval(values: ArrayLike, groups: ArrayLike, resamples: int = 1000, seed: int = 0) -> dict[str, float]:
-    """Mean of ``(N,)`` values with its 95 % interval, groups resampled: ``value``, ``low``, ``high``.
-
-    The interval is NaN for a single group. A value of NaN raises ``ValueError``.
-    """
-    values = check_maps("values", values, ndim=1).astype(np.float64)
-    return _with_interval(lambda weights: weights @ values / weights.sum(), groups, resamples, seed)
-
-
 def gap_interval(
     sums: ArrayLike, gaps: ArrayLike, groups: ArrayLike, resamples: int = 1000, seed: int = 0
 ) -> dict[str, float]:
@@ -400,10 +391,10 @@ def gap_interval(
     sums, gaps = check_maps("sums", sums, ndim=1), check_maps("gaps", gaps, ndim=1)
     check_same_shape(sums=sums, gaps=gaps)
     size, missing = np.abs(sums + gaps).astype(np.float64), np.abs(gaps).astype(np.float64)
-    return _with_interval(lambda weights: weights @ missing / (weights @ size), groups, resamples, seed)
 
+    def share(weights: np.ndarray) -> np.ndarray:
+        return weights @ missing / (weights @ size)
 
-def _with_interval(statistic, groups: ArrayLike, resamples: int, seed: int) -> dict[str, float]:
     groups = np.asarray(groups, dtype=str)
-    low, high = interval(statistic, np.ones(len(groups), int), groups, resamples, seed)
-    return {"value": float(statistic(np.ones(len(groups)))), "low": float(low), "high": float(high)}
+    low, high = interval(share, np.ones(len(groups), int), groups, resamples, seed)
+    return {"value": float(share(np.ones(len(groups)))), "low": float(low), "high": float(high)}

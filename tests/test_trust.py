@@ -143,16 +143,6 @@ def test_gap_interval_by_hand():
     assert alike == pytest.approx({"value": 0.1, "low": 0.1, "high": 0.1})
 
 
-def test_interval_of_a_mean_covers_the_true_mean():
-    rng = np.random.default_rng(3)
-    hits = 0
-    for number in range(100):
-        groups = np.repeat(np.arange(25), 4)  # the four images of a group are equal: 25 values, not 100
-        found = trust.mean_interval(rng.normal(size=25)[groups], groups, resamples=200, seed=number)
-        hits += found["low"] <= 0 <= found["high"]
-    assert 85 <= hits <= 99
-
-
 def test_images_are_taken_from_each_set_in_turn(tmp_path):
     folder = artefacts.build(tmp_path, scenes=3)
     sets = {name: artefacts.load(folder, name) for name in ("real", "splice", "texture")}
