@@ -8,7 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullFormatter, ScalarFormatter
+from matplotlib.ticker import MultipleLocator, NullFormatter, ScalarFormatter
 
 from defocus_lib.figures import PALETTE, SIGMA_COLORS, WIDTH, figure, row_label, show_image
 
@@ -97,7 +97,7 @@ def border_profiles(profiles: pd.DataFrame) -> Figure:
         ax.plot(profiles.index, profiles[name], label=name, **ESTIMATOR_LOOKS[name] | {"marker": None})
     ax.axvspan(0, 5, color="0.92", zorder=0, label="outer 5 px")
     ax.set(xlabel="distance from the border (px)", ylabel="mean absolute error (px)", xlim=(0, None), ylim=(0, None))
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+    ax.xaxis.set_major_locator(MultipleLocator(5))
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return fig
 
