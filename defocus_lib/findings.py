@@ -34,7 +34,8 @@ def save(folder: Folder, page: str, text: str, value: float, low: float, high: f
     """
     if "{number}" not in text:
         raise ValueError(f"text is {text!r}; a sentence with {{number}} wanted")
-    finding = {"page": page, "text": text, "value": value, "low": low, "high": high, "style": style}
+    numbers = {"value": float(value), "low": float(low), "high": float(high)}
+    finding = {"page": page, "text": text, **numbers, "style": style}
     return write_json(folder.path / ROOT / f"{page}.json", finding)
 
 
