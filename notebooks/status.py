@@ -84,7 +84,7 @@ pd.DataFrame(
 
 # %%
 packages = """
-numpy scipy pandas scikit-image scikit-learn umap-learn pymatting pillow torch torchvision timm pytorch-lightning shap
-matplotlib seaborn papermill jupytext jupyter-book doit
+numpy scipy pandas scikit-image scikit-learn statsmodels umap-learn pymatting pillow torch torchvision timm pytorch-lightning shap
+quantus matplotlib seaborn papermill jupytext jupyter-book doit
 """
 pd.Series(execution.package_versions(packages.split()), name="version").to_frame()
