@@ -56,8 +56,6 @@ class Preset:
         Whether an edge counts in proportion to its width, because blurred surfaces carry fewer edges.
     trust : bool
         Whether an edge counts less if it is not straight, or its pixel not on the crest.
-    agreement : float
-        An estimate counts half if it differs by this many px from those around it; infinity for no such rule.
     """
 
     input_range: tuple[float, float]
@@ -70,7 +68,6 @@ class Preset:
     faintest: float = 0.4
     even: bool = True
     trust: bool = True
-    agreement: float = 1.0
 
 
 PRESETS = {
@@ -310,8 +307,6 @@ def _measured(grey: np.ndarray, noise: float, preset: Preset) -> tuple[np.ndarra
     slopes = gradient(half_grid(around, margin, second, radius, half_margin), half_margin, lacking, half_margin)
     places = _nearest_on_grid(pixels, *(_nearest(size) for size in grey.shape), slopes.energy.shape[1])
     _read(pixels, *_bends(places, _logarithms(slopes.energy), *slopes), third, 2, math.inf, *found)
-    if pixels.size and math.isfinite(preset.agreement):
-        dense_by.agree(sparse, weights, dense_by.gaussian_plane(sparse, weights), preset.agreement)
     return edges, sparse, weights, valid
 
 
@@ -425,19 +420,21 @@ def _read(pixels, bends, energies, scale, step, limit, sparse, weights, valid, c
     sparse, weights, valid = sparse.ravel(), weights.ravel(), valid.ravel()
     remain = np.zeros(len(pixels), np.bool_)
     for i in range(len(pixels)):
-        bend, along, slope = np.float64(bends[0, i]), bends[1, i], bends[2, i]
         # Where the energy does not fall to both sides, there is no crest at this scale.
-        width = -2 * step**2 / bend if bend < 0 else np.inf
+        inverse = 1 / min(np.float64(bends[0, i]), -1e-12)
+        width = -2 * step**2 * inverse
         variance = width - scale**2
-        # d(sigma) / d(bend) = (sigma^2 + s^2)^2 / (4 sigma), in squared steps
-        error = (width / step) ** 4 / (16 * variance * energies[i])
-        if variance > 0 and width < np.inf and error <= limit**2:
+        # d(sigma) / d(bend) = (sigma^2 + s^2)^2 / (4 sigma), in squared steps; both sides of the limit squared
+        surely = width**4 <= 16 * variance * energies[i] * (limit * step**2) ** 2
+        if variance > 0 and bends[0, i] < 0 and surely:
             pixel = pixels[i]
-            sparse[pixel], valid[pixel] = min(math.sqrt(variance), cap), True
+            variance = min(variance, cap**2)
+            sparse[pixel], valid[pixel] = math.sqrt(variance), True
             # Blurred surfaces carry fewer edges an area than sharp ones; the width of the edges evens out their say.
-            weight = math.sqrt(min(variance, cap**2) + evenness**2) if evenness > 0 else 1.0
+            weight = math.sqrt(variance + evenness**2) if evenness > 0 else 1.0
             if trust:
-                weight /= 1 + (along / bend / STRAIGHT) ** 2 - slope / bend / ON_CREST**2
+                bent = bends[1, i] * inverse / STRAIGHT
+                weight /= 1 + bent * bent - bends[2, i] * inverse / ON_CREST**2
             weights[pixel] = weight
         else:
             # Narrower than this scale alone makes it: sharper than can be seen, and no other scale sees it either.

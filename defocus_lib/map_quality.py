@@ -27,10 +27,9 @@ SWITCHED_OFF = {
     "no faint edges": replace(PHYSICAL, faintest=1.0),
     "sharp and blurred edges count alike": replace(PHYSICAL, even=False),
     "bent edges count alike": replace(PHYSICAL, trust=False),
-    "no agreement asked for": replace(PHYSICAL, agreement=math.inf),
 }
 # None of it.
-PLAIN = replace(PHYSICAL, max_error=math.inf, faintest=1.0, even=False, trust=False, agreement=math.inf)
+PLAIN = replace(PHYSICAL, max_error=math.inf, faintest=1.0, even=False, trust=False)
 
 
 def ratio_maps(image: np.ndarray, scales: tuple[float, float] = (1.0, 1.5)) -> DefocusMaps:

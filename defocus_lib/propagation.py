@@ -133,8 +133,11 @@ def _on_points(values, weights, known, beside):
     for y in range(height):
         for c in range(2 * count):
             result[y, c] = everywhere[c]
-    for position in known:
-        bells, row = beside[position % width], result[position // width]
+    y, start = 0, 0
+    for position in known:  # in ascending order: to find the row by division would take longer than the rest
+        while position >= start + width:
+            y, start = y + 1, start + width
+        bells, row = beside[position - start], result[y]
         blurs, trusts = row[:count], row[count:]
         trust = weights[position]
         blur = trust * values[position] + prior * (values[position] - mean)
@@ -196,19 +199,6 @@ def _between(grid, height, width):
         for x in range(width):
             plane[2 * y + 1, x] = near * (rows[y + 1, x] + rows[y + 2, x]) - far * (rows[y, x] + rows[y + 3, x])
     return plane
-
-
-@reordered
-def agree(values, weights, dense, tolerance):
-    """Lower, in place, the weights of known values that differ from the dense map: to a half at ``tolerance`` px.
-
-    One step of iteratively reweighted least squares, with the weights of a Cauchy distribution: a few values that
-    neither noise nor their neighbours explain do not pull the map.
-    """
-    for y in range(values.shape[0]):
-        for x in range(values.shape[1]):
-            difference = (values[y, x] - dense[y, x]) / np.float32(tolerance)
-            weights[y, x] /= np.float32(1) + difference * difference
 
 
 def guided_plane(

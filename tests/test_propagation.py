@@ -88,13 +88,6 @@ def test_a_wide_gaussian_at_every_second_pixel_is_that_at_every_one(shape):
     np.testing.assert_allclose(found, exact, atol=5e-4)
 
 
-def test_values_that_disagree_count_less_by_hand():
-    values, dense = (np.array([row], np.float32) for row in ([1.0, 2.0, 4.0, 0.0], [1.0, 1.0, 1.0, 1.0]))
-    weights = np.array([[2.0, 1.0, 1.0, 0.0]], np.float32)
-    propagation.agree(values, weights, dense, 1.0)
-    np.testing.assert_allclose(weights, [[2, 0.5, 0.1, 0]], rtol=1e-6)
-
-
 # Guided filter
 
 
