@@ -55,7 +55,7 @@ run = collection.load(folder)
 # %% [markdown]
 # ## From edges to a map
 #
-# Blur can be read only where something would be sharp: at edges. Each edge pixel is measured at two scales, the result is
+# Blur can be read only where something would be sharp: at edges. At each edge pixel the blur is measured, the result is
 # spread into the plane, and what could not be measured is left out rather than called sharp.
 
 

@@ -84,8 +84,8 @@ glue("speed_maps_published", float(ours.loc[("published", 1), "ms_per_image"]), 
 # The presets of the reference are at least {glue:text}`speed_maps_1:.1f` times faster than the literal implementation with
 # one worker, {glue:text}`speed_maps_2:.1f` times with two. Their edges are {glue:text}`speed_maps_identical` to
 # scikit-image's, the dense maps differ by at most {glue:text}`speed_maps_difference:.0e` px. One map of `published` takes
-# {glue:text}`speed_maps_published:.2f` ms, {glue:text}`speed_maps_floor:.2f` times the floor; one of `physical`, which reads five
-# scales, {glue:text}`speed_maps_physical:.2f` ms.
+# {glue:text}`speed_maps_published:.2f` ms, {glue:text}`speed_maps_floor:.2f` times the floor; one of `physical`, which reads
+# three scales, {glue:text}`speed_maps_physical:.2f` ms.
 
 # %% [markdown]
 # ## Shapley values
