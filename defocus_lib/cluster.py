@@ -13,6 +13,9 @@ if TYPE_CHECKING:
 
 Job, Result = TypeVar("Job"), TypeVar("Result")
 
+# For glibc, which by default returns large freed blocks to the system, and has each cleared when it is asked for anew.
+# Dask's own setting returns even small ones: a step of training then takes up to three times as long.
+FREED_MEMORY_KEPT = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 32)}
 # Jobs handed out before their worker is free: it never waits, and the scheduler never holds more than these.
 AHEAD = 2
 
@@ -44,14 +47,16 @@ def workers(count: int = 1, scheduler: str = "") -> Iterator[Client | None]:
     elif count == 1:
         yield None
     else:
+        import dask
         from distributed import Client, LocalCluster
 
         threads = str(max(1, (os.cpu_count() or 1) // count))
         environment = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads)
         # One job a worker at a time. No limit on memory: the size of a batch bounds it, and half of a machine that
         # others use too says nothing.
-        options = {"threads_per_worker": 1, "memory_limit": None, "env": environment}
-        with _environment_kept():
+        options = {"threads_per_worker": 1, "memory_limit": None}
+        inherited = {"distributed.nanny.pre-spawn-environ": environment | FREED_MEMORY_KEPT}
+        with _environment_kept(), dask.config.set(inherited):
             local = LocalCluster(n_workers=count, dashboard_address="127.0.0.1:0", **options)
             with local, Client(local) as client:
                 yield client

@@ -33,6 +33,7 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
+from defocus_lib.cluster import FREED_MEMORY_KEPT
 from defocus_lib.metering import peak_memory
 from defocus_lib.store import PROVENANCE, Folder, write_beside, write_json
 
@@ -320,12 +321,12 @@ def failure_text(name: str, error: PapermillExecutionError, failed: Path) -> str
 
 @contextmanager
 def _kernel_environment() -> Iterator[None]:
-    """What the kernel inherits: a fixed hash seed, and progress bars as text.
+    """What the kernel inherits: a fixed hash seed, memory that is kept when freed, and progress bars as text.
 
     In a kernel, ``tqdm.auto`` (which Lightning uses) draws widgets, which nobody sees in a terminal. It falls back to
     text when a variable begins with SPYDER, its only switch. In a log file, a line every ten seconds is enough.
     """
-    wanted = {"PYTHONHASHSEED": "0", "SPYDER_TEXT_PROGRESS": "1"}
+    wanted = {"PYTHONHASHSEED": "0", "SPYDER_TEXT_PROGRESS": "1", **FREED_MEMORY_KEPT}
     if not sys.stderr.isatty():
         wanted["TQDM_MININTERVAL"] = "10"
     before = {key: os.environ.get(key) for key in wanted}

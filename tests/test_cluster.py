@@ -31,6 +31,11 @@ def test_two_workers_share_the_cores(two):
     assert {int(count) for _, count in threads.values()} == {max(1, (os.cpu_count() or 1) // 2)}
 
 
+def test_workers_keep_freed_memory_instead_of_having_it_cleared_anew(two):
+    found = two.run(lambda: dict(os.environ))
+    assert all(cluster.FREED_MEMORY_KEPT.items() <= one.items() for one in found.values())
+
+
 def test_a_cluster_leaves_the_environment_as_it_was():
     before = dict(os.environ)
     with cluster.workers(2):
