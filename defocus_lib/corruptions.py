@@ -125,9 +125,9 @@ def _deviation_found(deviation: float, rng: np.random.Generator) -> float:
 
 CORRUPTIONS = {
     "JPEG": Corruption("JPEG quality", "", (100, 90, 70, 50, 30), jpeg, _quality_found),
-    "resize": Corruption("made smaller by", "times", (1, 1.33, 2, 4), smaller, _factor_found),
-    "blur": Corruption("Gaussian blur, sigma", "px", (0, 1, 2, 3), blurred, _sigma_found),
-    "noise": Corruption("noise, standard deviation", "of the range", (0, 0.01, 0.03, 0.06), noisy, _deviation_found),
+    "resize": Corruption("smaller by", "times", (1, 1.33, 2, 4), smaller, _factor_found),
+    "blur": Corruption("blur, sigma", "px", (0, 1, 2, 3), blurred, _sigma_found),
+    "noise": Corruption("noise", "share of range", (0, 0.01, 0.03, 0.06), noisy, _deviation_found),
 }
 """At the first level of each the picture is as it was stored."""
 

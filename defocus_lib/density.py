@@ -130,12 +130,17 @@ def effect_table(measured: pd.DataFrame) -> pd.DataFrame:
 
 
 def effect_sentence(table: pd.DataFrame) -> str:
-    """For how many manipulations the interval excludes no effect, before and after density is taken out."""
-    counts = {kind: int(((table[kind, "low"] > 0) | (table[kind, "high"] < 0)).sum()) for kind in ("alone", "adjusted")}
-    opening = f"The interval leaves out zero for {counts['alone']} of {len(table)} manipulations as it is, and for"
-    closing = f"{opening} {counts['adjusted']} with edge density taken out."
-    if counts["adjusted"] < counts["alone"]:
-        return f"{closing} What disappears was edges."
-    if counts["adjusted"] > counts["alone"]:
-        return f"{closing} Density had hidden what appears."
-    return f"{closing} Density decides nothing here." if counts["alone"] else f"{closing} There was nothing to explain."
+    """For which manipulations the interval excludes no effect, before and after density is taken out."""
+    clear = {kind: (table[kind, "low"] > 0) | (table[kind, "high"] < 0) for kind in ("alone", "adjusted")}
+    lost, gained = clear["alone"] & ~clear["adjusted"], clear["adjusted"] & ~clear["alone"]
+    said = [
+        f"The interval leaves out zero for {clear['alone'].sum()} of {len(table)} manipulations as it is, and for "
+        f"{clear['adjusted'].sum()} with edge density taken out."
+    ]
+    if lost.any():
+        said.append(f"What disappears was edges: {', '.join(table.index[lost])}.")
+    if gained.any():
+        said.append(f"Density had hidden what appears: {', '.join(table.index[gained])}.")
+    if not (lost.any() or gained.any()):
+        said.append("Density decides nothing here." if clear["alone"].any() else "There was nothing to explain.")
+    return " ".join(said)

@@ -181,16 +181,22 @@ def _curve(found: Mapping[float, pd.DataFrame], resamples: int, seed: int) -> pd
 
 def wide(matrix: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
     """The cells of :func:`matrix` with their intervals, as text: one row an input and manipulation learned."""
-    cells = matrix.assign(cell=[auc.words(row) for _, row in matrix.iterrows()], input=matrix["control"].map(titles))
-    cells = cells[cells["trained_on"] != "each"].rename(columns={"trained_on": "trained on", "tested_on": "tested on"})
-    return cells.pivot_table("cell", ["input", "trained on"], "tested on", aggfunc="first", sort=False)
+    cells = matrix[matrix["trained_on"] != "each"]
+    cells = cells.assign(cell=[auc.words(row) for _, row in cells.iterrows()], input=cells["control"].map(titles))
+    names = cells["tested_on"].unique()
+    table = cells.pivot(index=["input", "trained_on"], columns="tested_on", values="cell")
+    order = [(title, name) for title in titles.values() for name in names if (title, name) in table.index]
+    return (
+        table.reindex(index=order, columns=names).rename_axis(["input", "trained on"]).rename_axis("tested on", axis=1)
+    )
 
 
 def wide_curves(curves: pd.DataFrame, by: str) -> pd.DataFrame:
     """The curves of :func:`robustness` with their intervals, as text for a page: one row a level."""
     rows = curves[curves["by"] == by]
-    rows = rows.assign(AUC=[auc.words(row) for _, row in rows.iterrows()])
-    return rows.pivot_table("AUC", ["corruption", "level"], "detector", aggfunc="first", sort=False)
+    rows = rows.assign(AUC=[auc.words(row) for _, row in rows.iterrows()], level=rows["level"].map("{:g}".format))
+    table = rows.pivot(index=["corruption", "level"], columns="detector", values="AUC")
+    return table.reindex(rows[["corruption", "level"]].drop_duplicates().itertuples(index=False, name=None))
 
 
 def carries_over(matrix: pd.DataFrame, control: str) -> str:

@@ -108,7 +108,7 @@ with cluster.workers(workers, scheduler) as client:
 _ = store.write_beside(folder.path / "trials.parquet", lambda path: answers.to_parquet(path, index=False))
 
 # %% tags=["remove-input"]
-glue("controls_backbone", f"`{backbone}`", display=False)
+glue("controls_backbone", backbone, display=False)
 glue("controls_side", side, display=False)
 glue("controls_epochs", epochs, display=False)
 glue("controls_groups", int(chosen.groupby("split")["group"].nunique().max()), display=False)

@@ -28,6 +28,7 @@ seed: int = 0
 # %%
 import ipywidgets
 import pandas as pd
+from IPython.display import Markdown
 from myst_nb import glue
 
 from defocus_lib import collection, controls, corruptions, figures_controls, findings, generalisation, records, store
@@ -61,10 +62,12 @@ figures_controls.transfer_matrix(matrix, names)
 generalisation.wide(matrix, names)
 
 # %% [markdown]
-# The same by video, whose logit is the mean of its frames'. Where every image stands alone, it is the same.
+# The same by video, whose logit is the mean of its frames':
 
 # %%
-generalisation.wide(generalisation.matrix(learned, "video", resamples, seed), names)
+alone = Markdown("Every image of this run stands alone: it is the same.")
+videos = run.about.unit == "video"
+generalisation.wide(generalisation.matrix(learned, "video", resamples, seed), names) if videos else alone
 
 # %% tags=["remove-input"]
 glue("transfer_unit", run.about.unit, display=False)
@@ -101,7 +104,7 @@ test = records.choose(run.records[run.records["split"] == "test"], [trained_on])
 test = records.sample(test, groups, seed) if groups else test
 detectors = {name: load_detector(folder.path / f"detector_{name}.safetensors")[0] for name in ("defocus", "rgb")}
 curves = generalisation.robustness(test, run.reader, cache, detectors, resamples=resamples, seed=seed)
-store.write_beside(folder.path / "robustness.csv", lambda path: curves.to_csv(path, index=False)).name
+_ = store.write_beside(folder.path / "robustness.csv", lambda path: curves.to_csv(path, index=False))
 
 
 # %% mystnb={"figure": {"caption": "AUC on damaged test images, with 95 % intervals. At the left end of each panel the images are as they were stored. Look where a curve leaves its band, and which detector falls first.", "name": "fig-robustness"}, "image": {"alt": "Four panels over JPEG quality, factor of resizing, blur and noise, with a line and a band for each detector and a dotted line at one half."}}
@@ -115,7 +118,7 @@ generalisation.wide_curves(curves, "frame")
 # By video:
 
 # %%
-generalisation.wide_curves(curves, "video")
+generalisation.wide_curves(curves, "video") if videos else alone
 
 # %% tags=["remove-input"]
 glue("damage_groups", int(test["group"].nunique()), display=False)

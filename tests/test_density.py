@@ -78,13 +78,15 @@ def test_each_manipulation_is_compared_with_the_real_images():
 def effects(alone, adjusted):
     parts = ("value", "low", "high")
     columns = pd.MultiIndex.from_product([("alone", "adjusted"), parts])
-    return pd.DataFrame([[0, *one, 0, *two] for one, two in zip(alone, adjusted, strict=True)], columns=columns)
+    rows = [[0, *one, 0, *two] for one, two in zip(alone, adjusted, strict=True)]
+    return pd.DataFrame(rows, index=["a", "b"][: len(rows)], columns=columns)
 
 
 @pytest.mark.parametrize(
     ("alone", "adjusted", "said"),
     [
-        ([(1, 2), (-1, 1)], [(-1, 1), (-1, 1)], "for 1 of 2 manipulations as it is, and for 0 .* was edges"),
+        ([(1, 2), (-1, 1)], [(-1, 1), (-1, 1)], "for 1 of 2 manipulations as it is, and for 0 .* was edges: a"),
+        ([(1, 2), (-1, 1)], [(-1, 1), (-2, -1)], "for 1 of 2 .* for 1 .* was edges: a. Density had hidden .*: b"),
         ([(-1, 1)], [(-2, -1)], "Density had hidden"),
         ([(1, 2)], [(1, 2)], "decides nothing"),
         ([(-1, 1)], [(-1, 1)], "nothing to explain"),
