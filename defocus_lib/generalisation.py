@@ -84,7 +84,8 @@ def matrix(trials: pd.DataFrame, level: str = "frame", resamples: int = 2000, se
         off = draws[["|".join(row) for row in rows[["control", "trained_on", "tested_on"]].to_numpy()]].mean(axis=1)
         bounds = off.quantile([(1 - auc.LEVEL) / 2, (1 + auc.LEVEL) / 2]).tolist()
         means.append((control, "each", "others", rows["value"].mean(), *bounds))
-    return pd.concat([table, pd.DataFrame(means, columns=table.columns)], ignore_index=True)
+    # Without any, an empty table would turn the numbers into objects.
+    return pd.concat([table, pd.DataFrame(means, columns=table.columns)], ignore_index=True) if means else table
 
 
 def corrupted_answers(

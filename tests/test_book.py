@@ -277,10 +277,11 @@ def test_a_book_without_pairs_skips_what_needs_them_and_says_so(tmp_path: Path) 
         "07_tsne.resamples=20 11_controls.seeds=2 11_controls.epochs=1 11_controls.batch_size=8 11_controls.side=32 "
         "11_controls.resamples=20 11_controls.workers=1 11_controls.example=0 12_generalisation.resamples=20 "
         "12_generalisation.scene=0 10_known_blur.size=64 10_known_blur.planes=1 10_known_blur.scenes=2 "
-        "10_known_blur.scene_size=64 10_known_blur.step_size=33 10_known_blur.noises=0 13_trust_in_shapley.images=1 "
-        "13_trust_in_shapley.counts=2 13_trust_in_shapley.reference=4 13_trust_in_shapley.randomised_samples=2 "
-        "13_trust_in_shapley.randomised_parts=2 13_trust_in_shapley.removal_images=2 "
-        "13_trust_in_shapley.removal_steps=4 13_trust_in_shapley.removal_block=8 13_trust_in_shapley.resamples=20"
+        '10_known_blur.scene_size=64 10_known_blur.step_size=33 10_known_blur.noises="0, 0.02" '
+        '13_trust_in_shapley.images=1 13_trust_in_shapley.counts="2, 4" 13_trust_in_shapley.reference=4 '
+        "13_trust_in_shapley.randomised_samples=2 13_trust_in_shapley.randomised_parts=2 "
+        "13_trust_in_shapley.removal_images=2 13_trust_in_shapley.removal_steps=4 13_trust_in_shapley.removal_block=8 "
+        "13_trust_in_shapley.resamples=20"
     )
     run_on_disk(tmp_path, "cifake", small, "notebook", CIFAKE_ROOT=root)
     pairs = "Left out: this needs pairs of a real and a manipulated image"

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from sklearn.metrics import roc_auc_score
 
-from defocus_lib import auc, collection, corruptions, generalisation, store
+from defocus_lib import auc, collection, corruptions, figures_controls, generalisation, store
 from defocus_lib.corruptions import CORRUPTIONS
 from defocus_lib.dataset import Inputs
 from defocus_lib.detector import load_detector
@@ -64,6 +64,8 @@ def test_the_interval_chooses_the_words(trials):
     assert "better than guessing" in generalisation.carries_over(generalisation.matrix(better, resamples=50), "defocus")
     alone = generalisation.matrix(trials[(trials["trained_on"] == "a") & (trials["manipulation"] != "b")], resamples=50)
     assert "there is none" in generalisation.carries_over(alone, "defocus")
+    assert len(figures_controls.transfer_matrix(alone, {"defocus": "map"}).axes) == 1
+    assert generalisation.wide(alone, {"defocus": "map"}).shape == (1, 1)
     text, value, low, high = generalisation.finding(matrix, "defocus")
     assert "did not learn" in text
     assert low < value < high
