@@ -265,8 +265,8 @@ def ablation_sentence(table: pd.DataFrame) -> str:
     error = table.xs("error (px)", axis=1, level=1)
     costs = error.loc[list(SWITCHED_OFF)] - error.loc["physical"]
     best = costs.mean(axis=1).idxmax()
-    said = f"Of the single steps, the one whose absence is called *{best}* is worth most, in error over all columns."
+    said = f"Of the single steps, the one whose absence is called “{best}” is worth most, in error over all columns."
     mixed = [name for name in costs.index if costs.loc[name].min() < -0.005 and costs.loc[name].max() > 0.005]
     if mixed:
-        said += f" Not all of them help everywhere: there are columns with a smaller error for *{'*, *'.join(mixed)}*."
+        said += f" Not all of them help everywhere: there are columns with a smaller error for “{'”, “'.join(mixed)}”."
     return said

@@ -208,7 +208,7 @@ def test_the_sentence_on_the_ablation():
     table.loc["no faint edges"] = [0.9, 0.6]
     assert map_quality.ablation_sentence(table).endswith("*no faint edges* is worth most, in error over all columns.")
     table.loc["bent edges count alike"] = [0.6, 0.4]
-    assert map_quality.ablation_sentence(table).endswith("smaller error for *bent edges count alike*.")
+    assert map_quality.ablation_sentence(table).endswith("smaller error for “bent edges count alike”.")
 
 
 # The notebook
