@@ -206,7 +206,7 @@ def test_the_sentence_on_the_ablation():
     names = ["physical", *map_quality.SWITCHED_OFF]
     table = pd.DataFrame({("a", "error (px)"): 0.5, ("b", "error (px)"): 0.5}, index=names)
     table.loc["no faint edges"] = [0.9, 0.6]
-    assert map_quality.ablation_sentence(table).endswith("*no faint edges* is worth most, in error over all columns.")
+    assert map_quality.ablation_sentence(table).endswith("“no faint edges” is worth most, in error over all columns.")
     table.loc["bent edges count alike"] = [0.6, 0.4]
     assert map_quality.ablation_sentence(table).endswith("smaller error for “bent edges count alike”.")
 
