@@ -105,7 +105,7 @@ def _quality_found(quality: float, rng: np.random.Generator) -> float:
 
 def _factor_found(factor: float, rng: np.random.Generator) -> float:
     """Rows enlarged from ``n`` rows are mixes of these: as a matrix, the picture has the rank ``n``."""
-    picture = smaller(_speckled(rng, 128, 512), factor, rng)[..., 0].astype(np.float64)
+    picture = smaller(_speckled(rng, 96, 384), factor, rng)[..., 0].astype(np.float64)
     strength = np.linalg.svd(picture - picture.mean(), compute_uv=False)
     rank = 1 + int(np.argmax(strength[:-1] / strength[1:]))  # what follows is rounding to 8 bit
     return len(picture) / rank
