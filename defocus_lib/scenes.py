@@ -12,7 +12,9 @@ import hashlib
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -70,11 +72,28 @@ class Twins:
         The manipulated pixels; none in ``"real"``.
     sigma : (H, W) float32
         True blur of the real image in px.
+    region_sigma : dict of float
+        True blur in px of the manipulated pixels; of ``"real"`` that of the subject, which they belong to.
     """
 
     images: dict[str, np.ndarray]
     regions: dict[str, np.ndarray]
     sigma: np.ndarray
+    region_sigma: dict[str, float]
+
+
+class Altered(NamedTuple):
+    """What a manipulation makes of a photograph. Its region is cut out of it later.
+
+    Attributes
+    ----------
+    image : (H, W, 3) float in [0, 1]
+    sigma : float
+        Blur in px that the region then truly has: one number, because the subject's is one.
+    """
+
+    image: np.ndarray
+    sigma: float
 
 
 def records(counts: dict[str, int], train_on: str, manipulations: Sequence[str], by_all: int = 0) -> pd.DataFrame:
@@ -150,14 +169,14 @@ def photograph(
     scene = compose(photographs, np.random.default_rng([*seed, 0]), size)
     quality = int(np.random.default_rng([*seed, 1]).integers(80, 96))
     nothing = np.zeros(scene.subject.shape)
-    images, regions = {"real": jpeg(scene.image, quality)}, {"real": nothing > 0}
+    images, regions, blurs = {"real": jpeg(scene.image, quality)}, {"real": nothing > 0}, {"real": scene.subject_sigma}
     region = choose_region(scene.subject, np.random.default_rng([*seed, 2]))
     for name in manipulations:
         rng = np.random.default_rng([*seed, 3, list(MANIPULATIONS).index(name)])
-        altered = MANIPULATIONS[name](scene, photographs, region, rng)
+        altered, blurs[name] = MANIPULATIONS[name](scene, photographs, region, rng)
         mixed = scene.image + region[..., None] * (altered - scene.image)
         images[name], regions[name] = jpeg(mixed, quality), region >= 0.5
-    return Twins(images, regions, scene.sigma.astype(np.float32))
+    return Twins(images, regions, scene.sigma.astype(np.float32), blurs)
 
 
 def photograph_all(
@@ -184,8 +203,9 @@ def photograph_all(
     Returns
     -------
     dict
-        ``ids`` (M,) str, ``images`` (M, H, W, 3) uint8 and ``regions`` (M, H, W) bool in the order of the table;
-        ``scenes`` (S,) str and their true ``sigma`` (S, H, W) float32 in px.
+        ``ids`` (M,) str, ``images`` (M, H, W, 3) uint8, ``regions`` (M, H, W) bool and ``region_sigma`` (M,) float32
+        in px, as of :class:`Twins`, in the order of the table; ``scenes`` (S,) str and their true ``sigma`` (S, H, W)
+        float32 in px.
     """
     groups = list(table.groupby("group", sort=False))
     jobs = (
@@ -204,6 +224,7 @@ def photograph_all(
         "ids": np.concatenate([rows["id"].to_numpy(dtype=str) for _, rows in groups]),
         "images": np.stack([one.images[name] for one, name in pairs]),
         "regions": np.stack([one.regions[name] for one, name in pairs]),
+        "region_sigma": np.array([one.region_sigma[name] for one, name in pairs], dtype=np.float32),
         "scenes": np.array([scene for scene, _ in groups]),
         "sigma": np.stack([one.sigma for one in twins]),
     }
@@ -215,6 +236,32 @@ def true_sigma(folder: Folder, scene: str) -> np.ndarray | None:
         return None
     truth, _ = read_arrays(folder.require(TRUTH, made_by="01_data"), {"scenes", "sigma"})
     return truth["sigma"][truth["scenes"] == scene][0]
+
+
+def true_maps(folder: Folder, ids: Sequence[str]) -> np.ndarray:
+    """The true blur (N, H, W) float32 of images, real or manipulated, in px.
+
+    That of a manipulated image is the blur of its scene, and within the region what the manipulation left there. Pixels
+    in the soft rim of a region belong to it if they are manipulated by half or more.
+
+    Raises
+    ------
+    MissingArtifact
+        If notebook 01 has not written the truth, or the data of the run have none.
+    """
+    path = folder.require(TRUTH, made_by="01_data")
+    truth = _truth(path, path.stat().st_mtime_ns)
+    row, scene = ({name: index for index, name in enumerate(truth[key].tolist())} for key in ("ids", "scenes"))
+    rows = [row[one] for one in ids]
+    scenes = [scene[one.split("/")[0]] for one in ids]
+    inside = truth["region_sigma"][rows][:, None, None]
+    return np.where(truth["regions"][rows], inside, truth["sigma"][scenes])
+
+
+@lru_cache(maxsize=1)
+def _truth(path: Path, _changed: int) -> dict[str, np.ndarray]:
+    """Read once, however many batches are asked for."""
+    return read_arrays(path, {"ids", "regions", "region_sigma", "scenes", "sigma"})[0]
 
 
 def true_regions(folder: Folder, ids: Sequence[str], size: int) -> np.ndarray:
@@ -297,55 +344,67 @@ def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
 
 def resynthesis(
     scene: Scene, _photographs: Sequence[np.ndarray], _region: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
+) -> Altered:
     """Decode the region from a low resolution, as a face generator of fixed output size does (Deepfakes).
 
-    A generator of 64 px fills a face of 180 to 320 px: a factor of 0.2 to 0.35.
+    A generator of 64 px fills a face of 180 to 320 px: a factor of 0.2 to 0.35. An average over p px has a variance of
+    p^2/12. The bicubic kernel (Keys 1981) has a second moment of zero, so enlarging adds nothing to that. (It
+    overshoots, so an edge looks wider than this standard deviation says.)
     """
     size = scene.image.shape[0]
     small = max(8, round(size * rng.uniform(0.2, 0.35)))
     stored = Image.fromarray(np.rint(scene.image * 255).astype(np.uint8))
     decoded = stored.resize((small, small), Image.Resampling.BOX).resize((size, size), Image.Resampling.BICUBIC)
-    return np.asarray(decoded, dtype=float) / 255
+    return Altered(np.asarray(decoded, dtype=float) / 255, float(np.hypot(scene.subject_sigma, size / small / 12**0.5)))
 
 
-def splice(scene: Scene, photographs: Sequence[np.ndarray], region: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def splice(scene: Scene, photographs: Sequence[np.ndarray], region: np.ndarray, rng: np.random.Generator) -> Altered:
     """Paste another photograph, matched in colour, blurred as if it were at another depth (FaceSwap)."""
     size = scene.image.shape[0]
     step = rng.uniform(1, 2) * size / 128
     sigma = scene.subject_sigma + step if scene.subject_sigma < 1.5 * size / 128 else scene.subject_sigma - step
-    pasted = optics.blur(texture(photographs, rng, size), max(sigma, SHARPEST * size / 128))
+    sigma = max(sigma, SHARPEST * size / 128)
+    pasted = optics.blur(texture(photographs, rng, size), sigma)
     inside = region > 0.5
     ours, theirs = scene.image[inside], pasted[inside]
     pasted = (pasted - theirs.mean(0)) / (theirs.std(0) + 1e-6) * ours.std(0) + ours.mean(0)
-    return np.clip(pasted + rng.normal(0, scene.noise, pasted.shape), 0, 1)
+    return Altered(np.clip(pasted + rng.normal(0, scene.noise, pasted.shape), 0, 1), sigma)
 
 
 def reenactment(
     scene: Scene, _photographs: Sequence[np.ndarray], region: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
-    """Warp the region smoothly and resample it, as moving a face's expression does (Face2Face)."""
+) -> Altered:
+    """Warp the region smoothly and resample it, as moving a face's expression does (Face2Face).
+
+    The blur travels with the pixels, and stays the subject's. Linear interpolation at a fraction t of a px mixes two
+    neighbours, with a variance of t (1 - t); its mean over all fractions, 1/6 px^2, comes on top. The warp stretches by
+    less than 1 % on average, which is left out.
+    """
     size = scene.image.shape[0]
     field = ndimage.gaussian_filter(rng.normal(size=(2, size, size)), (0, size / 12, size / 12))
     shift = field / np.abs(field).max() * rng.uniform(0.02, 0.04) * size * region
     position = np.indices((size, size)) + shift
-    return np.stack(
-        [ndimage.map_coordinates(c, position, order=1, mode="reflect") for c in scene.image.transpose(2, 0, 1)], 2
-    )
+    channels = scene.image.transpose(2, 0, 1)
+    warped = [ndimage.map_coordinates(channel, position, order=1, mode="reflect") for channel in channels]
+    return Altered(np.stack(warped, 2), float(np.hypot(scene.subject_sigma, 6**-0.5)))
 
 
 def rerender(
     scene: Scene, _photographs: Sequence[np.ndarray], _region: np.ndarray, rng: np.random.Generator
-) -> np.ndarray:
-    """Smooth the detail and leave the faint grid of a learned upsampler, as neural rendering does (NeuralTextures)."""
+) -> Altered:
+    """Smooth the detail and leave the faint grid of a learned upsampler, as neural rendering does (NeuralTextures).
+
+    The blur stays the subject's: less total variation takes faint detail away and leaves edges as wide as they were,
+    which no lens does.
+    """
     size = scene.image.shape[0]
     smooth = denoise_tv_chambolle(scene.image, weight=rng.uniform(0.02, 0.05), channel_axis=2)
     y, x = np.indices((size, size))
     grid = np.cos(2 * np.pi * x / 4) * np.cos(2 * np.pi * y / 4)
-    return np.clip(smooth + rng.uniform(0.005, 0.015) * grid[..., None], 0, 1)
+    return Altered(np.clip(smooth + rng.uniform(0.005, 0.015) * grid[..., None], 0, 1), scene.subject_sigma)
 
 
-Manipulation = Callable[[Scene, Sequence[np.ndarray], np.ndarray, np.random.Generator], np.ndarray]
+Manipulation = Callable[[Scene, Sequence[np.ndarray], np.ndarray, np.random.Generator], Altered]
 MANIPULATIONS: dict[str, Manipulation] = {
     "resynthesis": resynthesis,
     "splice": splice,

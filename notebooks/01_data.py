@@ -15,7 +15,7 @@
 # **You will see** the photographs, the lens, and the scenes on which everything else in this book is measured.\
 # **Reads** `data_manifest.yaml` and the photographs that it lists, which ship inside installed packages.\
 # **Writes** `records.parquet`, one row an image, the images, and `truth.npz`, what is true of them; and
-# `trial_records.parquet`, those that notebook 11 learns from.
+# `trial_records.parquet`, those that notebooks 11 and 14 learn from.
 #
 # The scenes are a controlled experiment with known truth, not deepfakes: {doc}`../data` says what they are, and where
 # the likeness to real manipulations ends.
@@ -78,29 +78,29 @@ figures.lens_curves(distance, {name: lens.sigma(1000 * distance) for name, lens 
 # ## The scenes
 #
 # Every scene is photographed once; that is the real image. The training and validation scenes have one twin each, of the
-# manipulation that the detectors learn. The test scenes have all of them. Notebook 11 trains small detectors on every
-# manipulation: for it the first `trial_scenes` of both splits have all twins, too.
+# manipulation that the detectors learn. The test scenes have all of them. Notebooks 11 and 14 train small detectors on
+# every manipulation: for them the first `trial_scenes` of both splits have all twins, too.
 
 # %%
 table = scenes.records(
     {"train": train_scenes, "val": val_scenes, "test": test_scenes}, train_on, names, by_all=trial_scenes
 )
 arrays = scenes.photograph_all(table, photographs, seed, size, progress=True)
-every = scenes.store_images(folder.path, table, arrays["images"])
-records = collection.for_training_on(every, train_on)
-kept = every["id"].isin(records["id"]).to_numpy()
-arrays |= {name: arrays[name][kept] for name in ("ids", "images", "regions")}
 images = arrays.pop("images")
+every = scenes.store_images(folder.path, table, images)
+records = collection.for_training_on(every, train_on)
 collection.save(folder, records)
 collection.save_for_trials(folder, every)
 store.write_arrays(folder.path / "truth.npz", arrays, meta={"profile": profile, "seed": seed, "size": size})
+kept = every["id"].isin(records["id"]).to_numpy()
+images, regions = images[kept], arrays["regions"][kept]
 records.pivot_table(index="manipulation", columns="split", values="id", aggfunc="count", sort=False).fillna(0).astype(
     int
 )
 
 # %% tags=["remove-input"]
 true_sigma = arrays["sigma"]
-covered = arrays["regions"][records["label"].to_numpy() == 1].mean((1, 2))
+covered = regions[records["label"].to_numpy() == 1].mean((1, 2))
 glue("data_images", len(records), display=False)
 glue("data_scenes", len(true_sigma), display=False)
 glue("data_size", size, display=False)
@@ -124,7 +124,7 @@ def gallery(first: int):
     chosen = rows["group"].unique()[first : first + 3]
     picks = np.stack([rows.index[rows["group"] == scene] for scene in chosen])
     sigma = true_sigma[np.isin(arrays["scenes"], chosen)]
-    return figures.scene_gallery(images[picks], arrays["regions"][picks], sigma, chosen, ["real", *names])
+    return figures.scene_gallery(images[picks], regions[picks], sigma, chosen, ["real", *names])
 
 
 # %% mystnb={"figure": {"caption": "Three test scenes. Left: the true blur, dark where the image is sharp. Then the real photograph and its manipulated twins; the outline is the region that was manipulated. Some manipulations are plain to the eye, others are not: look for a region whose sharpness does not fit its surroundings.", "name": "fig-scenes"}, "image": {"alt": "Three rows of overlapping textured shapes. Each row shows a map of true blur, the real photograph and manipulated versions with an outlined region on the nearest shape."}}

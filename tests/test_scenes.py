@@ -1,6 +1,8 @@
 import numpy as np
 import pytest
+from PIL import Image
 from scipy import ndimage
+from scipy.special import ndtr
 
 from defocus_lib import manifest, optics, scenes, store
 from defocus_lib.images import Reader
@@ -67,9 +69,11 @@ def test_the_whole_table_is_made_in_its_order(textures):
     assert made["scenes"].tolist() == ["train-00000", "val-00000", "test-00000"]
     assert made["sigma"].shape == (3, 48, 48) and made["sigma"].dtype == np.float32
     np.testing.assert_array_equal(made["regions"].any((1, 2)), table["label"] == 1)
+    assert made["region_sigma"].shape == (9,) and made["region_sigma"].dtype == np.float32
     one = scenes.photograph(textures["test"], (5, 2, 0), 48, NAMES)
     for row, name in zip(table.index[table["split"] == "test"], ("real", *NAMES), strict=True):
         np.testing.assert_array_equal(made["images"][row], one.images[name])
+        assert made["region_sigma"][row] == pytest.approx(one.region_sigma[name])
 
 
 # The table
@@ -110,6 +114,13 @@ def test_truth_is_found_by_name_and_is_absent_where_the_data_have_none(textures,
     np.testing.assert_array_equal(scenes.true_sigma(folder, "test-00001"), made["sigma"][1])
     ids = ["test-00001/texture", "test-00000/real"]
     np.testing.assert_array_equal(scenes.true_regions(folder, ids, 48), made["regions"][[5, 0]])
+    altered, real = scenes.true_maps(folder, ids)
+    np.testing.assert_array_equal(real, made["sigma"][0])
+    region = made["regions"][5]
+    np.testing.assert_array_equal(altered[~region], made["sigma"][1][~region])
+    assert (altered[region] == made["region_sigma"][5]).all() and altered.dtype == np.float32
+    store.write_arrays(tmp_path / scenes.TRUTH, made | {"sigma": made["sigma"] + 1}, {})
+    np.testing.assert_array_equal(scenes.true_maps(folder, ids[1:])[0], made["sigma"][0] + 1)  # not what it once was
     plain = store.Folder.create("p", tmp_path, store.About("own", has=("pairs",)))
     assert scenes.true_sigma(plain, "test-00001") is None
     assert not scenes.true_regions(plain, ids, 32).any() and scenes.true_regions(plain, ids, 32).shape == (2, 32, 32)
@@ -243,7 +254,7 @@ def power(image, low, high):
 @pytest.mark.parametrize("seed", range(4))
 def test_resynthesis_keeps_coarse_detail_and_loses_fine(seed):
     scene, region = noise_scene(0.5)
-    altered = scenes.resynthesis(scene, WHITE, region, np.random.default_rng(seed))
+    altered = scenes.resynthesis(scene, WHITE, region, np.random.default_rng(seed)).image
     before, after = scene.image.mean(2), altered.mean(2)
     assert power(after, 0.25, 0.5) < 0.05 * power(before, 0.25, 0.5)
     assert power(after, 0.01, 0.05) > 0.6 * power(before, 0.01, 0.05)
@@ -261,7 +272,7 @@ def test_resynthesis_lowers_high_frequencies_in_stored_images(twins):
 def test_splice_matches_colour_and_differs_in_blur(sigma, seed):
     scene, region = noise_scene(sigma)
     scene.image[..., 0] *= 0.6
-    altered = scenes.splice(scene, WHITE, region, np.random.default_rng(seed))
+    altered = scenes.splice(scene, WHITE, region, np.random.default_rng(seed)).image
     inside = region > 0.5
     np.testing.assert_allclose(altered[inside].mean(0), scene.image[inside].mean(0), atol=0.01)
     np.testing.assert_allclose(altered[inside].std(0), scene.image[inside].std(0), rtol=0.1)
@@ -275,7 +286,7 @@ def test_reenactment_moves_content_smoothly_by_a_few_px(seed):
     # On ramps of brightness, what a pixel has become says where it came from.
     y, x = np.indices((SIZE, SIZE)) / SIZE
     scene, region = scene_of(np.stack([y, x, 0 * x], axis=2))
-    altered = scenes.reenactment(scene, WHITE, region, np.random.default_rng(seed))
+    altered = scenes.reenactment(scene, WHITE, region, np.random.default_rng(seed)).image
     shift = SIZE * (altered - scene.image)[..., :2]
     moved = np.abs(shift[region > 0]).max()
     assert 0.4 < moved <= 0.04 * SIZE + 1e-6
@@ -297,7 +308,7 @@ def test_reenactment_keeps_the_statistics_of_the_region(twins):
 def test_texture_smooths_and_leaves_a_grid_of_four_px(seed):
     rng = np.random.default_rng(seed)
     scene, region = scene_of(0.5 + rng.normal(0, 0.01, (SIZE, SIZE, 3)))
-    altered = scenes.rerender(scene, WHITE, region, rng)
+    altered = scenes.rerender(scene, WHITE, region, rng).image
     spectrum = np.abs(np.fft.fft2(altered.mean(2) - altered.mean())) / SIZE**2
     # cos(x) cos(y) is four lines of a quarter of the amplitude each, at (+-1/4, +-1/4) cycles a px.
     lines = spectrum[np.ix_([SIZE // 4, -SIZE // 4], [SIZE // 4, -SIZE // 4])] * 4
@@ -305,6 +316,78 @@ def test_texture_smooths_and_leaves_a_grid_of_four_px(seed):
     y, x = np.indices((SIZE, SIZE)) * np.pi / 2
     rest = altered - lines.mean() * (np.cos(x) * np.cos(y))[..., None]
     assert rest.std() < 0.5 * scene.image.std()
+
+
+# The blur that each manipulation leaves in its region
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_warp_adds_the_variance_of_linear_interpolation(seed):
+    """Mixing neighbours leaves a ramp as it is and lifts a parabola, by the variance of the mixture."""
+    x = np.indices((SIZE, SIZE))[1] / SIZE
+    scene, region = scene_of(np.stack([x**2, x, x], axis=2), sigma=2.0)
+    altered = scenes.reenactment(scene, WHITE, region, np.random.default_rng(seed))
+    lifted = SIZE**2 * (altered.image[..., 0] - altered.image[..., 1] ** 2)[region > 0.5].mean()
+    assert lifted == pytest.approx(altered.sigma**2 - 2.0**2, rel=0.1)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_decoding_adds_the_variance_of_the_pixels_it_came_from(seed):
+    scene, region = noise_scene(2.0)
+    altered = scenes.resynthesis(scene, WHITE, region, np.random.default_rng(seed))
+    side = np.sqrt(12 * (altered.sigma**2 - 2.0**2))  # px that one decoded pixel covers
+    small = round(SIZE / side)
+    assert 0.2 * SIZE - 1 < small < 0.35 * SIZE + 1
+    stored = Image.fromarray(np.rint(scene.image * 255).astype(np.uint8)).resize((small, small), Image.Resampling.BOX)
+    decoded = np.asarray(stored.resize((SIZE, SIZE), Image.Resampling.BICUBIC)) / 255
+    np.testing.assert_array_equal(altered.image, decoded)
+
+
+@pytest.mark.parametrize("small", [26, 30, 37, 45])
+def test_enlarging_keeps_second_moments_so_the_box_is_all_there_is(small):
+    """What becomes of a parabola is the second moment of the whole chain; reference: that of a box, p^2/12."""
+    x = np.tile(np.arange(SIZE, dtype=np.float32) - SIZE / 2, (SIZE, 1))
+
+    def decoded(values):
+        shrunk = Image.fromarray(values).resize((small, small), Image.Resampling.BOX)
+        return np.asarray(shrunk.resize((SIZE, SIZE), Image.Resampling.BICUBIC))
+
+    moment = decoded(x**2) - x**2 - 2 * x * (decoded(x) - x)  # about the pixel itself, not about a shifted one
+    assert moment[32:-32, 32:-32].mean() == pytest.approx((SIZE / small) ** 2 / 12, rel=0.05)
+
+
+@pytest.mark.parametrize("sigma", [0.4, 1.2, 3.0])
+def test_a_splice_is_as_blurred_as_it_states(sigma):
+    for seed in range(4):
+        scene, region = noise_scene(sigma)
+        altered = scenes.splice(scene, WHITE, region, np.random.default_rng(seed))
+        measured = blur_of(altered.image.mean(2), region > 0.5, scene.noise / 3**0.5)
+        assert measured == pytest.approx(altered.sigma, rel=0.25) or altered.sigma < 1  # no pixel grid shows less
+        assert abs(altered.sigma - sigma) >= 1
+
+
+def test_texture_leaves_edges_as_wide_as_they_were():
+    x = np.arange(SIZE) - SIZE / 2
+    step = 0.5 + 0.6 * (ndtr(x / 1.5) - 0.5)
+    scene, region = scene_of(np.repeat(np.tile(step, (SIZE, 1))[..., None], 3, 2), 1.5)
+    altered = scenes.rerender(scene, WHITE, region, np.random.default_rng(0))
+
+    def width(image):
+        slope = np.diff(image[:, 40:-40].mean((0, 2)))  # the faint grid averages out over its rows
+        return slope.sum() / slope.max() / np.sqrt(2 * np.pi)
+
+    assert width(altered.image) == pytest.approx(width(scene.image), rel=0.05)
+    assert altered.sigma == 1.5
+
+
+def test_true_blur_changes_in_the_region_alone_and_as_each_manipulation_says(twins):
+    for one in twins:
+        subject = one.region_sigma["real"]
+        assert (one.sigma[one.regions["splice"]] == np.float32(subject)).all()
+        assert one.region_sigma["resynthesis"] > np.hypot(subject, 0.8)  # a fifth to a third of the side
+        assert one.region_sigma["reenactment"] == pytest.approx(np.hypot(subject, 6**-0.5))
+        assert one.region_sigma["texture"] == subject
+        assert one.region_sigma["splice"] >= 0.4
 
 
 # The motorcycle
