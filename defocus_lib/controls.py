@@ -38,6 +38,8 @@ class Batch:
         SHA-256 of each image: seeds what is random about it.
     preset : str
         Of the maps.
+    uncertainty : (N, H, W) float32, optional
+        One standard deviation of the error of the maps, in px, where the preset tells it and the input wants it.
     """
 
     images: np.ndarray
@@ -45,6 +47,7 @@ class Batch:
     edges: np.ndarray
     digests: np.ndarray
     preset: str = "physical"
+    uncertainty: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -61,12 +64,15 @@ class Control:
         Of a :class:`Batch`, to ``(N, C, H, W)`` float32 in [0, 1].
     shuffled : bool
         Whether the labels to learn from are dealt out at random.
+    uncertain : bool
+        Whether it reads the uncertainty of the map.
     """
 
     title: str
     reads: str
     inputs: Callable[[Batch], torch.Tensor]
     shuffled: bool = False
+    uncertain: bool = False
 
 
 def _map(batch: Batch) -> torch.Tensor:
@@ -79,6 +85,14 @@ def _photograph(batch: Batch) -> torch.Tensor:
 
 def _both(batch: Batch) -> torch.Tensor:
     return torch.cat([_photograph(batch), _map(batch)], dim=1)
+
+
+def _map_and_uncertainty(batch: Batch) -> torch.Tensor:
+    """Both in units of the map's range, so that the error keeps its size beside what is measured; at most 1."""
+    dense, error = (torch.from_numpy(values)[:, None] for values in (batch.dense, batch.uncertainty))
+    span = dense.amax((2, 3), keepdim=True) - dense.amin((2, 3), keepdim=True)
+    share = torch.where(span > 0, error / span, torch.zeros_like(error)).clamp(0, 1)
+    return torch.cat([_map(batch), share, share], dim=1)
 
 
 def _edges(batch: Batch) -> torch.Tensor:
@@ -112,6 +126,7 @@ CONTROLS = {
     "defocus": Control("defocus map", "defocus", _map),
     "rgb": Control("photograph", "rgb", _photograph),
     "fusion": Control("photograph and map", "fusion", _both),
+    "map and uncertainty": Control("defocus map and its uncertainty", "rgb", _map_and_uncertainty, uncertain=True),
     "edges": Control("edges alone", "defocus", _edges),
     "edge density": Control("edge density", "defocus", _edge_density),
     "random sigma": Control("random blur at the same edges", "defocus", _random_sigma),

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import pandas as pd
@@ -43,6 +43,15 @@ class Trial:
     seed: int
 
 
+class Maps(Protocol):
+    """Where the maps of images come from: a :class:`defocus_lib.maps.MapCache`, or what answers like one."""
+
+    preset: str
+
+    def stack(self, records: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        """Dense maps ``(N, H, W)`` float32 in px, and their edges ``(N, H, W)`` bool."""
+
+
 @dataclass(frozen=True)
 class Trials:
     """What all trials have in common.
@@ -52,7 +61,7 @@ class Trials:
     records : DataFrame
         Training and validation images of every manipulation that is learned, and the test images.
     reader : Reader
-    cache : MapCache
+    cache : MapCache, or other :class:`Maps`
         Holds the maps of all records.
     backbone : str
         Name of a ``timm`` model.
@@ -64,38 +73,49 @@ class Trials:
 
     records: pd.DataFrame
     reader: Reader
-    cache: MapCache
+    cache: MapCache | Maps
     backbone: str
     side: int
     plan: Plan
 
     def answer(self, trial: Trial) -> pd.DataFrame:
-        """Train one detector and ask it about the test images.
+        """Train one detector and ask it about the test images: :meth:`answers` with a single seed."""
+        return self.answers(trial.control, trial.trained_on, [trial.seed])
+
+    def answers(self, control: str, trained_on: str, seeds: Sequence[int]) -> pd.DataFrame:
+        """Train detectors that differ in their seed alone, and ask each about the test images.
 
         Returns
         -------
         DataFrame
-            One row a test image, real or of any manipulation: control, trained_on, seed, id, video, group,
-            manipulation, label, logit.
+            One row a test image, real or of any manipulation, and seed: preset (of the maps), control, trained_on,
+            seed, id, video, group, manipulation, label, logit.
 
         Raises
         ------
         ValueError
-            If there are no training images of what it is to learn.
+            If there are no training images of what is to be learned.
         """
-        control, plan = CONTROLS[trial.control], replace(self.plan, seed=trial.seed)
-        parts = {split: self._rows(split, trial.trained_on) for split in ("train", "val", "test")}
+        parts = {split: self._rows(split, trained_on) for split in ("train", "val", "test")}
         if not parts["train"]["label"].any():
-            raise ValueError(f"records have no training image of {trial.trained_on!r}")
-        labels = {split: _labels(rows, control.shuffled, trial.seed) for split, rows in parts.items()}
+            raise ValueError(f"records have no training image of {trained_on!r}")
+        about = {"preset": self.cache.preset, "control": control, "trained_on": trained_on}
+        asked = parts["test"][IDENTITY].reset_index(drop=True).assign(**about)
         with _one_thread():
-            inputs = {split: self.inputs(trial.control, rows) for split, rows in parts.items()}
-            detector = Detector(self.backbone, control.reads, seed=trial.seed)
-            train, val = (TensorDataset(inputs[split], labels[split]) for split in ("train", "val"))
-            fit(detector, train, val, plan, progress=False)
-            logits, _ = predict(detector, inputs["test"], plan.batch_size)
-        about = {"control": trial.control, "trained_on": trial.trained_on, "seed": trial.seed}
-        return parts["test"][IDENTITY].reset_index(drop=True).assign(**about, logit=logits.double().numpy())
+            inputs = {split: self.inputs(control, rows) for split, rows in parts.items()}
+            logits = {seed: self._logits(control, seed, parts, inputs) for seed in seeds}
+        return pd.concat([asked.assign(seed=seed, logit=one) for seed, one in logits.items()], ignore_index=True)
+
+    def _logits(
+        self, control: str, seed: int, parts: dict[str, pd.DataFrame], inputs: dict[str, torch.Tensor]
+    ) -> np.ndarray:
+        """What a detector says about the test images, ``(N,)`` float64, once it has learned the others."""
+        kind, plan = CONTROLS[control], replace(self.plan, seed=seed)
+        labels = {split: _labels(rows, kind.shuffled, seed) for split, rows in parts.items()}
+        detector = Detector(self.backbone, kind.reads, seed=seed)
+        train, val = (TensorDataset(inputs[split], labels[split]) for split in ("train", "val"))
+        fit(detector, train, val, plan, progress=False)
+        return predict(detector, inputs["test"], plan.batch_size)[0].double().numpy()
 
     def _rows(self, split: str, trained_on: str) -> pd.DataFrame:
         """Real images, and of the manipulated ones those to learn; in the test split all."""
@@ -106,15 +126,19 @@ class Trials:
 
     def inputs(self, control: str, records: pd.DataFrame) -> torch.Tensor:
         """What a detector reads of these images: ``(N, C, side, side)`` float32 in [0, 1]."""
-        parts = []
+        kind, parts = CONTROLS[control], []
         for first in range(0, len(records), CHUNK):
-            whole = CONTROLS[control].inputs(batch_of(records.iloc[first : first + CHUNK], self.reader, self.cache))
+            rows = records.iloc[first : first + CHUNK]
+            whole = kind.inputs(batch_of(rows, self.reader, self.cache, kind.uncertain))
             parts.append(F.interpolate(whole, size=(self.side, self.side), mode="area"))
         return torch.cat(parts)
 
 
-def batch_of(records: pd.DataFrame, reader: Reader, cache: MapCache) -> Batch:
-    """Images, maps and edges of some records; where :func:`defocus_lib.controls.relight` is due, it is done now."""
+def batch_of(records: pd.DataFrame, reader: Reader, cache: MapCache | Maps, uncertain: bool = False) -> Batch:
+    """Images, maps and edges of some records; where :func:`defocus_lib.controls.relight` is due, it is done now.
+
+    With ``uncertain`` also how sure the maps are, which relit images do not tell.
+    """
     images, (dense, edges) = reader.stack(records), cache.stack(records)
     digests = records["digest"].to_numpy(dtype=str)
     for row in np.flatnonzero(records["manipulation"] == RELIT):
@@ -122,7 +146,7 @@ def batch_of(records: pd.DataFrame, reader: Reader, cache: MapCache) -> Batch:
         planes = torch.from_numpy(images[row : row + 1]).permute(0, 3, 1, 2).float() / 255
         maps = defocus_maps(planes, cache.preset, cache.propagation or None)
         dense[row], edges[row] = maps.dense[0, 0].numpy(), maps.edges[0, 0].numpy()
-    return Batch(images, dense, edges, digests, cache.preset)
+    return Batch(images, dense, edges, digests, cache.preset, cache.uncertainty(records) if uncertain else None)
 
 
 def _labels(records: pd.DataFrame, shuffled: bool, seed: int) -> torch.Tensor:
@@ -144,7 +168,7 @@ def _one_thread() -> Iterator[None]:
 
 def for_controls(trained_on: str, seeds: Sequence[int]) -> list[Trial]:
     """Every input on the manipulation that the book's detectors learn, and map and photograph on a change of light."""
-    inputs = [name for name in CONTROLS if name != "fusion"]
+    inputs = [name for name, one in CONTROLS.items() if name != "fusion" and not one.uncertain]
     return [
         *(Trial(control, trained_on, seed) for seed in seeds for control in inputs),
         *(Trial(control, RELIT, seed) for seed in seeds for control in ("defocus", "rgb")),
@@ -171,13 +195,40 @@ def run(trials: Trials, wanted: Sequence[Trial], client: Client | None = None, p
     Returns
     -------
     DataFrame
-        As :meth:`Trials.answer`, in the order of the trials' names.
+        As :meth:`Trials.answers`, in the order of the trials' names.
     """
-    jobs = sorted(set(wanted))
-    answers = cluster.as_they_finish(trials.answer, jobs, client)
-    parts = list(tqdm(answers, total=len(jobs), desc="detectors", unit="detector", disable=not progress))
+    return run_all([(trials, wanted)], client, progress)
+
+
+def run_all(
+    wanted: Sequence[tuple[Trials, Sequence[Trial]]], client: Client | None = None, progress: bool = False
+) -> pd.DataFrame:
+    """:func:`run` of several series, such as the same trials on other maps; all share the workers.
+
+    What detectors read is made once for all seeds, so a worker gets these together.
+    """
+    jobs = [(series, *lesson) for series, some in wanted for lesson in _lessons(some)]
+    jobs.sort(key=lambda job: len(job[-1]), reverse=True)  # long ones first: no worker is left with one at the end
+    parts = []
+    with tqdm(total=sum(len(job[-1]) for job in jobs), desc="detectors", unit="detector", disable=not progress) as bar:
+        for part in cluster.as_they_finish(_answers, jobs, client):
+            parts.append(part)
+            bar.update(part["seed"].nunique())
     every = pd.concat(parts, ignore_index=True)
-    return every.sort_values(["control", "trained_on", "seed"], kind="stable", ignore_index=True)
+    return every.sort_values(["preset", "control", "trained_on", "seed"], kind="stable", ignore_index=True)
+
+
+def _lessons(wanted: Sequence[Trial]) -> list[tuple[str, str, list[int]]]:
+    """Each control and what it learns, with its seeds."""
+    lessons: dict[tuple[str, str], list[int]] = {}
+    for trial in sorted(set(wanted)):
+        lessons.setdefault((trial.control, trial.trained_on), []).append(trial.seed)
+    return [(*what, seeds) for what, seeds in lessons.items()]
+
+
+def _answers(job: tuple[Trials, str, str, list[int]]) -> pd.DataFrame:
+    trials, control, trained_on, seeds = job
+    return trials.answers(control, trained_on, seeds)
 
 
 def taught(records: pd.DataFrame) -> list[str]:

@@ -15,7 +15,8 @@ def batch(photograph):
     planes = np.stack([photograph(name, 96) for name in ("coffee", "chelsea")])
     maps = defocus_maps(planes)
     images = np.rint(255 * planes.transpose(0, 2, 3, 1)).astype(np.uint8)
-    return Batch(images, maps.dense[:, 0].numpy(), maps.edges[:, 0].numpy(), np.array(["a0" * 32, "0b" * 32]))
+    dense, edges = maps.dense[:, 0].numpy(), maps.edges[:, 0].numpy()
+    return Batch(images, dense, edges, np.array(["a0" * 32, "0b" * 32]), uncertainty=0.2 * dense + 0.1)
 
 
 def test_every_input_has_the_shape_and_range_that_its_detector_reads(batch):
@@ -25,6 +26,22 @@ def test_every_input_has_the_shape_and_range_that_its_detector_reads(batch):
         assert inputs.shape == (2, channels[control.reads], 96, 96)
         assert inputs.dtype == torch.float32
         assert 0 <= inputs.min() <= inputs.max() <= 1
+
+
+def test_uncertainty_keeps_its_size_beside_the_map():
+    dense = np.zeros((2, 32, 32), np.float32)
+    dense[0, :16], dense[0, 16:] = 1, 5
+    error = np.full_like(dense, 0.5)
+    error[0, 0, 0] = 9
+    digests = np.array(["a0" * 32, "0b" * 32])
+    inputs = controls.CONTROLS["map and uncertainty"].inputs(
+        Batch(np.zeros((2, 32, 32, 3), np.uint8), dense, dense > 0, digests, "learned", error)
+    )
+    assert inputs[0, 0, 31, 0] == 1 and inputs[0, 0, 0, 0] == 0, "the map, from 1 to 5 px"
+    assert inputs[0, 1, 20, 20] == 0.125, "half a px of four"
+    assert inputs[0, 1, 0, 0] == 1, "not more"
+    assert torch.equal(inputs[:, 1], inputs[:, 2])
+    assert not inputs[1].any(), "a constant map has no range"
 
 
 def test_random_sigma_keeps_the_edges_and_readings_and_loses_their_order(batch):

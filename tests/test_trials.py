@@ -27,6 +27,7 @@ def test_the_wanted_trials_are_each_wanted_once():
     assert len(trials.for_controls("x", (0, 1))) == 2 * 8
     assert Trial("fusion", "y", 0) in both
     assert len(set(both)) == 16 + 4, "map and photograph on x are shared"
+    assert "map and uncertainty" not in {trial.control for trial in both}, "most presets tell none"
 
 
 def test_answers_about_every_test_image_and_the_same_again(few, generators_left_alone):
@@ -38,7 +39,11 @@ def test_answers_about_every_test_image_and_the_same_again(few, generators_left_
     assert answers["id"].tolist() == test["id"].tolist()
     assert np.isfinite(answers["logit"]).all()
     pd.testing.assert_frame_equal(answers, few.answer(trial), check_exact=True)
-    assert (answers["logit"] != few.answer(replace(trial, seed=4))["logit"]).any()
+    other = few.answer(replace(trial, seed=4))
+    assert (answers["logit"] != other["logit"]).any()
+    together = few.answers("defocus", "Deepfakes", [3, 4])
+    pd.testing.assert_frame_equal(together, pd.concat([answers, other], ignore_index=True), check_exact=True)
+    assert set(together["preset"]) == {"physical"}
 
 
 def test_a_cluster_gives_the_same_answers(few):
@@ -47,6 +52,40 @@ def test_a_cluster_gives_the_same_answers(few):
     assert len(alone) == 2 * (few.records["split"] == "test").sum()
     with cluster.workers(2) as client:
         pd.testing.assert_frame_equal(alone, trials.run(few, wanted, client), check_exact=True)
+
+
+class Flat:
+    """Maps of nothing, and how sure that is."""
+
+    preset = "flat"
+
+    def stack(self, records):
+        return np.zeros((len(records), 40, 40), np.float32), np.zeros((len(records), 40, 40), bool)
+
+    def uncertainty(self, records):
+        return np.ones((len(records), 40, 40), np.float32)
+
+
+def test_maps_may_come_from_elsewhere(few):
+    other = replace(few, cache=Flat())
+    trial = Trial("defocus", "Deepfakes", 0)
+    answers = trials.run_all([(other, [trial]), (few, [trial, replace(trial, seed=1)])])
+    assert answers.drop_duplicates(["preset", "seed"])[["preset", "seed"]].to_numpy().tolist() == [
+        ["flat", 0],
+        ["physical", 0],
+        ["physical", 1],
+    ]
+    assert answers.query("preset == 'flat'")["logit"].nunique() == 1, "one input, one answer"
+    alone = trials.run(few, [replace(trial, seed=1), trial])
+    pd.testing.assert_frame_equal(answers.query("preset == 'physical'").reset_index(drop=True), alone, check_exact=True)
+
+
+def test_uncertainty_is_asked_for_where_it_is_read(few):
+    rows = few.records.head(2)
+    batch = trials.batch_of(rows, few.reader, Flat(), uncertain=True)
+    assert batch.uncertainty.shape == (2, 40, 40)
+    assert replace(few, cache=Flat()).inputs("map and uncertainty", rows).shape == (2, 3, 32, 32)
+    assert trials.batch_of(rows, few.reader, few.cache).uncertainty is None
 
 
 def test_inputs_are_averaged_maps_in_the_order_of_the_records(few, monkeypatch):
