@@ -179,7 +179,9 @@ def train(
     epochs: Annotated[int, typer.Option(help="0 evaluates the weights.")] = 10,
     weights: Annotated[Path | None, typer.Option(help="Ours, or released ones; training starts from them.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last finished epoch.")] = False,
-    preset: Annotated[Literal["released", "published", "physical"], typer.Option(help="Of the maps.")] = "released",
+    preset: Annotated[
+        Literal["released", "published", "physical", "learned"], typer.Option(help="Of the maps.")
+    ] = "released",
     size: Annotated[int, typer.Option(help="Side in px that images are brought to.")] = 299,
     side: Annotated[
         int | None, typer.Option(help="Average inputs to this side in px, 0 for none; that of the weights.")
@@ -217,6 +219,41 @@ def train(
         report = experiment.perform(request, plan, progress=training.is_first_process())
         typer.echo(experiment.told(report, request))
         typer.echo(f"Weights, tables and logs: {report.folder}")
+
+
+@app.command("train-estimator")
+def train_estimator(
+    minutes: Annotated[float, typer.Option(help="Training ends after so many; 0 for no limit.")] = 60,
+    steps: Annotated[int, typer.Option(help="Training ends after so many; 0 for no limit.")] = 0,
+    seed: Annotated[int, typer.Option(help="Of first weights and scenes.")] = 0,
+    output: Annotated[Path | None, typer.Option(help="Folder; artifacts/estimator-SEED if not given.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    batch_size: Annotated[int, typer.Option(help="Scenes a step.")] = 16,
+    side: Annotated[int, typer.Option(help="Side of a scene in px, a multiple of 16.")] = 160,
+    learning_rate: Annotated[float, typer.Option(help="At its peak.")] = 2e-3,
+    every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 250,
+    validation: Annotated[int, typer.Option(help="Scenes that calibrate the uncertainty.")] = 128,
+    workers: Annotated[int, typer.Option(help="Processes that render scenes.")] = 1,
+    precision: Annotated[str, typer.Option(help="Lightning's: 32-true, bf16-mixed ...")] = "bf16-mixed",
+) -> None:
+    """Train the network of the preset `learned` on simulated blur. The same number of steps gives the same weights;
+    what a number of minutes gives depends on the machine."""
+    options = locals().copy()
+    from dataclasses import fields
+
+    from defocus_lib import estimator_training
+
+    with one_line_errors():
+        budget = estimator_training.Budget(
+            **{field.name: options[field.name] for field in fields(estimator_training.Budget)}
+        )
+        path, card = estimator_training.perform(budget, output, resume)
+    found = card["validation"]
+    typer.echo(
+        f"{path}: {card['steps']:,} steps, {card['scenes']:,} scenes; on scenes of other photographs off by "
+        f"{found['error (px)']:.3f} px on average, and {found['held (%)']:.0f} % of them within the 90 % intervals."
+    )
+    typer.echo(f"To use it as preset `learned`, copy it and its card, {path.stem}.json, to defocus_lib/weights.")
 
 
 if __name__ == "__main__":

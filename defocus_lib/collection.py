@@ -98,7 +98,7 @@ def map_cache(reader: Reader, preset: str, propagation: str) -> maps.MapCache:
 
 def save_maps(folder: Folder, cache: maps.MapCache, records: pd.DataFrame) -> Path:
     """Write down which maps belong to the run, once they are all in the cache."""
-    about = {"preset": cache.preset, "propagation": cache.propagation, "version": maps.version()}
+    about = {"preset": cache.preset, "propagation": cache.propagation, "version": maps.version(cache.preset)}
     return write_json(folder.path / MAPS, about | {"images": len(records)})
 
 
@@ -114,7 +114,7 @@ def load_maps(folder: Folder, reader: Reader) -> tuple[maps.MapCache, dict[str, 
     """
     path = folder.require(MAPS, made_by="02_defocus_map")
     said = json.loads(path.read_text(encoding="utf-8"))
-    if said["version"] != maps.version():
+    if said["version"] != maps.version(said["preset"]):
         raise ValueError(f"{path}: the method has changed since these maps were computed; run notebook 02 again")
     about = {name: said[name] for name in ("preset", "propagation", "version")}
     return map_cache(reader, about["preset"], about["propagation"]), about

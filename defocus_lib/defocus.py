@@ -3,7 +3,8 @@
 A step edge blurred by a Gaussian of ``sigma`` and filtered by the derivative of a Gaussian of scale ``s`` answers with
 a gradient that is a Gaussian of variance ``sigma^2 + s^2`` across the edge. The reference reads sigma from the ratio of
 two scales ``s1 < s2`` at the crest, ``R = sqrt((sigma^2 + s2^2) / (sigma^2 + s1^2))`` (Zhuo & Sim 2011); ours from the
-width of the crest at one scale. Propagation carries the blur at edges into the plane.
+width of the crest at one scale. Propagation carries the blur at edges into the plane. The preset ``learned`` reads blur
+everywhere instead, with a trained network (:mod:`defocus_lib.estimator`).
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ import numpy as np
 import torch
 from joblib import effective_n_jobs
 
-from defocus_lib import canny
+from defocus_lib import canny, estimator
 from defocus_lib import propagation as dense_by
 from defocus_lib.compiled import exact
 from defocus_lib.filters import Gradient, gradient, gradient_energy, half_grid, padded
 
 SMALLEST_SIDE = 32
 PROPAGATIONS = ("gaussian", "guided", "closed_form")
+NETWORK = "network"  # in the place of a propagation: there is none
 
 
 @dataclass(frozen=True)
@@ -42,8 +44,8 @@ class Preset:
         Smoothing before edge detection, in px; None to look for edges in the slopes of the two finest scales.
     max_sigma : float
         Estimates are capped here, in px.
-    propagation : {"gaussian", "guided", "closed_form"}
-        What makes the map dense unless the caller says otherwise.
+    propagation : {"gaussian", "guided", "closed_form", "network"}
+        What makes the map dense unless the caller says otherwise; a network's map is dense from the start.
     literal : bool
         Compute as the reference does: kernels of radius 5, zero padding, no estimate counted as sharp. What follows is
         for maps that are not.
@@ -77,6 +79,8 @@ PRESETS = {
     "published": Preset((-1.0, 1.0), (2.0, 2.5), 1.5, 5.0, "guided", literal=True),
     # Ours: closest to known blur. Doubled scales, from the finest that a pixel grid carries to one for strong noise.
     "physical": Preset((0.0, 1.0), (0.7, 1.4, 2.8), None, 6.0, "gaussian", literal=False),
+    # A network that was trained on simulated blur; its edges are those of `physical`.
+    "learned": Preset((0.0, 1.0), (0.7, 1.4, 2.8), None, 6.0, NETWORK, literal=False),
 }
 
 
@@ -93,12 +97,15 @@ class DefocusMaps(NamedTuple):
         Edge pixels at which blur could be measured: tells ``sparse == 0`` (nothing known) from sharp.
     dense : float32
         Sigma in px everywhere, not normalised.
+    uncertainty : float32, optional
+        One standard deviation of the error of ``dense``, in px; of the preset ``learned`` alone.
     """
 
     edges: torch.Tensor
     sparse: torch.Tensor
     valid: torch.Tensor
     dense: torch.Tensor
+    uncertainty: torch.Tensor | None = None
 
 
 def defocus_maps(
@@ -109,23 +116,25 @@ def defocus_maps(
 ) -> DefocusMaps:
     """Estimate defocus maps. Each image is treated alone: its maps do not depend on the rest of the batch.
 
-    Computed on the CPU, wherever the images are: a map of 299x299 px takes a core less than 2 ms. The first call in a
-    new installation compiles, once, for some seconds.
+    Computed on the CPU, wherever the images are: a map of 299x299 px takes a core about 2 ms. The first call in a new
+    installation compiles, once, for some seconds. The network of ``learned`` runs where the images are, and takes a CPU
+    ten times as long.
 
     Parameters
     ----------
     images : (B, 3, H, W) float in [0, 1], H and W at least 32
-    preset : {"physical", "released", "published"} or Preset
-        ``physical`` estimates sigma in px; the other two compute what Jeon & Woo (2025) released and published.
+    preset : {"physical", "learned", "released", "published"} or Preset
+        ``physical`` and ``learned`` estimate sigma in px, the latter with its uncertainty; the other two compute what
+        Jeon & Woo (2025) released and published.
     propagation : {"gaussian", "guided", "closed_form"}, optional
-        How the map is made dense; by default as the preset says.
+        How the map is made dense; by default as the preset says. Not for ``learned``.
     workers : int
         Threads, each with an image of its own; -1 takes every core.
 
     Returns
     -------
     DefocusMaps
-        A constant image gives maps of zeros with no valid pixel.
+        A constant image gives maps of zeros with no valid pixel; of ``learned``, a guess with large uncertainty.
 
     Raises
     ------
@@ -133,10 +142,30 @@ def defocus_maps(
         If the images have another type, shape or range, hold NaN, or a name is unknown.
     """
     chosen = _preset(preset)
-    method = chosen.propagation if propagation is None else propagation
-    if method not in PROPAGATIONS:
-        raise ValueError(f"unknown propagation {method!r}; one of {', '.join(PROPAGATIONS)} wanted")
+    method = _method(chosen, propagation)
     images = check_images(images)
+    maps = _by_edges(images, chosen, method, workers)
+    return _by_network(images, maps) if method == NETWORK else maps
+
+
+def _method(preset: Preset, propagation: str | None) -> str:
+    """What makes the map dense, if the preset can be made so."""
+    known = (NETWORK,) if preset.propagation == NETWORK else PROPAGATIONS
+    method = preset.propagation if propagation is None else propagation
+    if method not in known:
+        of = " by a preset of a network" if NETWORK in known else ""
+        raise ValueError(f"unknown propagation {method!r}; one of {', '.join(known)} wanted{of}")
+    return method
+
+
+def _by_network(images: torch.Tensor, maps: DefocusMaps) -> DefocusMaps:
+    """The maps of the same edges, as the network reads them."""
+    sigma, uncertainty = estimator.estimate(images)
+    dense = sigma.clamp(max=PRESETS["learned"].max_sigma)
+    return DefocusMaps(maps.edges, dense * maps.edges, maps.edges, dense, uncertainty)
+
+
+def _by_edges(images: torch.Tensor, chosen: Preset, method: str, workers: int) -> DefocusMaps:
     planes = np.ascontiguousarray(images.cpu().numpy())
     maps = [np.empty((len(planes), *planes.shape[2:]), dtype) for dtype in (bool, np.float32, bool, np.float32)]
 
@@ -497,6 +526,8 @@ def _dense(
     image: np.ndarray, grey: np.ndarray, sparse: np.ndarray, weights: np.ndarray | None, method: str
 ) -> np.ndarray:
     """The dense map; ``weights`` is None where, as in the reference, zeros count as data."""
+    if method == NETWORK:
+        return sparse  # which the network's own map replaces
     if method == "guided":
         return dense_by.guided_plane(grey, sparse, weights)
     weights = np.ones_like(sparse) if weights is None else weights

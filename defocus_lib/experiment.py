@@ -204,7 +204,7 @@ def _fingerprint(records: pd.DataFrame, reads: str, reader: Reader, cache: MapCa
     """12 hexadecimal digits that stand for the inputs and labels of these records."""
     how = [reads, reader.size, reader.fit]
     if reads != "rgb":
-        how += [cache.preset, _propagation(cache), maps.version()]
+        how += [cache.preset, _propagation(cache), maps.version(cache.preset)]
     rows = records[["id", "digest", "label", "split"]].to_numpy().tolist()
     return hashlib.sha256(json.dumps([how, rows]).encode()).hexdigest()[:12]
 

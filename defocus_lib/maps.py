@@ -15,12 +15,15 @@ import pandas as pd
 from joblib import Parallel, delayed, effective_n_jobs
 from tqdm.auto import tqdm
 
-from defocus_lib import canny, cluster, compiled, defocus, filters, propagation
+from defocus_lib import canny, cluster, compiled, defocus, estimator, filters, propagation
 from defocus_lib.images import FITS, Reader, Row, as_planes, rows_of
 from defocus_lib.store import MissingArtifact, read_arrays, source_digest, write_arrays
 
 if TYPE_CHECKING:
     from distributed import Client
+
+
+UNCERTAINTY = "uncertainty"  # the array that a file has more where the preset tells it
 
 
 class CachedMap(NamedTuple):
@@ -39,9 +42,12 @@ class CachedMap(NamedTuple):
 
 
 @once
-def version() -> str:
-    """12 hexadecimal digits that stand for the method: a digest of the sources that compute a map."""
-    return source_digest(canny, compiled, defocus, filters, propagation)
+def version(preset: str = "physical") -> str:
+    """What stands for the method: a digest of the sources that compute a map, 12 hexadecimal digits; with ``learned``
+    also one of the network and its weights."""
+    by_edges = source_digest(canny, compiled, defocus, filters, propagation)
+    learned = defocus.PRESETS[preset].propagation == defocus.NETWORK
+    return f"{by_edges}-{source_digest(estimator)}-{estimator.digest()[:12]}" if learned else by_edges
 
 
 @dataclass(frozen=True)
@@ -52,7 +58,7 @@ class MapCache:
     ----------
     folder : Path
         Maps of any number of data sets and presets share it.
-    preset : {"physical", "released", "published"}
+    preset : {"physical", "learned", "released", "published"}
     propagation : {"", "gaussian", "guided", "closed_form"}
         "" is the preset's own.
     size : int
@@ -68,7 +74,8 @@ class MapCache:
     fit: str
 
     def __post_init__(self) -> None:
-        wanted = {"preset": tuple(defocus.PRESETS), "propagation": ("", *defocus.PROPAGATIONS), "fit": FITS}
+        methods = ("", *defocus.PROPAGATIONS, defocus.NETWORK)
+        wanted = {"preset": tuple(defocus.PRESETS), "propagation": methods, "fit": FITS}
         for name, known in wanted.items():
             if getattr(self, name) not in known:
                 raise ValueError(f"unknown {name} {getattr(self, name)!r}; one of {', '.join(map(repr, known))} wanted")
@@ -164,13 +171,8 @@ class MapCache:
         ValueError
             If the file is damaged.
         """
-        path = self.path(digest)
-        try:
-            arrays, _ = read_arrays(path, set(CachedMap._fields))
-        except FileNotFoundError as error:
-            raise MissingArtifact(
-                f"{path} is missing, the {self.preset} map of image {digest[:12]}...: run notebook 02_defocus_map first"
-            ) from error
+        path = self._computed(digest)
+        arrays, _ = read_arrays(path, set(CachedMap._fields))
         found = CachedMap(arrays["dense"], _unpacked(arrays["edges"], arrays["dense"].shape))
         self._check(path, found)
         return found
@@ -209,16 +211,37 @@ class MapCache:
             dense[index], edges[index] = one
         return dense, edges
 
+    def uncertainty(self, records: pd.DataFrame) -> np.ndarray:
+        """One standard deviation of the error of the maps of all records ``(N, H, W)`` float32, in px.
+
+        Raises
+        ------
+        MissingArtifact, ValueError
+            If a map has not been computed, its file is damaged, or the preset tells no uncertainty.
+        """
+        if self.preset != "learned":
+            raise ValueError(f"maps of preset {self.preset!r} come without uncertainty; preset 'learned' wanted")
+        files = (read_arrays(self._computed(digest), {UNCERTAINTY})[0] for digest in records["digest"])
+        return np.stack([arrays[UNCERTAINTY] for arrays in files])
+
     def check_reader(self, reader: Reader) -> None:
         """Raise ``ValueError`` unless ``reader`` gives the images that these maps are of."""
         ours, theirs = (f"size {one.size}, fit {one.fit}" for one in (self, reader))
         if ours != theirs:
             raise ValueError(f"the reader gives images of {theirs}; the maps are of {ours}")
 
+    def _computed(self, digest: str) -> Path:
+        path = self.path(digest)
+        if not path.is_file():
+            raise MissingArtifact(
+                f"{path} is missing, the {self.preset} map of image {digest[:12]}...: run notebook 02_defocus_map first"
+            )
+        return path
+
     def _ingredients(self, digest: str) -> dict[str, str | int]:
         in_force = self.propagation or defocus.PRESETS[self.preset].propagation
         image = {"image": digest, "size": self.size, "fit": self.fit}
-        return image | {"preset": self.preset, "propagation": in_force, "version": version()}
+        return image | {"preset": self.preset, "propagation": in_force, "version": version(self.preset)}
 
     def _check(self, path: Path, found: CachedMap) -> None:
         dense, edges = found
@@ -251,6 +274,8 @@ class MapCache:
         maps = defocus.defocus_maps(as_planes(reader(row))[None], self.preset, self.propagation or None)
         # Not compressed: that would take several times as long as the map itself, and save an eighth of the space.
         arrays = {"dense": maps.dense[0, 0].numpy(), "edges": np.packbits(maps.edges[0, 0].numpy(), axis=1)}
+        if maps.uncertainty is not None:
+            arrays[UNCERTAINTY] = maps.uncertainty[0, 0].numpy()
         write_arrays(self.path(row.digest), arrays, self._ingredients(row.digest), compress=False)
         return True
 

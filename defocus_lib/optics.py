@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 from scipy import ndimage
+from scipy.fft import dctn, idctn
+from scipy.special import j1
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,107 @@ def blur(image: np.ndarray, sigma: float) -> np.ndarray:
     return ndimage.gaussian_filter(image, (sigma, sigma, 0)[: image.ndim], mode="reflect")
 
 
+PSFS = ("gaussian", "disc")
+
+
+def transfer(sigma: float, frequency: np.ndarray, psf: str = "gaussian") -> np.ndarray:
+    """What a point-spread function leaves of a wave: its Fourier transform, which is real as the function is even.
+
+    Parameters
+    ----------
+    sigma : float
+        Standard deviation along one axis, in px. A uniform disc of radius r has r / 2.
+    frequency : float array
+        In cycles a px, at least 0.
+    psf : {"gaussian", "disc"}
+
+    Returns
+    -------
+    float array like ``frequency``, in [-1, 1]
+
+    Raises
+    ------
+    ValueError
+        If the function is another one.
+    """
+    if psf not in PSFS:
+        raise ValueError(f"unknown psf {psf!r}; one of {', '.join(PSFS)} wanted")
+    if psf == "gaussian":
+        return np.exp(-2 * (np.pi * sigma * frequency) ** 2)
+    angle = np.maximum(4 * np.pi * sigma * frequency, 1e-6)
+    return 2 * j1(angle) / angle
+
+
+def blur_field(planes: np.ndarray, sigma: np.ndarray, psf: str = "gaussian", ratio: float = 1.25) -> np.ndarray:
+    """Take each pixel from the blur by its own sigma, borders reflected.
+
+    An even function convolves a mirrored image by multiplying its cosine transform (Martucci 1994).
+
+    Parameters
+    ----------
+    planes : (C, H, W) float
+    sigma : (H, W) float
+        In px, positive.
+    psf : {"gaussian", "disc"}
+    ratio : float
+        The blurs that are computed differ by at most this factor; between two, the variance is mixed from both.
+
+    Returns
+    -------
+    (C, H, W) float
+
+    Raises
+    ------
+    ValueError
+        If a sigma is not positive, or the function unknown.
+    """
+    low, high = float(sigma.min()), float(sigma.max())
+    if not low > 0:
+        raise ValueError(f"sigma goes down to {low:g} px; positive values wanted")
+    levels = np.geomspace(low, high, 1 + math.ceil(math.log(high / low) / math.log(ratio)))
+    waves, frequency = dctn(planes, axes=(1, 2)), _frequencies(planes.shape[1:]).astype(planes.dtype)
+    if len(levels) == 1:
+        return idctn(waves * transfer(low, frequency, psf), axes=(1, 2))
+    position = np.interp(sigma**2, levels**2, np.arange(len(levels))).astype(planes.dtype)
+    result = np.zeros_like(planes)
+    for number, level in enumerate(levels):
+        share = np.clip(1 - np.abs(position - number), 0, 1)
+        result += share * idctn(waves * transfer(float(level), frequency, psf), axes=(1, 2))
+    return result
+
+
+@lru_cache(maxsize=8)
+def _frequencies(shape: tuple[int, ...]) -> np.ndarray:
+    """``(H, W)`` frequency of each wave of a cosine transform, in cycles a px."""
+    rows, columns = (np.arange(length) / (2 * length) for length in shape)
+    return np.hypot(rows[:, None], columns)
+
+
+def render_fields(
+    textures: list[np.ndarray], masks: list[np.ndarray], sigmas: list[np.ndarray], psf: str = "gaussian"
+) -> np.ndarray:
+    """:func:`render` of surfaces whose blur differs from pixel to pixel.
+
+    Parameters
+    ----------
+    textures, masks, sigmas : lists of (H, W) float
+        Light, cover and blur in px of each surface, farthest first.
+    psf : {"gaussian", "disc"}
+
+    Returns
+    -------
+    (H, W) float
+    """
+    light, cover = np.zeros_like(textures[0]), np.zeros_like(masks[0])
+    for texture, mask, sigma in zip(textures, masks, sigmas, strict=True):
+        if (mask == 1).all():  # what covers everything still does when it is blurred
+            light, cover = blur_field(texture[None], sigma, psf)[0], np.ones_like(mask)
+        else:
+            colour, alpha = blur_field(np.stack([texture * mask, mask]), sigma, psf)
+            light, cover = colour + (1 - alpha) * light, alpha + (1 - alpha) * cover
+    return np.clip(light / np.maximum(cover, 1e-6), 0, 1)
+
+
 def render(colours: list[np.ndarray], masks: list[np.ndarray], sigmas: list[float]) -> np.ndarray:
     """Photograph a stack of flat layers, each out of focus by its own sigma.
 
@@ -89,11 +195,11 @@ def render(colours: list[np.ndarray], masks: list[np.ndarray], sigmas: list[floa
     return np.clip(image / np.maximum(cover, 1e-6)[..., None], 0, 1)
 
 
-def visible_sigma(masks: list[np.ndarray], sigmas: list[float]) -> np.ndarray:
+def visible_sigma(masks: list[np.ndarray], sigmas: Sequence[float | np.ndarray]) -> np.ndarray:
     """``(H, W)`` blur in px of the layer seen at each pixel: the nearest whose mask covers at least half of it."""
     seen = np.zeros(masks[0].shape)
     for mask, sigma in zip(masks, sigmas, strict=True):
-        seen[mask >= 0.5] = sigma
+        seen = np.where(mask >= 0.5, sigma, seen)
     return seen
 
 

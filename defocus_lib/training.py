@@ -204,7 +204,7 @@ def _validation(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
     }
 
 
-class _Files(TorchCheckpointIO):
+class CheckpointFiles(TorchCheckpointIO):
     """Checkpoints written beside and renamed, which a kill cannot spoil; nothing but tensors and plain values read."""
 
     def save_checkpoint(self, checkpoint: dict, path: str, storage_options: object = None) -> None:
@@ -230,7 +230,7 @@ class _Patience(EarlyStopping):
         trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
 
 
-class _Bar(TQDMProgressBar):
+class ProgressBar(TQDMProgressBar):
     """A bar that ends its line when training fails, so that the error has one of its own."""
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
@@ -296,7 +296,7 @@ def fit(
     """
     _check_examples(plan, train, val)
     mode = detector.training
-    with _generators_kept(), tempfile.TemporaryDirectory() as scratch, _quietly():
+    with generators_kept(), tempfile.TemporaryDirectory() as scratch, quietly():
         torch.manual_seed(plan.seed)
         folder = Path(folder or scratch)
         trainer = _trainer(plan, folder, preview, progress)
@@ -333,7 +333,7 @@ def _check_examples(plan: Plan, train: Dataset, val: Dataset) -> None:
 
 
 @contextmanager
-def _generators_kept() -> Iterator[None]:
+def generators_kept() -> Iterator[None]:
     # Where CUDA was not used yet, nobody has drawn from its generators; asking for them would start it.
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices):
@@ -341,7 +341,7 @@ def _generators_kept() -> Iterator[None]:
 
 
 @contextmanager
-def _quietly() -> Iterator[None]:
+def quietly() -> Iterator[None]:
     """Without Lightning's news of devices, advertisements, and warnings of what is meant to be so."""
     logger = logging.getLogger("pytorch_lightning")
     before = logger.level
@@ -387,7 +387,7 @@ def _trainer(plan: Plan, folder: Path, preview: Callable | None, progress: bool)
     if preview:
         callbacks.insert(0, _Preview(preview))
     if progress:
-        callbacks.insert(0, _Bar(refresh_rate=5))
+        callbacks.insert(0, ProgressBar(refresh_rate=5))
     try:
         return pl.Trainer(
             max_epochs=plan.epochs,
@@ -398,7 +398,7 @@ def _trainer(plan: Plan, folder: Path, preview: Callable | None, progress: bool)
             strategy=plan.strategy,
             default_root_dir=folder,
             logger=CSVLogger(folder, name="logs"),
-            plugins=[_Files()],
+            plugins=[CheckpointFiles()],
             callbacks=callbacks,
             use_distributed_sampler=False,
             enable_progress_bar=progress,

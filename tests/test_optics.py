@@ -195,3 +195,67 @@ def test_the_literal_blur_is_a_weighted_mean_of_the_neighbours():
     bell = np.exp(-(x**2 + y**2) / (2 * 2.03**2))
     expected = (image * (bell / bell.sum())[..., None]).sum((0, 1))
     np.testing.assert_allclose(literal.blur_each_pixel(image, sigma)[0, 20, 20], expected, atol=1e-3)
+
+
+@pytest.mark.parametrize("psf", optics.PSFS)
+@pytest.mark.parametrize("sigma", [0.5, 1.0, 3.0])
+def test_a_point_spreads_with_the_sigma_that_was_asked_for(psf, sigma):
+    point = np.zeros((1, 65, 65))
+    point[0, 32, 32] = 1
+    spread = optics.blur_field(point, np.full((65, 65), sigma), psf)[0]
+    offset = np.arange(65) - 32
+    assert spread.sum() == pytest.approx(1)
+    assert (spread.sum(0) * offset**2).sum() == pytest.approx(sigma**2, rel=0.02)
+
+
+def test_a_disc_is_flat_within_its_radius_and_nothing_beyond():
+    point = np.zeros((1, 65, 65))
+    point[0, 32, 32] = 1
+    spread = optics.blur_field(point, np.full((65, 65), 5.0), "disc")[0]
+    y, x = np.indices(spread.shape) - 32
+    distance, height = np.hypot(y, x), 1 / (np.pi * 10**2)  # radius: twice sigma
+    np.testing.assert_allclose(spread[distance < 7], height, rtol=0.15)
+    np.testing.assert_allclose(spread[distance > 13], 0, atol=0.1 * height)
+
+
+def test_gaussian_field_of_one_sigma_is_the_gaussian_filter():
+    plane = np.random.default_rng(0).random((1, 40, 48))
+    ours = optics.blur_field(plane, np.full((40, 48), 2.0))[0]
+    np.testing.assert_allclose(ours, ndimage.gaussian_filter(plane[0], 2.0, truncate=8), atol=1e-5)
+
+
+def test_each_pixel_of_a_field_has_the_blur_of_its_own_sigma():
+    plane = np.random.default_rng(0).random((1, 48, 48))
+    sigma = np.linspace(0.5, 3, 48)[None].repeat(48, 0)
+    ours = optics.blur_field(plane, sigma, ratio=1.01)[0]
+    for column in (0, 20, 47):
+        alone = optics.blur_field(plane, np.full_like(sigma, sigma[0, column]))[0]
+        np.testing.assert_allclose(ours[:, column], alone[:, column], atol=1e-4)
+
+
+def test_coarser_steps_of_blur_change_little():
+    plane = np.random.default_rng(1).random((1, 64, 64))
+    sigma = np.linspace(0.5, 4, 64)[None].repeat(64, 0)
+    fine, coarse = (optics.blur_field(plane, sigma, ratio=ratio) for ratio in (1.01, 1.25))
+    assert np.abs(fine - coarse).max() < 0.02 and np.abs(fine - coarse).mean() < 0.002
+
+
+def test_blur_that_is_not_positive_is_refused():
+    with pytest.raises(ValueError, match="sigma goes down to 0 px; positive values wanted"):
+        optics.blur_field(np.zeros((1, 32, 32)), np.zeros((32, 32)))
+
+
+def test_unknown_psf_is_refused():
+    with pytest.raises(ValueError, match="unknown psf 'box'; one of gaussian, disc wanted"):
+        optics.blur_field(np.zeros((1, 32, 32)), np.ones((32, 32)), "box")
+
+
+def test_surfaces_of_constant_blur_render_as_layers_do():
+    rng = np.random.default_rng(2)
+    textures = [ndimage.gaussian_filter(rng.random((48, 48)), 1) for _ in range(2)]
+    mask = np.zeros((48, 48))
+    mask[12:36, 10:30] = 1
+    masks, sigmas = [np.ones((48, 48)), mask], [2.0, 1.0]
+    ours = optics.render_fields(textures, masks, [np.full((48, 48), sigma) for sigma in sigmas])
+    layers = optics.render([np.repeat(t[..., None], 3, 2) for t in textures], masks, sigmas)[..., 0]
+    np.testing.assert_allclose(ours, layers, atol=2e-3)

@@ -1,0 +1,260 @@
+"""Photographs with known blur, as many as wanted: what the learned estimator is trained on.
+
+A scene is a stack of textured surfaces. Each has a depth of its own that may vary continuously, and so a blur for each
+pixel; nearer ones hide farther ones. It is exposed in linear light through a Gaussian or a uniform disc, whose sigma is
+in both cases the standard deviation along one axis, and then goes through a camera: resize, tone curve, noise,
+sharpening, JPEG.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from PIL import Image, ImageDraw
+from scipy import ndimage
+
+from defocus_lib import optics
+from defocus_lib.estimator import LUMA
+
+SIDE = 160  # px, of what is learned from
+SIGMAS = (0.2, 6.0)  # px, blur before resizing
+OVERSAMPLING = 3  # shapes are drawn so much larger and averaged, so that their outlines are as sharp as pixels allow
+DETAIL = 0.015  # mean step from pixel to pixel of a texture that tells something about blur
+
+
+@dataclass(frozen=True)
+class Exposure:
+    """A photograph and its truth.
+
+    Attributes
+    ----------
+    grey : (H, W) uint8
+        Luma as a file stores it.
+    sigma : (H, W) float32
+        Blur in px of the surface seen at each pixel.
+    """
+
+    grey: np.ndarray
+    sigma: np.ndarray
+
+
+def expose(photographs: Sequence[np.ndarray], rng: np.random.Generator, size: int = SIDE) -> Exposure:
+    """Compose a scene and take its photograph.
+
+    Parameters
+    ----------
+    photographs : sequence of (h, w) uint8
+        Luma of what textures are cut from, see :func:`shrunk`.
+    size : int
+        Side in px.
+    """
+    factor = float(rng.uniform(0.6, 1.1)) if rng.random() < 0.4 else 1.0
+    rendered = round(size / factor)
+    layers = int(rng.integers(1, 6))
+    textures = [linear(texture(photographs, rng, rendered), rng) for _ in range(layers)]
+    masks = [np.ones((rendered, rendered), np.float32), *(outline(rng, rendered) for _ in range(layers - 1))]
+    sigmas = blurs(rng, rendered, layers)
+    psf = "disc" if rng.random() < 0.5 else "gaussian"
+    light = optics.render_fields(textures, masks, sigmas, psf)
+    sigma = optics.visible_sigma(masks, sigmas)
+    if rendered != size:
+        light, sigma = _resized(light, size, rng), factor * _resized(sigma, size)
+    return Exposure(develop(light, rng), sigma.astype(np.float32))
+
+
+def shrunk(photograph: np.ndarray) -> np.ndarray:
+    """Luma ``(h, w)`` uint8 of a photograph (H, W, 3) uint8, averaged to half of its side, a large one further.
+
+    What lens and file have softened lies within a pixel afterwards.
+    """
+    factor = max(2, min(photograph.shape[:2]) // 400)
+    height, width = (length // factor for length in photograph.shape[:2])
+    luma = Image.fromarray(np.rint(photograph @ np.array(LUMA)).astype(np.uint8))
+    return np.asarray(luma.resize((width, height), Image.Resampling.BOX))
+
+
+def texture(photographs: Sequence[np.ndarray], rng: np.random.Generator, size: int) -> np.ndarray:
+    """``(size, size)`` float32 in [0, 1]: a piece of a photograph, drawn shapes, or both; most with soft shading.
+
+    Light and rounded bodies make soft transitions that no lens has blurred. Without shading an estimator would take
+    every soft transition for blur.
+    """
+    kind = rng.choice(["photograph", "shapes", "both"], p=[0.4, 0.3, 0.3])
+    fine = shapes(rng, size) if kind == "shapes" else piece(photographs, rng, size)
+    if kind == "both":
+        fine = fine + rng.uniform(0.3, 3) * shapes(rng, size)
+    fine = (fine - fine.mean()) / (fine.std() + 1e-3)
+    strength = 0.25 * np.exp(rng.uniform(np.log(0.15), 0))
+    soft = rng.uniform(0, 0.25) * shading(rng, size) if rng.random() < 0.7 else 0.0
+    return np.clip(rng.uniform(0.3, 0.7) + strength * fine + soft, 0, 1).astype(np.float32)
+
+
+def shading(rng: np.random.Generator, size: int) -> np.ndarray:
+    """``(size, size)`` float32 of mean 0 and deviation 1: smooth noise, coarse waves stronger than fine ones.
+
+    The finest are some 8 px long.
+    """
+    falloff = rng.uniform(0.5, 2)
+    total = np.zeros((size, size), np.float32)
+    for knots in (3, 5, 9, 17, max(18, size // 5)):
+        noise = Image.fromarray(rng.normal(0, 1, (knots, knots)).astype(np.float32))
+        total += knots**-falloff * np.asarray(noise.resize((size, size), Image.Resampling.BICUBIC))
+    return (total - total.mean()) / total.std()
+
+
+def piece(photographs: Sequence[np.ndarray], rng: np.random.Generator, size: int) -> np.ndarray:
+    """``(size, size)`` float32 in [0, 1]: a square of a photograph, turned and mirrored, shrunk further at random.
+
+    Where the photograph is too small, it is continued by its mirror image. A square without detail is drawn again.
+    """
+    for _ in range(6):
+        source = photographs[rng.integers(len(photographs))]
+        side = round(size * rng.uniform(1, 2.5))
+        square = _cut(source, side, rng)
+        filtered = Image.fromarray(square).resize((size, size), rng.choice(_AVERAGING))
+        found = np.asarray(filtered, dtype=np.float32) / 255
+        if np.abs(np.diff(found)).mean() > DETAIL:
+            break
+    found = np.rot90(found, rng.integers(4))
+    return found[:, ::-1] if rng.random() < 0.5 else found
+
+
+_AVERAGING = [Image.Resampling.BOX, Image.Resampling.HAMMING, Image.Resampling.LANCZOS]
+
+
+def _cut(source: np.ndarray, side: int, rng: np.random.Generator) -> np.ndarray:
+    short = [max(0, side - length) for length in source.shape]
+    if any(short):
+        source = np.pad(source, [(0, more) for more in short], mode="symmetric")
+    top, left = (int(rng.integers(0, length - side + 1)) for length in source.shape)
+    return source[top : top + side, left : left + side]
+
+
+def shapes(rng: np.random.Generator, size: int) -> np.ndarray:
+    """``(size, size)`` float32 in [0, 1]: shapes of all sizes over one another, as sharp as pixels can be.
+
+    Sizes follow a power law, which gives the statistics of natural pictures (dead leaves, Lee et al. 2001).
+    """
+    count = round(np.exp(rng.uniform(0, np.log(250))))
+    smallest = rng.uniform(0.1, 1) / np.sqrt(count)  # a few large ones, or many small ones
+    radii = np.sort(np.minimum(smallest / np.sqrt(np.maximum(rng.random(count), 1e-4)), 1))[::-1] / 2
+    drawn = polygons(rng, rng.random((count, 2)), radii)
+    return _drawn(drawn, rng.integers(256, size=count).tolist(), int(rng.integers(256)), size)
+
+
+def polygons(rng: np.random.Generator, centres: np.ndarray, radii: np.ndarray) -> list[np.ndarray]:
+    """Outlines with three corners to many, the latter nearly round, some of them narrow: ``(corners, 2)`` each.
+
+    Parameters
+    ----------
+    centres : (N, 2) float
+        In any unit.
+    radii : (N,) float
+        In the same unit.
+    """
+    most, count = 12, len(radii)
+    angles = np.sort(rng.uniform(0, 2 * np.pi, (count, most)), axis=1)
+    round_ones = rng.random(count) < 0.3
+    angles[round_ones] = np.arange(most) * (2 * np.pi / most)
+    unevenness = np.where(round_ones, 0, 0.4)[:, None] * rng.uniform(-1, 1, (count, most))
+    corners = (1 + unevenness)[..., None] * np.stack([np.cos(angles), np.sin(angles)], 2)
+    corners[..., 1] *= rng.uniform(0.1, 1, (count, 1))
+    turn = rng.uniform(0, np.pi, count)
+    turned = np.stack([np.stack([np.cos(turn), -np.sin(turn)], 1), np.stack([np.sin(turn), np.cos(turn)], 1)], 1)
+    outlines = centres[:, None] + radii[:, None, None] * np.einsum("nij,nkj->nki", turned, corners)
+    kept = np.where(round_ones, most, rng.integers(3, 8, count))
+    return [outline[:number] for outline, number in zip(outlines, kept, strict=True)]
+
+
+def _drawn(outlines: Sequence[np.ndarray], greys: Sequence[int], ground: int, size: int) -> np.ndarray:
+    """Polygons in units of the side, one over the other: ``(size, size)`` float32 in [0, 1]."""
+    whole = size * OVERSAMPLING
+    image = Image.new("L", (whole, whole), ground)
+    draw = ImageDraw.Draw(image)
+    for outline, grey in zip(outlines, greys, strict=True):
+        draw.polygon((whole * outline).ravel().tolist(), fill=grey)
+    return np.asarray(image.reduce(OVERSAMPLING), dtype=np.float32) / 255
+
+
+def outline(rng: np.random.Generator, size: int) -> np.ndarray:
+    """``(size, size)`` float32 in [0, 1]: where an object is. A patch, some bars, or many small pieces."""
+    kind = rng.choice(["patch", "bars", "pieces"], p=[0.5, 0.25, 0.25])
+    count = {"patch": 1, "bars": int(rng.integers(1, 7)), "pieces": int(rng.integers(3, 25))}[kind]
+    if kind == "bars":
+        outlines = [_bar(*rng.uniform(-0.2, 1.2, (2, 2)), rng.uniform(2, 14) / size) for _ in range(count)]
+    else:
+        radii = rng.uniform(0.15, 0.5, 1) if kind == "patch" else rng.uniform(0.03, 0.15, count)
+        outlines = polygons(rng, rng.uniform(0.1, 0.9, (count, 2)), radii)
+    return _drawn(outlines, [255] * count, 0, size)
+
+
+def _bar(start: np.ndarray, end: np.ndarray, width: float) -> np.ndarray:
+    along = (end - start) / max(float(np.hypot(*(end - start))), 1e-6)
+    aside = np.array([-along[1], along[0]]) * width / 2
+    return np.stack([start - aside, end - aside, end + aside, start + aside])
+
+
+def blurs(rng: np.random.Generator, size: int, layers: int) -> list[np.ndarray]:
+    """``layers`` times ``(size, size)`` float32: blur in px of each surface, farthest first.
+
+    Blur is proportional to the distance from the plane of focus, here in any unit and with a sign: surfaces may pass
+    through focus. Half of them are flat, the others tilted or curved.
+    """
+    largest = rng.uniform(1, SIGMAS[1])
+    smallest = rng.uniform(SIGMAS[0], 0.5)
+    focus = rng.uniform(-1, 1)
+    depths = np.sort(rng.uniform(-1.2, 1.2, layers))
+    return [
+        np.clip(largest * np.abs(d + _relief(rng, size) - focus), smallest, largest).astype(np.float32) for d in depths
+    ]
+
+
+def _relief(rng: np.random.Generator, size: int) -> np.ndarray | float:
+    kind = rng.choice(["flat", "tilted", "curved"], p=[0.4, 0.35, 0.25])
+    if kind == "flat":
+        return np.zeros((size, size), np.float32)
+    strength = rng.uniform(0.1, 1.2)
+    if kind == "tilted":
+        y, x = np.indices((size, size), np.float32) / size - 0.5
+        angle = rng.uniform(0, 2 * np.pi)
+        return strength * (np.cos(angle) * x + np.sin(angle) * y)
+    knots = rng.normal(0, 0.4, [int(rng.integers(3, 7))] * 2).astype(np.float32)
+    return strength * np.asarray(Image.fromarray(knots).resize((size, size), Image.Resampling.BICUBIC))
+
+
+def linear(grey: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """From stored grey to light: what a lens mixes."""
+    return grey**GAMMA if rng.random() < 0.7 else grey
+
+
+GAMMA = 2.2
+
+
+def develop(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """From light ``(H, W)`` to a stored picture, uint8: tone curve, noise, sharpening, JPEG, each at random."""
+    grey = np.clip(light, 0, 1) ** (1 / rng.choice([1.0, 1.8, GAMMA, 2.4]))
+    low, high = np.percentile(grey, [1, 99])
+    spread = rng.uniform(0.35, 1.0)  # from dull to full contrast
+    grey = (grey - (low + high) / 2) / max(high - low, 0.1) * spread + rng.uniform(spread / 2, 1 - spread / 2)
+    noise = 0.04 * rng.random() ** 2
+    grey = grey + rng.normal(0, 1, grey.shape) * noise * np.sqrt(rng.uniform(0.3, 1) + np.clip(grey, 0, 1))
+    if rng.random() < 0.25:
+        grey = grey + rng.uniform(0.2, 1.0) * (grey - ndimage.gaussian_filter(grey, rng.uniform(0.6, 1.5)))
+    stored = np.rint(np.clip(grey, 0, 1) * 255).astype(np.uint8)
+    return _as_jpeg(stored, int(rng.integers(30, 100))) if rng.random() < 0.6 else stored
+
+
+def _as_jpeg(grey: np.ndarray, quality: int) -> np.ndarray:
+    buffer = io.BytesIO()
+    Image.fromarray(grey).save(buffer, "JPEG", quality=quality)
+    return np.asarray(Image.open(buffer))
+
+
+def _resized(plane: np.ndarray, size: int, rng: np.random.Generator | None = None) -> np.ndarray:
+    """By a filter drawn at random, or, without a generator, by the nearest pixel."""
+    ways = [Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS]
+    way = rng.choice(ways) if rng else Image.Resampling.NEAREST
+    return np.asarray(Image.fromarray(plane.astype(np.float32)).resize((size, size), way))
