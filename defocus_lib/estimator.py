@@ -181,20 +181,23 @@ def load_estimator(path: Path) -> tuple[Estimator, dict]:
     ValueError
         If the weights are not those of the card, or fit no estimator.
     """
-    card = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+    said = _card(path)
     content = path.read_bytes()
     found = hashlib.sha256(content).hexdigest()
-    if found != card.get("sha256"):
-        raise ValueError(f"{path}: its SHA-256 is {found}; {card.get('sha256')} wanted, as its card says")
+    if found != said.get("sha256"):
+        raise ValueError(f"{path}: its SHA-256 is {found}; {said.get('sha256')} wanted, as its card says")
     estimator = Estimator()
     try:
         estimator.load_state_dict(load(content))
     except (SafetensorError, RuntimeError) as error:
         raise ValueError(f"{path}: no weights of an estimator ({str(error).splitlines()[0]})") from error
-    return estimator.eval(), card
+    return estimator.eval(), said
 
 
-def digest(seed: int = SEEDS[0]) -> str:
-    """SHA-256 of packaged weights, as their card says."""
-    card = (WEIGHTS / f"estimator-{seed}.json").read_text(encoding="utf-8")
-    return json.loads(card)["sha256"]
+def card(seed: int = SEEDS[0]) -> dict:
+    """What the card of packaged weights says: how they were made, how good they are, and their SHA-256."""
+    return _card(WEIGHTS / f"estimator-{seed}.safetensors")
+
+
+def _card(path: Path) -> dict:
+    return json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict, dataclass
 from datetime import timedelta
@@ -151,19 +151,17 @@ class Scenes(Dataset):
 
 
 class _NeverAgain(Sampler[int]):
-    """The numbers of an epoch: they go on where those of the epoch before ended."""
+    """The numbers of an epoch: they go on where those of the epoch before ended, also in a run that is resumed."""
 
-    def __init__(self, length: int, epoch: int):
-        self.length, self.epoch = length, epoch
+    def __init__(self, length: int, first: Callable[[], int]):
+        self.length, self.first = length, first
 
     def __len__(self) -> int:
         return self.length
 
     def __iter__(self) -> Iterator[int]:
-        return iter(range(self.epoch * self.length, (self.epoch + 1) * self.length))
-
-    def set_epoch(self, epoch: int) -> None:
-        self.epoch = epoch
+        first = self.first()
+        return iter(range(first, first + self.length))
 
 
 class _Task(pl.LightningModule):
@@ -175,12 +173,11 @@ class _Task(pl.LightningModule):
         self.train_scenes, self.val_scenes = train, val
 
     def train_dataloader(self) -> DataLoader:
-        sampler = _NeverAgain(
-            self.budget.every * self.budget.batch_size, self.trainer.fit_loop.epoch_progress.current.processed
-        )
+        size = self.budget.batch_size
+        sampler = _NeverAgain(self.budget.every * size, lambda: self.global_step * size)
         return DataLoader(
             self.train_scenes,
-            self.budget.batch_size,
+            size,
             sampler=sampler,
             num_workers=self.budget.workers,
             persistent_workers=self.budget.workers > 0,
@@ -332,7 +329,7 @@ def _trainer(budget: Budget, folder: Path, timer: Timer, progress: bool) -> pl.T
         enable_progress_bar=progress,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        log_every_n_steps=50,
+        log_every_n_steps=1,
     )
 
 

@@ -707,7 +707,7 @@ def step_edge_readings(tables: Mapping[str, pd.DataFrame]) -> Figure:
     fig, axes = plt.subplots(1, len(tables), figsize=(WIDTH, 3), sharey=True, squeeze=False)
     for ax, (title, table) in zip(axes[0], tables.items(), strict=True):
         ax.axline((0, 0), slope=1, color="0.6", linewidth=1, zorder=0)
-        for name, color, marker in zip(table, PALETTE, "os^", strict=False):
+        for name, color, marker in zip(table, PALETTE, "os^P", strict=False):
             ax.plot(table.index, table[name], marker + "-", color=color, markersize=4, label=name)
         ax.set(xlabel="true sigma (px)", title=title, xlim=(0, None), ylim=(-0.2, None))
     axes[0, 0].set_ylabel("median sigma read (px)")

@@ -10,12 +10,14 @@ import pandas as pd
 from matplotlib.figure import Figure
 from matplotlib.ticker import MultipleLocator, NullFormatter, ScalarFormatter
 
+from defocus_lib.defocus import PRESETS
 from defocus_lib.figures import PALETTE, SIGMA_COLORS, WIDTH, figure, row_label, show_image
 
 ESTIMATOR_LOOKS = {
     "released": {"color": PALETTE[0], "marker": "o", "linestyle": ":"},
     "published": {"color": PALETTE[1], "marker": "s", "linestyle": "--"},
     "physical": {"color": PALETTE[2], "marker": "^", "linestyle": "-"},
+    "learned": {"color": PALETTE[5], "marker": "P", "linestyle": "-"},
     "physical, guided": {"color": PALETTE[4], "marker": "D", "linestyle": "-."},
     "physical, closed form": {"color": PALETTE[3], "marker": "v", "linestyle": "-"},
     "constant mean": {"color": "0.6", "linestyle": "-", "linewidth": 1, "markersize": 0},
@@ -37,7 +39,7 @@ def step_readings(table: pd.DataFrame) -> Figure:
     fig, axes = plt.subplots(1, len(noises), figsize=(WIDTH, 2.6), sharex=True, sharey=True, squeeze=False)
     for ax, (noise, part) in zip(axes[0], table.groupby("noise", sort=False), strict=True):
         ax.axline((0, 0), slope=1, color="0.6", linewidth=1, zorder=0)
-        for name in ("released", "published", "physical"):
+        for name in PRESETS:
             line = part[part["estimator"] == name]
             look = ESTIMATOR_LOOKS[name]
             ax.fill_between(line["sigma"], line["low"], line["high"], color=look["color"], alpha=0.2, linewidth=0)
@@ -50,7 +52,7 @@ def step_readings(table: pd.DataFrame) -> Figure:
             xticks=(0, 2, 4, 6, 8),
         )
     axes[0, 0].set_ylabel("sigma read (px)")
-    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
+    fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return fig
 
 
@@ -129,3 +131,55 @@ def influences(tables: Mapping[str, pd.DataFrame]) -> Figure:
     axes[1, 0].set(ylabel="rank correlation with the truth")
     fig.legend(*axes[0, 0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
     return fig
+
+
+@figure
+def uncertainty_check(coverage: pd.DataFrame, kept: pd.DataFrame) -> Figure:
+    """Left: the share of the truth that intervals hold, against what they are to hold. Right: the error of the surest.
+
+    Parameters
+    ----------
+    coverage : DataFrame
+        As :func:`learned_quality.coverage_table` returns it.
+    kept : DataFrame
+        As :func:`learned_quality.surest_first` returns it.
+    """
+    fig, (left, right) = plt.subplots(1, 2, figsize=(WIDTH, 3))
+    left.axline((50, 50), slope=1, color="0.6", linewidth=1, zorder=0)
+    for (name, row), color, marker in zip(coverage.iterrows(), PALETTE, "osD^v", strict=False):
+        left.plot(coverage.columns, row, color=color, marker=marker, markersize=4, label=name)
+    left.set(xlabel="nominal share in the interval (%)", ylabel="truth in the interval (%)")
+    left.legend()
+    for name, style in zip(kept, ("-", ":"), strict=True):
+        right.plot(100 * kept.index, kept[name], style, color=PALETTE[2], label=name)
+    right.set(xlabel="pixels kept, the surest first (%)", ylabel="mean absolute error (px)", ylim=(0, None))
+    right.legend()
+    return fig
+
+
+@figure
+def map_rows(rows: Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray]]]) -> Figure:
+    """One row an image: the photograph, then maps in px on one scale. Images may differ in shape.
+
+    Parameters
+    ----------
+    rows : mapping of a name to (image (H, W, 3) uint8, maps)
+        Maps: mapping of a title to (H, W) float in px; the same titles in each row.
+    """
+    titles = list(next(iter(rows.values()))[1])
+    columns, shapes = 1 + len(titles), [image.shape[0] / image.shape[1] for image, _ in rows.values()]
+    heights = [WIDTH / columns * shape for shape in shapes]
+    fig, axes = plt.subplots(
+        len(rows), columns, figsize=(WIDTH, sum(heights) + 0.9), height_ratios=heights, squeeze=False
+    )
+    for row, (name, (image, maps)) in zip(axes, rows.items(), strict=True):
+        shown = ["photograph", *titles] if row is axes[0] else [""] * columns
+        show_image(row[0], image, shown[0])
+        row_label(row[0], name)
+        for ax, title, values in zip(row[1:], shown[1:], maps.values(), strict=True):
+            drawn = show_image(ax, values, title, cmap=SIGMA_COLORS, vmin=0, vmax=TOP)
+    fig.colorbar(drawn, ax=axes, orientation="horizontal", aspect=50, pad=0.03, extend="max").set_label("px")
+    return fig
+
+
+TOP = 5.0  # px, of the scale that maps of several images share

@@ -282,7 +282,7 @@ def score(maps: DefocusMaps, sigma: np.ndarray, known: np.ndarray) -> dict[str, 
         in px, rank correlation, and the mean absolute error in the outer :data:`BORDER` px and inside. At the edges
         that could be measured: error and bias in px; and their share (%) of all edges.
     """
-    edges, sparse, valid, dense = (part[0, 0].numpy() for part in maps)
+    edges, sparse, valid, dense = (part[0, 0].numpy() for part in maps[:4])
     difference = np.clip(dense, 0, CAP) - sigma
     outer, read = _outer(sigma.shape) & known, valid & known
     return {

@@ -13,8 +13,8 @@ from PIL import Image
 from scipy import ndimage
 
 from defocus_lib import filters
-from defocus_lib.defocus import PRESETS, DefocusMaps, defocus_maps
-from defocus_lib.known_blur import CAP, KnownScene, as_batch, mean_scores, score, score_table
+from defocus_lib.defocus import NETWORK, PRESETS, DefocusMaps, defocus_maps
+from defocus_lib.known_blur import CAP, KnownScene, as_batch, mean_scores, score, score_table, with_noise
 from defocus_lib.propagation import gaussian_plane
 from defocus_lib.scenes import jpeg
 
@@ -136,6 +136,11 @@ def resize_table(known_scenes: Mapping[object, KnownScene], factors: Sequence[fl
     )
 
 
+def noise_table(known_scenes: Mapping[object, KnownScene], noises: Sequence[float], seed: int = 0) -> pd.DataFrame:
+    """:func:`score_table` of the presets on the scenes with white noise of each standard deviation; column noise."""
+    return _over("noise", {noise: with_noise(known_scenes, noise, seed) for noise in noises})
+
+
 def resized(scene: KnownScene, factor: float) -> KnownScene:
     """A scene with its side times ``factor``, averaged or interpolated; its sigma grows with it."""
     image, sigma, known = scene
@@ -155,10 +160,13 @@ def _over(what: str, cases: Mapping[float, Mapping[object, KnownScene]]) -> pd.D
 
 
 def range_table(known_scenes: Mapping[object, KnownScene]) -> pd.DataFrame:
-    """Mean scores of each preset with images scaled to [-1, 1] and to [0, 1] first, and the share of edges (%)."""
+    """Mean scores of each preset that looks at edges, with images scaled to [-1, 1] and to [0, 1] first, and the share
+    of edges (%)."""
     ranges = {"[-1, 1]": (-1.0, 1.0), "[0, 1]": (0.0, 1.0)}
     rows = {}
     for name, preset in PRESETS.items():
+        if preset.propagation == NETWORK:
+            continue
         for title, limits in ranges.items():
             chosen = replace(preset, input_range=limits)
             maps = [defocus_maps(as_batch(image), chosen) for image, *_ in known_scenes.values()]

@@ -47,7 +47,7 @@ def version(preset: str = "physical") -> str:
     also one of the network and its weights."""
     by_edges = source_digest(canny, compiled, defocus, filters, propagation)
     learned = defocus.PRESETS[preset].propagation == defocus.NETWORK
-    return f"{by_edges}-{source_digest(estimator)}-{estimator.digest()[:12]}" if learned else by_edges
+    return f"{by_edges}-{source_digest(estimator)}-{estimator.card()['sha256'][:12]}" if learned else by_edges
 
 
 @dataclass(frozen=True)

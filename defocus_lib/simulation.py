@@ -41,7 +41,7 @@ class Exposure:
     sigma: np.ndarray
 
 
-def expose(photographs: Sequence[np.ndarray], rng: np.random.Generator, size: int = SIDE) -> Exposure:
+def expose(photographs: Sequence[np.ndarray], rng: np.random.Generator, size: int = SIDE, psf: str = "") -> Exposure:
     """Compose a scene and take its photograph.
 
     Parameters
@@ -50,6 +50,8 @@ def expose(photographs: Sequence[np.ndarray], rng: np.random.Generator, size: in
         Luma of what textures are cut from, see :func:`shrunk`.
     size : int
         Side in px.
+    psf : {"", "gaussian", "disc"}
+        The point-spread function; "" draws one. All else is the same for each.
     """
     factor = float(rng.uniform(0.6, 1.1)) if rng.random() < 0.4 else 1.0
     rendered = round(size / factor)
@@ -57,8 +59,8 @@ def expose(photographs: Sequence[np.ndarray], rng: np.random.Generator, size: in
     textures = [linear(texture(photographs, rng, rendered), rng) for _ in range(layers)]
     masks = [np.ones((rendered, rendered), np.float32), *(outline(rng, rendered) for _ in range(layers - 1))]
     sigmas = blurs(rng, rendered, layers)
-    psf = "disc" if rng.random() < 0.5 else "gaussian"
-    light = optics.render_fields(textures, masks, sigmas, psf)
+    drawn = optics.PSFS[int(rng.random() < 0.5)]
+    light = optics.render_fields(textures, masks, sigmas, psf or drawn)
     sigma = optics.visible_sigma(masks, sigmas)
     if rendered != size:
         light, sigma = _resized(light, size, rng), factor * _resized(sigma, size)

@@ -22,7 +22,7 @@
 profile: str = "demo"
 artifacts: str = ""
 preset: str = "physical"
-propagation: str = "gaussian"
+propagation: str = ""
 example: int = 0
 motorcycle_size: int = 299
 workers: int = 1
@@ -66,8 +66,8 @@ def as_batch(images: np.ndarray) -> torch.Tensor:
 
 real = run.records.query("split == 'test' and label == 0").iloc[example]
 image, truth = run.reader(real), scenes.true_sigma(folder, real["group"])
-maps = defocus_maps(as_batch(image[None]), preset, propagation)
-stages = {name: values[0, 0].numpy() for name, values in maps._asdict().items()}
+maps = defocus_maps(as_batch(image[None]), preset, propagation or None)
+stages = {name: values[0, 0].numpy() for name, values in maps._asdict().items() if values is not None}
 
 # %% mystnb={"figure": {"caption": "The stages of one map. Edges; those of them where blur could not be measured; the blur that was read at the others; the dense map; and the truth, where it is known. Compare the dense map with the photograph, or with the true blur: the broad layout is there, crisp outlines are not.", "name": "fig-map-stages"}, "image": {"alt": "Panels: a photograph, its edges, the edges that gave no measurement, coloured dots of blur at edges, a smooth map of blur, and, where it is known, the true blur with crisp outlines."}}
 figures.map_stages(image, stages, truth)
@@ -112,7 +112,8 @@ glue("map_step_true", float(clean.index[-1]), display=False)
 # ## A scene of measured depth
 #
 # The motorcycle of the Middlebury stereo data, with the disparity that was measured, photographed through one lens at
-# five focus distances. Surfaces are slanted and curved here, and nothing in the estimator was trained on anything.
+# five focus distances. Surfaces are slanted and curved here. None of the estimators has seen it; `learned` is the only
+# one that was trained at all ({ref}`sec-learned`).
 
 # %%
 motorcycle = manifest.load_manifest().photographs_of("depth")[0]
@@ -131,7 +132,7 @@ errors = known_blur.estimator_table(planes)
 # %% mystnb={"figure": {"caption": "The motorcycle focused at five distances: photograph, true blur, and the map of the preset of this run. Follow the dark band of sharpness as the focus comes nearer, and look how far the estimate moves with it.", "name": "fig-motorcycle"}, "image": {"alt": "Five columns, one a focus distance. The top row shows the motorcycle, the middle row its true blur, the bottom row a smoother estimate of it."}}
 figures.focal_planes(
     {title: (image, sigma) for title, (image, sigma, _) in planes.items()},
-    {t: defocus_maps(as_batch(p[0][None]), preset, propagation).dense[0, 0].numpy() for t, p in planes.items()},
+    {t: defocus_maps(as_batch(p[0][None]), preset, propagation or None).dense[0, 0].numpy() for t, p in planes.items()},
 )
 
 # %%
@@ -178,7 +179,7 @@ collection.save_maps(folder, cache, run.records).name
 def refocus(on_disparity: float):
     image, sigma, _ = focused(on_disparity)
     title = f"{scenes.motorcycle_distance(on_disparity) / 1000:.1f} m"
-    dense = defocus_maps(as_batch(image[None]), preset, propagation).dense[0, 0].numpy()
+    dense = defocus_maps(as_batch(image[None]), preset, propagation or None).dense[0, 0].numpy()
     return figures.focal_planes({title: (image, sigma)}, {title: dense})
 
 

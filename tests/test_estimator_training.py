@@ -1,0 +1,142 @@
+import numpy as np
+import pytest
+import torch
+from typer.testing import CliRunner
+
+from defocus_lib import estimator, estimator_training
+from defocus_lib.__main__ import app
+from defocus_lib.estimator_training import Budget, calibrated, loss, rate, train
+
+SMALL = Budget(minutes=0, steps=4, batch_size=2, side=32, every=2, validation=1, workers=0, precision="32-true")
+
+
+@pytest.fixture(scope="module")
+def photographs():
+    return [np.random.default_rng(number).integers(0, 256, (64, 64), dtype=np.uint8) for number in range(2)]
+
+
+def bytes_of(network):
+    return b"".join(value.numpy().tobytes() for value in network.state_dict().values())
+
+
+def test_the_same_steps_give_the_same_weights(photographs, tmp_path):
+    before = torch.random.get_rng_state()
+    first, card = train(photographs, photographs, SMALL, tmp_path / "one", progress=False)
+    again, _ = train(photographs, photographs, SMALL, tmp_path / "two", progress=False)
+    assert bytes_of(first) == bytes_of(again) and not first.training
+    assert (card["steps"], card["scenes"]) == (4, 8)
+    assert torch.equal(before, torch.random.get_rng_state())
+
+
+def test_another_seed_gives_others(photographs, tmp_path):
+    one, other = (
+        train(photographs, photographs, Budget(**{**vars(SMALL), "seed": seed}), tmp_path / str(seed), progress=False)[
+            0
+        ]
+        for seed in (0, 1)
+    )
+    assert bytes_of(one) != bytes_of(other)
+
+
+def test_an_interrupted_run_reaches_the_same_weights(photographs, tmp_path, monkeypatch):
+    whole, _ = train(photographs, photographs, SMALL, tmp_path / "whole", progress=False)
+    seen = []
+
+    def interrupted(sigma, scale, truth):
+        seen.append(1)
+        if len(seen) == 4:
+            raise KeyboardInterrupt
+        return loss(sigma, scale, truth)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(estimator_training, "loss", interrupted)
+        with pytest.raises((KeyboardInterrupt, SystemExit)):
+            train(photographs, photographs, SMALL, tmp_path / "killed", progress=False)
+    resumed, card = train(photographs, photographs, SMALL, tmp_path / "killed", resume=True, progress=False)
+    assert card["steps"] == 4 and bytes_of(resumed) == bytes_of(whole)
+
+
+def test_training_learns(photographs, tmp_path):
+    budget = Budget(**{**vars(SMALL), "steps": 40, "every": 20, "batch_size": 4, "validation": 8})
+    torch.manual_seed(budget.seed)
+    untrained = estimator.Estimator().eval()
+    scenes = estimator_training.Scenes(photographs, (2**31, 1), 8, 32)
+    before = estimator_training._calibrate(untrained, scenes)["error (px)"]
+    after = train(photographs, photographs, budget, tmp_path, progress=False)[1]["validation"]["error (px)"]
+    assert after < before
+
+
+def test_a_scene_depends_on_its_number_alone(photographs):
+    scenes = estimator_training.Scenes(photographs, (5, 0), 100, 32)
+    for ours, theirs in zip(scenes[7], scenes[7], strict=True):
+        assert torch.equal(ours, theirs)
+    grey, sigma = scenes[8]
+    assert grey.shape == sigma.shape == (1, 32, 32) and not torch.equal(grey, scenes[7][0])
+    assert 0 <= grey.min() and grey.max() <= 1
+
+
+def test_no_scene_comes_twice():
+    done = []
+    sampler = estimator_training._NeverAgain(5, lambda: len(done))
+    done += list(sampler)
+    done += list(sampler)
+    assert done == list(range(10)) and len(sampler) == 5
+
+
+def test_the_rate_rises_to_its_peak_and_falls_to_nothing():
+    used = np.linspace(0, 1, 201)
+    rates = np.array([rate(one) for one in used])
+    assert rates[0] == 0 and rates.max() == pytest.approx(1, abs=0.01) and rates[-1] == pytest.approx(0)
+    assert (np.diff(rates[used >= estimator_training.WARM_UP]) < 0).all()
+
+
+def test_the_budget_is_used_by_steps_or_minutes_whichever_is_first():
+    both = Budget(minutes=2, steps=100)
+    assert both.used(50, 0) == 0.5 and both.used(0, 30) == 0.25 and both.used(50, 90) == 0.75 and both.used(200, 0) == 1
+    assert Budget(minutes=0, steps=10).used(0, 1e9) == 0 and Budget(minutes=1).used(10**9, 0) == 0
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"minutes": 0}, "minutes and steps are both 0"),
+        ({"side": 40}, "side is 40 px; a multiple of 16 wanted"),
+        ({"batch_size": 0}, "batch_size is 0; a positive number wanted"),
+        ({"workers": -1}, "workers is -1; 0 or more wanted"),
+    ],
+)
+def test_a_budget_that_makes_no_sense_is_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        Budget(**change)
+
+
+def test_the_loss_is_least_at_the_truth_and_at_the_size_of_the_error():
+    truth = torch.full((1, 1, 4, 4), 2.0)
+    sigma, scale = torch.full_like(truth, 2.5, requires_grad=True), torch.full_like(truth, 0.5, requires_grad=True)
+    loss(sigma, scale, truth).backward()
+    assert (sigma.grad > 0).all(), "towards the truth"
+    torch.testing.assert_close(scale.grad, torch.zeros_like(scale))  # the scale of a Laplace distribution is its error
+    assert loss(sigma, scale, truth).item() == pytest.approx(0.5 + 0.2 * (np.log(0.5) + 1))
+
+
+@pytest.mark.parametrize("unit", [0.1, 1.0, 3.0])
+def test_calibration_finds_the_unit_of_the_error(unit):
+    deviation = np.random.default_rng(0).uniform(0.5, 2, 20_000)
+    error = np.abs(np.random.default_rng(1).normal(0, unit * deviation))
+    assert calibrated(error, deviation) == pytest.approx(unit, rel=0.03)
+
+
+def test_the_command_writes_weights_that_can_be_read(tmp_path):
+    asked = "train-estimator --minutes 0 --steps 1 --every 1 --batch-size 2 --side 32 --validation 2 --workers 0"
+    result = CliRunner().invoke(
+        app, [*asked.split(), "--precision", "32-true", "--seed", "7", "--output", str(tmp_path)]
+    )
+    assert result.exit_code == 0, result.output
+    network, card = estimator.load_estimator(tmp_path / "estimator-7.safetensors")
+    assert card["seed"] == 7 and card["steps"] == 1 and not network.training
+    assert card["photographs"]["val"] == ["coffee", "gravel"] and "estimator-7.safetensors: 1 steps" in result.output
+
+
+def test_the_command_refuses_a_training_without_end():
+    result = CliRunner().invoke(app, ["train-estimator", "--minutes", "0"])
+    assert result.exit_code == 2 and "minutes and steps are both 0" in result.output

@@ -1,0 +1,90 @@
+import numpy as np
+import pytest
+from scipy import ndimage
+
+from defocus_lib import manifest, simulation
+
+
+@pytest.fixture(scope="module")
+def photographs():
+    listed = manifest.load_manifest()
+    return [simulation.shrunk(manifest.load_photograph(listed.photograph(name))) for name in ("gravel", "coffee")]
+
+
+def exposures(photographs, count=24, **more):
+    return [simulation.expose(photographs, np.random.default_rng([3, number]), 64, **more) for number in range(count)]
+
+
+def test_a_photograph_is_shrunk_to_the_mean_of_its_luma():
+    photograph = np.zeros((4, 6, 3), np.uint8)
+    photograph[:2, :2] = [[[100, 0, 0], [0, 100, 0]], [[0, 0, 100], [100, 100, 100]]]
+    found = simulation.shrunk(photograph)
+    # 29.9, 58.7, 11.4 and 100, each rounded: 30, 59, 11, 100
+    assert found.shape == (2, 3) and found.dtype == np.uint8
+    assert abs(int(found[0, 0]) - 50) <= 1 and not found[1:].any()  # Pillow rounds rows and columns apart
+
+
+def test_a_large_photograph_is_shrunk_further():
+    assert simulation.shrunk(np.zeros((1411, 1411, 3), np.uint8)).shape == (470, 470)
+    assert simulation.shrunk(np.zeros((300, 451, 3), np.uint8)).shape == (150, 225)
+
+
+def test_the_same_numbers_give_the_same_photograph(photographs):
+    for one, again in zip(exposures(photographs, 4), exposures(photographs, 4), strict=True):
+        np.testing.assert_array_equal(one.grey, again.grey)
+        np.testing.assert_array_equal(one.sigma, again.sigma)
+
+
+def test_what_is_exposed(photographs):
+    made = exposures(photographs)
+    assert all(one.grey.shape == one.sigma.shape == (64, 64) for one in made)
+    assert all(one.grey.dtype == np.uint8 and one.sigma.dtype == np.float32 for one in made)
+    low, high = min(one.sigma.min() for one in made), max(one.sigma.max() for one in made)
+    assert 0 < low < 0.6 and 3 < high <= 1.1 * simulation.SIGMAS[1]
+    assert any(np.unique(one.sigma).size > 500 for one in made), "some depths vary continuously"
+    assert any(np.abs(np.diff(one.sigma)).max() > 1 for one in made), "some jump where one thing hides another"
+
+
+def test_blurrier_scenes_have_weaker_gradients(photographs):
+    made = exposures(photographs, 60)
+    slopes = [ndimage.gaussian_gradient_magnitude(one.grey.astype(float), 1).max() / np.ptp(one.grey) for one in made]
+    assert np.corrcoef(slopes, [one.sigma.min() for one in made])[0, 1] < -0.3
+
+
+def test_the_point_spread_changes_the_picture_and_not_the_truth(photographs):
+    gaussian, disc, drawn = (exposures(photographs, 8, psf=psf) for psf in ("gaussian", "disc", ""))
+    for one, other, either in zip(gaussian, disc, drawn, strict=True):
+        np.testing.assert_array_equal(one.sigma, other.sigma)
+        assert (one.grey != other.grey).any()
+        assert (either.grey == one.grey).all() or (either.grey == other.grey).all()
+
+
+def test_shapes_have_outlines_as_sharp_as_pixels():
+    # A step between two greys that averaging over a pixel has met takes at most one pixel between them.
+    square = simulation._drawn([np.array([[0.25, 0.25], [0.75, 0.25], [0.75, 0.75], [0.25, 0.75]])], [255], 0, 48)
+    row = square[24]
+    assert set(row[:11]) == {0.0} and set(row[14:34]) == {1.0} and np.count_nonzero((row > 0) & (row < 1)) <= 2
+
+
+def test_shading_is_soft():
+    fields = [simulation.shading(np.random.default_rng(number), 64) for number in range(10)]
+    for field in fields:
+        assert field.mean() == pytest.approx(0, abs=1e-4) and field.std() == pytest.approx(1, abs=1e-3)
+    noise = np.random.default_rng(0).normal(size=(64, 64))
+    assert np.abs(np.diff(fields, axis=2)).mean() < 0.4 * np.abs(np.diff(noise)).mean()
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_blur_stays_in_its_range_and_falls_with_the_distance_from_focus(number):
+    fields = simulation.blurs(np.random.default_rng(number), 48, 4)
+    assert len(fields) == 4 and all(field.shape == (48, 48) for field in fields)
+    assert min(field.min() for field in fields) >= simulation.SIGMAS[0]
+    assert max(field.max() for field in fields) <= simulation.SIGMAS[1]
+
+
+def test_development_keeps_a_picture_a_picture():
+    ramp = np.tile(np.linspace(0, 1, 64), (64, 1))
+    for number in range(20):
+        stored = simulation.develop(ramp, np.random.default_rng(number))
+        assert stored.dtype == np.uint8 and stored.shape == ramp.shape
+        assert np.corrcoef(stored.mean(0), ramp[0])[0, 1] > 0.95
