@@ -44,6 +44,7 @@ TRACEBACK_LINES = 20
 NEEDS = {
     "pairs": "pairs of a real and a manipulated image",
     "regions": "the regions that were manipulated",
+    "depth": "the true blur",
 }
 """What a section can ask for by the tag ``needs-<name>`` of its heading, in words for the reader."""
 # YAML 1.1 reads 1e-3 as a string: it wants a dot in the mantissa and a sign in the exponent.
@@ -255,7 +256,7 @@ def run_notebook(source: Path, folder: Path, parameters: Mapping[str, object], r
 def leave_out(notebook: NotebookNode, folder: Path) -> NotebookNode:
     """``notebook`` without the sections that need what the data of ``folder`` lack: a note takes their place.
 
-    A heading with the tag ``needs-pairs`` or ``needs-regions`` speaks for its section, the first heading for the whole
+    A heading with a tag ``needs-...`` of :data:`NEEDS` speaks for its section, the first heading for the whole
     notebook. The heading stays, and so does the parameters cell.
     """
     if not (folder / PROVENANCE).exists():  # nothing is known of the data yet

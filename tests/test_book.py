@@ -281,7 +281,8 @@ def test_a_book_without_pairs_skips_what_needs_them_and_says_so(tmp_path: Path) 
         '13_trust_in_shapley.images=1 13_trust_in_shapley.counts="2, 4" 13_trust_in_shapley.reference=4 '
         "13_trust_in_shapley.randomised_samples=2 13_trust_in_shapley.randomised_parts=2 "
         "13_trust_in_shapley.removal_images=2 13_trust_in_shapley.removal_steps=4 13_trust_in_shapley.removal_block=8 "
-        "13_trust_in_shapley.resamples=20"
+        "13_trust_in_shapley.resamples=20 14_better_maps.seeds=2 14_better_maps.epochs=1 14_better_maps.batch_size=8 "
+        "14_better_maps.resamples=20 14_better_maps.workers=1 14_better_maps.example=0"
     )
     run_on_disk(tmp_path, "cifake", small, "notebook", CIFAKE_ROOT=root)
     pairs = "Left out: this needs pairs of a real and a manipulated image"
