@@ -89,6 +89,7 @@ NOTEBOOKS = {
         ["robustness.csv", "findings/12_generalisation.json"],
     ),
     "13_trust_in_shapley": ([*DATA, MAPS, *DETECTORS, *SHAPLEY], ["trust.csv"]),
+    "14_better_maps": ([*DATA, "trial_records.parquet"], ["better_maps.parquet", "findings/14_better_maps.json"]),
     "speed": ([], []),
 }
 BENCHMARKS = sorted((ROOT / "benchmarks" / "results").glob("*.csv"))  # measured by hand: `make bench`
