@@ -394,8 +394,8 @@ def rerender(
 ) -> Altered:
     """Smooth the detail and leave the faint grid of a learned upsampler, as neural rendering does (NeuralTextures).
 
-    The blur stays the subject's: less total variation takes faint detail away and leaves edges as wide as they were,
-    which no lens does.
+    The blur stays the subject's: lowering total variation takes faint detail away and leaves edges as wide as they
+    were, which no lens does.
     """
     size = scene.image.shape[0]
     smooth = denoise_tv_chambolle(scene.image, weight=rng.uniform(0.02, 0.05), channel_axis=2)

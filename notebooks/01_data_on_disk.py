@@ -14,7 +14,8 @@
 #
 # **You will see** what the data set holds, what was left out and why, and examples of it.\
 # **Reads** `data_manifest.yaml` and the files below the root that it names.\
-# **Writes** `records.parquet`, one row an image, and `trial_records.parquet`, those that notebook 11 learns from.
+# **Writes** `records.parquet`, one row an image, and `trial_records.parquet`, those that notebooks 11 and 14
+# learn from.
 
 # %% tags=["parameters"]
 profile: str = "ffpp"
