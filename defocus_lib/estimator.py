@@ -123,7 +123,8 @@ def estimate(images: torch.Tensor, estimator: Estimator | None = None) -> tuple[
     """
     estimator = (estimator or packaged()).to(images.device)
     height, width = images.shape[2:]
-    luma = (images * images.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    red, green, blue = images.split(1, dim=1)
+    luma = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
     whole = F.pad(luma, (0, -width % STRIDE, 0, -height % STRIDE), mode="reflect")
     with torch.inference_mode():
         parts = [estimator(one.contiguous(memory_format=torch.channels_last)) for one in whole.split(1)]

@@ -70,10 +70,10 @@ class Budget:
     minutes: float = 60
     steps: int = 0
     seed: int = 0
-    batch_size: int = 16
+    batch_size: int = 8
     side: int = SIDE
     learning_rate: float = 2e-3
-    every: int = 250
+    every: int = 500
     validation: int = 128
     workers: int = 1
     precision: str = "bf16-mixed"

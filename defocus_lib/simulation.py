@@ -55,7 +55,7 @@ def expose(photographs: Sequence[np.ndarray], rng: np.random.Generator, size: in
     """
     factor = float(rng.uniform(0.6, 1.1)) if rng.random() < 0.4 else 1.0
     rendered = round(size / factor)
-    layers = int(rng.integers(1, 6))
+    layers = int(rng.integers(1, 5))
     textures = [linear(texture(photographs, rng, rendered), rng) for _ in range(layers)]
     masks = [np.ones((rendered, rendered), np.float32), *(outline(rng, rendered) for _ in range(layers - 1))]
     sigmas = blurs(rng, rendered, layers)
@@ -89,7 +89,7 @@ def texture(photographs: Sequence[np.ndarray], rng: np.random.Generator, size: i
     if kind == "both":
         fine = fine + rng.uniform(0.3, 3) * shapes(rng, size)
     fine = (fine - fine.mean()) / (fine.std() + 1e-3)
-    strength = 0.25 * np.exp(rng.uniform(np.log(0.15), 0))
+    strength = 0.25 * np.exp(rng.uniform(np.log(0.4), 0))
     soft = rng.uniform(0, 0.25) * shading(rng, size) if rng.random() < 0.7 else 0.0
     return np.clip(rng.uniform(0.3, 0.7) + strength * fine + soft, 0, 1).astype(np.float32)
 
@@ -147,7 +147,9 @@ def shapes(rng: np.random.Generator, size: int) -> np.ndarray:
     return _drawn(drawn, rng.integers(256, size=count).tolist(), int(rng.integers(256)), size)
 
 
-def polygons(rng: np.random.Generator, centres: np.ndarray, radii: np.ndarray) -> list[np.ndarray]:
+def polygons(
+    rng: np.random.Generator, centres: np.ndarray, radii: np.ndarray, narrowest: float = 0.1
+) -> list[np.ndarray]:
     """Outlines with three corners to many, the latter nearly round, some of them narrow: ``(corners, 2)`` each.
 
     Parameters
@@ -156,6 +158,8 @@ def polygons(rng: np.random.Generator, centres: np.ndarray, radii: np.ndarray) -
         In any unit.
     radii : (N,) float
         In the same unit.
+    narrowest : float
+        The least ratio of their sides.
     """
     most, count = 12, len(radii)
     angles = np.sort(rng.uniform(0, 2 * np.pi, (count, most)), axis=1)
@@ -163,7 +167,7 @@ def polygons(rng: np.random.Generator, centres: np.ndarray, radii: np.ndarray) -
     angles[round_ones] = np.arange(most) * (2 * np.pi / most)
     unevenness = np.where(round_ones, 0, 0.4)[:, None] * rng.uniform(-1, 1, (count, most))
     corners = (1 + unevenness)[..., None] * np.stack([np.cos(angles), np.sin(angles)], 2)
-    corners[..., 1] *= rng.uniform(0.1, 1, (count, 1))
+    corners[..., 1] *= rng.uniform(narrowest, 1, (count, 1))
     turn = rng.uniform(0, np.pi, count)
     turned = np.stack([np.stack([np.cos(turn), -np.sin(turn)], 1), np.stack([np.sin(turn), np.cos(turn)], 1)], 1)
     outlines = centres[:, None] + radii[:, None, None] * np.einsum("nij,nkj->nki", turned, corners)
@@ -183,13 +187,13 @@ def _drawn(outlines: Sequence[np.ndarray], greys: Sequence[int], ground: int, si
 
 def outline(rng: np.random.Generator, size: int) -> np.ndarray:
     """``(size, size)`` float32 in [0, 1]: where an object is. A patch, some bars, or many small pieces."""
-    kind = rng.choice(["patch", "bars", "pieces"], p=[0.5, 0.25, 0.25])
-    count = {"patch": 1, "bars": int(rng.integers(1, 7)), "pieces": int(rng.integers(3, 25))}[kind]
+    kind = rng.choice(["patch", "bars", "pieces"], p=[0.7, 0.15, 0.15])
+    count = {"patch": 1, "bars": int(rng.integers(1, 5)), "pieces": int(rng.integers(2, 9))}[kind]
     if kind == "bars":
         outlines = [_bar(*rng.uniform(-0.2, 1.2, (2, 2)), rng.uniform(2, 14) / size) for _ in range(count)]
     else:
-        radii = rng.uniform(0.15, 0.5, 1) if kind == "patch" else rng.uniform(0.03, 0.15, count)
-        outlines = polygons(rng, rng.uniform(0.1, 0.9, (count, 2)), radii)
+        radii = rng.uniform(0.25, 0.6, 1) if kind == "patch" else rng.uniform(0.05, 0.2, count)
+        outlines = polygons(rng, rng.uniform(0.1, 0.9, (count, 2)), radii, 0.5 if kind == "patch" else 0.1)
     return _drawn(outlines, [255] * count, 0, size)
 
 
@@ -215,7 +219,7 @@ def blurs(rng: np.random.Generator, size: int, layers: int) -> list[np.ndarray]:
 
 
 def _relief(rng: np.random.Generator, size: int) -> np.ndarray | float:
-    kind = rng.choice(["flat", "tilted", "curved"], p=[0.4, 0.35, 0.25])
+    kind = rng.choice(["flat", "tilted", "curved"], p=[0.5, 0.35, 0.15])
     if kind == "flat":
         return np.zeros((size, size), np.float32)
     strength = rng.uniform(0.1, 1.2)
@@ -241,12 +245,12 @@ def develop(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     low, high = np.percentile(grey, [1, 99])
     spread = rng.uniform(0.35, 1.0)  # from dull to full contrast
     grey = (grey - (low + high) / 2) / max(high - low, 0.1) * spread + rng.uniform(spread / 2, 1 - spread / 2)
-    noise = 0.04 * rng.random() ** 2
+    noise = 0.03 * rng.random() ** 4
     grey = grey + rng.normal(0, 1, grey.shape) * noise * np.sqrt(rng.uniform(0.3, 1) + np.clip(grey, 0, 1))
-    if rng.random() < 0.25:
-        grey = grey + rng.uniform(0.2, 1.0) * (grey - ndimage.gaussian_filter(grey, rng.uniform(0.6, 1.5)))
+    if rng.random() < 0.15:
+        grey = grey + rng.uniform(0.2, 0.8) * (grey - ndimage.gaussian_filter(grey, rng.uniform(0.6, 1.5)))
     stored = np.rint(np.clip(grey, 0, 1) * 255).astype(np.uint8)
-    return _as_jpeg(stored, int(rng.integers(30, 100))) if rng.random() < 0.6 else stored
+    return _as_jpeg(stored, int(rng.integers(50, 100))) if rng.random() < 0.5 else stored
 
 
 def _as_jpeg(grey: np.ndarray, quality: int) -> np.ndarray:

@@ -36,7 +36,20 @@ def influences():
     )
 
 
-@pytest.mark.parametrize("draw", [steps, maps, borders, influences])
+def uncertainty():
+    coverage = pd.DataFrame({50.0: [48, 60], 90.0: [88, 70]}, index=["motorcycle", "simulated"])
+    kept = pd.DataFrame({"by uncertainty": [0.1, 0.3], "by the error itself": [0.0, 0.3]}, index=[0.5, 1.0])
+    return figures_known_blur.uncertainty_check(coverage, kept)
+
+
+def rows():
+    tall, wide = np.zeros((64, 32, 3), np.uint8), np.zeros((32, 64, 3), np.uint8)
+    return figures_known_blur.map_rows(
+        {name: (image, {"estimate": np.ones(image.shape[:2])}) for name, image in (("tall", tall), ("wide", wide))}
+    )
+
+
+@pytest.mark.parametrize("draw", [steps, maps, borders, influences, uncertainty, rows])
 def test_figures_draw_and_are_labelled(draw):
     before = plt.rcParams.copy()
     with warnings.catch_warnings():
