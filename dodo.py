@@ -128,7 +128,7 @@ DOIT_CONFIG = {
 
 
 def library_files(notebook: Path) -> list[Path]:
-    """The modules of the library that a notebook imports, and those that they import, with the file that one reads."""
+    """The modules of the library that a notebook imports, and those that they import, with the files that two read."""
     modules = ModuleSet(sorted((ROOT / "defocus_lib").glob("*.py")))
     found: set[str] = set()
     ahead = modules.get_imports(PyModule(notebook), return_fqn=True)
@@ -136,8 +136,14 @@ def library_files(notebook: Path) -> list[Path]:
         name = ahead.pop()
         found.add(name)
         ahead |= (modules.mod_imports(name) | lazy_imports(modules.by_name[name].path)) - found
-    manifest = [ROOT / "data_manifest.yaml"] if "defocus_lib.manifest" in found else []
-    return [*sorted(modules.by_name[name].path for name in found), *manifest]
+    read = [path for name, paths in READ_BY.items() if name in found for path in paths]
+    return [*sorted(modules.by_name[name].path for name in found), *read]
+
+
+READ_BY = {
+    "defocus_lib.manifest": [ROOT / "data_manifest.yaml"],
+    "defocus_lib.estimator": sorted((ROOT / "defocus_lib" / "weights").glob("*")),
+}
 
 
 def lazy_imports(module: Path) -> set[str]:

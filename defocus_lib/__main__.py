@@ -224,7 +224,7 @@ def train(
 @app.command("train-estimator")
 def train_estimator(
     minutes: Annotated[float, typer.Option(help="Training ends after so many; 0 for no limit.")] = 60,
-    steps: Annotated[int, typer.Option(help="Training ends after so many; 0 for no limit.")] = 0,
+    steps: Annotated[int, typer.Option(help="Training ends after so many; 0 for no limit.")] = 5500,
     seed: Annotated[int, typer.Option(help="Of first weights and scenes.")] = 0,
     output: Annotated[Path | None, typer.Option(help="Folder; artifacts/estimator-SEED if not given.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
@@ -236,8 +236,10 @@ def train_estimator(
     workers: Annotated[int, typer.Option(help="Processes that render scenes.")] = 1,
     precision: Annotated[str, typer.Option(help="Lightning's: 32-true, bf16-mixed ...")] = "bf16-mixed",
 ) -> None:
-    """Train the network of the preset `learned` on simulated blur. The same number of steps gives the same weights;
-    what a number of minutes gives depends on the machine."""
+    """Train the network of the preset `learned` on simulated blur.
+
+    The steps given are those of the packaged weights: on a machine that takes less than the minutes for them, the same
+    weights come out. With --steps 0 all minutes are used."""
     options = locals().copy()
     from dataclasses import fields
 

@@ -1,8 +1,8 @@
 """Training the learned estimator on simulated photographs, each rendered when it is due and never seen again.
 
 Loop, checkpoints, mixed precision and progress bar are Lightning's. Which scene comes when depends on the seed alone.
-With a number of steps for a budget, two runs reach the same weights, also if one of them was killed and resumed; with
-minutes, what is reached depends on the machine, and the card says how many steps that were.
+Where the steps of the budget are used up first, two runs reach the same weights, also if one of them was killed and
+resumed; where the minutes are, it depends on the machine, and the card says how many steps that were.
 """
 
 from __future__ import annotations
@@ -68,7 +68,7 @@ class Budget:
     """
 
     minutes: float = 60
-    steps: int = 0
+    steps: int = 5500
     seed: int = 0
     batch_size: int = 8
     side: int = SIDE

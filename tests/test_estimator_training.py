@@ -93,13 +93,13 @@ def test_the_rate_rises_to_its_peak_and_falls_to_nothing():
 def test_the_budget_is_used_by_steps_or_minutes_whichever_is_first():
     both = Budget(minutes=2, steps=100)
     assert both.used(50, 0) == 0.5 and both.used(0, 30) == 0.25 and both.used(50, 90) == 0.75 and both.used(200, 0) == 1
-    assert Budget(minutes=0, steps=10).used(0, 1e9) == 0 and Budget(minutes=1).used(10**9, 0) == 0
+    assert Budget(minutes=0, steps=10).used(0, 1e9) == 0 and Budget(minutes=1, steps=0).used(10**9, 0) == 0
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"minutes": 0}, "minutes and steps are both 0"),
+        ({"minutes": 0, "steps": 0}, "minutes and steps are both 0"),
         ({"side": 40}, "side is 40 px; a multiple of 16 wanted"),
         ({"batch_size": 0}, "batch_size is 0; a positive number wanted"),
         ({"workers": -1}, "workers is -1; 0 or more wanted"),
@@ -138,5 +138,5 @@ def test_the_command_writes_weights_that_can_be_read(tmp_path):
 
 
 def test_the_command_refuses_a_training_without_end():
-    result = CliRunner().invoke(app, ["train-estimator", "--minutes", "0"])
+    result = CliRunner().invoke(app, ["train-estimator", "--minutes", "0", "--steps", "0"])
     assert result.exit_code == 2 and "minutes and steps are both 0" in result.output
