@@ -30,7 +30,8 @@ class Batch:
 
     Attributes
     ----------
-    images : (N, H, W, 3) uint8
+    images : (N, H, W, 3) uint8, optional
+        None for an input that is made from maps alone.
     dense : (N, H, W) float32
         Their defocus maps, in px.
     edges : (N, H, W) bool
@@ -42,7 +43,7 @@ class Batch:
         One standard deviation of the error of the maps, in px, where the preset tells it and the input wants it.
     """
 
-    images: np.ndarray
+    images: np.ndarray | None
     dense: np.ndarray
     edges: np.ndarray
     digests: np.ndarray
@@ -66,6 +67,8 @@ class Control:
         Whether the labels to learn from are dealt out at random.
     uncertain : bool
         Whether it reads the uncertainty of the map.
+    from_maps : bool
+        Whether maps and edges are all that it is made from: the images need not be read then.
     """
 
     title: str
@@ -73,6 +76,7 @@ class Control:
     inputs: Callable[[Batch], torch.Tensor]
     shuffled: bool = False
     uncertain: bool = False
+    from_maps: bool = False
 
 
 def _map(batch: Batch) -> torch.Tensor:
@@ -123,14 +127,16 @@ def generator(digest: str, *more: int) -> np.random.Generator:
 
 
 CONTROLS = {
-    "defocus": Control("defocus map", "defocus", _map),
+    "defocus": Control("defocus map", "defocus", _map, from_maps=True),
     "rgb": Control("photograph", "rgb", _photograph),
     "fusion": Control("photograph and map", "fusion", _both),
-    "map and uncertainty": Control("defocus map and its uncertainty", "rgb", _map_and_uncertainty, uncertain=True),
-    "edges": Control("edges alone", "defocus", _edges),
-    "edge density": Control("edge density", "defocus", _edge_density),
+    "map and uncertainty": Control(
+        "defocus map and its uncertainty", "rgb", _map_and_uncertainty, uncertain=True, from_maps=True
+    ),
+    "edges": Control("edges alone", "defocus", _edges, from_maps=True),
+    "edge density": Control("edge density", "defocus", _edge_density, from_maps=True),
     "random sigma": Control("random blur at the same edges", "defocus", _random_sigma),
-    "shuffled": Control("defocus map, labels shuffled", "defocus", _map, shuffled=True),
+    "shuffled": Control("defocus map, labels shuffled", "defocus", _map, shuffled=True, from_maps=True),
 }
 WITHOUT_BLUR = ("edges", "edge density", "random sigma")
 """The controls that keep the edges of the map and lose its blur."""

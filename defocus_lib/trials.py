@@ -129,19 +129,24 @@ class Trials:
         kind, parts = CONTROLS[control], []
         for first in range(0, len(records), CHUNK):
             rows = records.iloc[first : first + CHUNK]
-            whole = kind.inputs(batch_of(rows, self.reader, self.cache, kind.uncertain))
+            whole = kind.inputs(batch_of(rows, self.reader, self.cache, kind.uncertain, not kind.from_maps))
             parts.append(F.interpolate(whole, size=(self.side, self.side), mode="area"))
         return torch.cat(parts)
 
 
-def batch_of(records: pd.DataFrame, reader: Reader, cache: MapCache | Maps, uncertain: bool = False) -> Batch:
+def batch_of(
+    records: pd.DataFrame, reader: Reader, cache: MapCache | Maps, uncertain: bool = False, images_too: bool = True
+) -> Batch:
     """Images, maps and edges of some records; where :func:`defocus_lib.controls.relight` is due, it is done now.
 
-    With ``uncertain`` also how sure the maps are, which relit images do not tell.
+    With ``uncertain`` also how sure the maps are, which relit images do not tell. Without ``images_too`` the images are
+    read only if some are to be relit.
     """
-    images, (dense, edges) = reader.stack(records), cache.stack(records)
+    relit = np.flatnonzero(records["manipulation"] == RELIT)
+    images = reader.stack(records) if images_too or len(relit) else None
+    dense, edges = cache.stack(records)
     digests = records["digest"].to_numpy(dtype=str)
-    for row in np.flatnonzero(records["manipulation"] == RELIT):
+    for row in relit:
         images[row] = relight(images[row], generator(digests[row]))
         planes = torch.from_numpy(images[row : row + 1]).permute(0, 3, 1, 2).float() / 255
         maps = defocus_maps(planes, cache.preset, cache.propagation or None)

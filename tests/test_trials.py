@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from defocus_lib import cluster, collection, store, trials
+from defocus_lib import cluster, collection, controls, store, trials
 from defocus_lib.controls import RELIT, relight
 from defocus_lib.defocus import defocus_maps, normalize_per_sample
 from defocus_lib.images import as_planes
@@ -86,6 +86,25 @@ def test_uncertainty_is_asked_for_where_it_is_read(few):
     assert batch.uncertainty.shape == (2, 40, 40)
     assert replace(few, cache=Flat()).inputs("map and uncertainty", rows).shape == (2, 3, 32, 32)
     assert trials.batch_of(rows, few.reader, few.cache).uncertainty is None
+
+
+def test_what_is_made_from_maps_leaves_the_images_unread(few):
+    class Shut:
+        def stack(self, records):
+            raise OSError("nobody should look")
+
+    rows = few.records.query("label == 0").head(2)
+    shut = replace(few, reader=Shut())
+    for name, control in controls.CONTROLS.items():
+        series = replace(shut, cache=Flat()) if control.uncertain else shut
+        if control.from_maps:
+            open_eyes = replace(series, reader=few.reader).inputs(name, rows)
+            torch.testing.assert_close(series.inputs(name, rows), open_eyes, rtol=0, atol=0)
+        else:
+            with pytest.raises(OSError, match="nobody"):
+                series.inputs(name, rows)
+    with pytest.raises(OSError, match="nobody"):
+        shut.inputs("defocus", rows.assign(manipulation=RELIT))
 
 
 def test_inputs_are_averaged_maps_in_the_order_of_the_records(few, monkeypatch):
