@@ -68,11 +68,11 @@ def expose(photographs: Sequence[np.ndarray], rng: np.random.Generator, size: in
 
 
 def shrunk(photograph: np.ndarray) -> np.ndarray:
-    """Luma ``(h, w)`` uint8 of a photograph (H, W, 3) uint8, averaged to half of its side, a large one further.
+    """Luma ``(h, w)`` uint8 of a photograph (H, W, 3) uint8, averaged to a third of its side, a large one further.
 
     What lens and file have softened lies within a pixel afterwards.
     """
-    factor = max(2, min(photograph.shape[:2]) // 400)
+    factor = max(3, min(photograph.shape[:2]) // 300)
     height, width = (length // factor for length in photograph.shape[:2])
     luma = Image.fromarray(np.rint(photograph @ np.array(LUMA)).astype(np.uint8))
     return np.asarray(luma.resize((width, height), Image.Resampling.BOX))
@@ -84,13 +84,13 @@ def texture(photographs: Sequence[np.ndarray], rng: np.random.Generator, size: i
     Light and rounded bodies make soft transitions that no lens has blurred. Without shading an estimator would take
     every soft transition for blur.
     """
-    kind = rng.choice(["photograph", "shapes", "both"], p=[0.4, 0.3, 0.3])
+    kind = rng.choice(["photograph", "shapes", "both"], p=[0.3, 0.4, 0.3])
     fine = shapes(rng, size) if kind == "shapes" else piece(photographs, rng, size)
     if kind == "both":
         fine = fine + rng.uniform(0.3, 3) * shapes(rng, size)
     fine = (fine - fine.mean()) / (fine.std() + 1e-3)
     strength = 0.25 * np.exp(rng.uniform(np.log(0.4), 0))
-    soft = rng.uniform(0, 0.25) * shading(rng, size) if rng.random() < 0.7 else 0.0
+    soft = rng.uniform(0, 0.2) * shading(rng, size) if rng.random() < 0.5 else 0.0
     return np.clip(rng.uniform(0.3, 0.7) + strength * fine + soft, 0, 1).astype(np.float32)
 
 
@@ -99,7 +99,7 @@ def shading(rng: np.random.Generator, size: int) -> np.ndarray:
 
     The finest are some 8 px long.
     """
-    falloff = rng.uniform(0.5, 2)
+    falloff = rng.uniform(1, 2)
     total = np.zeros((size, size), np.float32)
     for knots in (3, 5, 9, 17, max(18, size // 5)):
         noise = Image.fromarray(rng.normal(0, 1, (knots, knots)).astype(np.float32))
@@ -124,7 +124,7 @@ def piece(photographs: Sequence[np.ndarray], rng: np.random.Generator, size: int
     return found[:, ::-1] if rng.random() < 0.5 else found
 
 
-_AVERAGING = [Image.Resampling.BOX, Image.Resampling.HAMMING, Image.Resampling.LANCZOS]
+_AVERAGING = [Image.Resampling.BOX, Image.Resampling.LANCZOS, Image.Resampling.LANCZOS]
 
 
 def _cut(source: np.ndarray, side: int, rng: np.random.Generator) -> np.ndarray:
@@ -144,7 +144,19 @@ def shapes(rng: np.random.Generator, size: int) -> np.ndarray:
     smallest = rng.uniform(0.1, 1) / np.sqrt(count)  # a few large ones, or many small ones
     radii = np.sort(np.minimum(smallest / np.sqrt(np.maximum(rng.random(count), 1e-4)), 1))[::-1] / 2
     drawn = polygons(rng, rng.random((count, 2)), radii)
-    return _drawn(drawn, rng.integers(256, size=count).tolist(), int(rng.integers(256)), size)
+    if rng.random() < 0.3:
+        drawn.insert(0, half_plane(rng))
+    return _drawn(drawn, rng.integers(256, size=len(drawn)).tolist(), int(rng.integers(256)), size)
+
+
+def half_plane(rng: np.random.Generator) -> np.ndarray:
+    """``(4, 2)``: one side of a straight line through the unit square, half of the time along an axis of the grid."""
+    angle = rng.integers(4) * np.pi / 2 if rng.random() < 0.5 else rng.uniform(0, 2 * np.pi)
+    along, aside = np.array([np.cos(angle), np.sin(angle)]), np.array([-np.sin(angle), np.cos(angle)])
+    point = rng.uniform(0.2, 0.8, 2)
+    return np.stack(
+        [point - 2 * along, point + 2 * along, point + 2 * along + 2 * aside, point - 2 * along + 2 * aside]
+    )
 
 
 def polygons(
@@ -209,7 +221,7 @@ def blurs(rng: np.random.Generator, size: int, layers: int) -> list[np.ndarray]:
     Blur is proportional to the distance from the plane of focus, here in any unit and with a sign: surfaces may pass
     through focus. Half of them are flat, the others tilted or curved.
     """
-    largest = rng.uniform(1, SIGMAS[1])
+    largest = rng.uniform(1.5, SIGMAS[1])
     smallest = rng.uniform(SIGMAS[0], 0.5)
     focus = rng.uniform(-1, 1)
     depths = np.sort(rng.uniform(-1.2, 1.2, layers))
