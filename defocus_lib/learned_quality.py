@@ -54,26 +54,23 @@ def learned_by(seed: int, image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def seed_table(
     groups: Mapping[str, Mapping[object, KnownScene]], seeds: Sequence[int] = estimator.SEEDS
 ) -> pd.DataFrame:
-    """Mean error (px) and rank correlation of each training run on groups of scenes, then their mean and spread.
+    """Mean error (px) and rank correlation of each training run on groups of scenes; one row a seed.
 
     Returns
     -------
     DataFrame
-        One row a seed, then "mean" and "standard deviation"; for each group its error (px) and Spearman.
+        For each group its error (px) and Spearman.
     """
     columns = {}
     for group, scenes in groups.items():
-        rows = {
-            seed: pd.DataFrame(
-                [map_errors(learned_by(seed, image)[0], *truth) for image, *truth in scenes.values()]
-            ).mean()
-            for seed in seeds
-        }
+        rows = {seed: _mean_errors(scenes, seed) for seed in seeds}
         columns[group] = pd.DataFrame(rows).T
-    table = pd.concat(columns, axis=1).rename_axis("seed")
-    return pd.concat([table, pd.DataFrame({"mean": table.mean(), "standard deviation": table.std()}).T]).rename_axis(
-        "seed"
-    )
+    return pd.concat(columns, axis=1).rename_axis("seed")
+
+
+def _mean_errors(scenes: Mapping[object, KnownScene], seed: int) -> pd.Series:
+    found = [map_errors(learned_by(seed, image)[0], *truth) for image, *truth in scenes.values()]
+    return pd.DataFrame(found).mean()
 
 
 def step_table(sigmas: Sequence[float], seeds: Sequence[int] = estimator.SEEDS, size: int = 129) -> pd.DataFrame:
@@ -227,6 +224,13 @@ def bounds_sentence(errors: pd.Series, steps: float, held: float) -> str:
     if not kept:
         return f"None of the bounds set for it is kept: {'; '.join(missed)}."
     return f"Of the bounds set for it, these are kept: {'; '.join(kept)}. These are missed: {'; '.join(missed)}."
+
+
+def spread_sentence(errors: Sequence[float]) -> str:
+    """How far training runs that differ in their seed are apart, from the error (px) of each."""
+    if len(errors) < 2:
+        return "There is one training run so far: how much the seed moves these numbers, this page cannot say."
+    return f"The standard deviation of the error over {len(errors)} training runs is {np.std(errors, ddof=1):.3f} px."
 
 
 def moonshot_sentence(error: float) -> str:

@@ -72,7 +72,7 @@ def test_a_scene_depends_on_its_number_alone(photographs):
         assert torch.equal(ours, theirs)
     grey, sigma = scenes[8]
     assert grey.shape == sigma.shape == (1, 32, 32) and not torch.equal(grey, scenes[7][0])
-    assert 0 <= grey.min() and grey.max() <= 1
+    assert grey.min() >= 0 and grey.max() <= 1
 
 
 def test_no_scene_comes_twice():
