@@ -21,6 +21,19 @@ AHEAD = 2
 
 
 @contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread: sums are the same on every machine, and jobs side by side do not fight for cores."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def workers(count: int = 1, scheduler: str = "") -> Iterator[Client | None]:
     """Who works: ``None`` stands for this process.
 

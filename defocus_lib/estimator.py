@@ -67,7 +67,8 @@ class Estimator(nn.Module):
         -------
         (B, 1, H, W), (B, 1, H, W) float
         """
-        features, seen = self.fold(torch.cat([(grey - CENTRE) / SPREAD, self._energies(grey)], 1)), []
+        given = torch.cat([(grey - CENTRE) / SPREAD, self._energies(grey)], 1)
+        features, seen = self.fold(given).contiguous(memory_format=torch.channels_last), []
         for down in self.down:
             features = down(features)
             seen.append(features)

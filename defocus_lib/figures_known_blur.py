@@ -173,7 +173,7 @@ def map_rows(rows: Mapping[str, tuple[np.ndarray, Mapping[str, np.ndarray]]]) ->
         len(rows), columns, figsize=(WIDTH, sum(heights) + 0.9), height_ratios=heights, squeeze=False
     )
     for row, (name, (image, maps)) in zip(axes, rows.items(), strict=True):
-        shown = ["photograph", *titles] if row is axes[0] else [""] * columns
+        shown = ["photograph", *titles] if name == next(iter(rows)) else [""] * columns
         show_image(row[0], image, shown[0])
         row_label(row[0], name)
         for ax, title, values in zip(row[1:], shown[1:], maps.values(), strict=True):

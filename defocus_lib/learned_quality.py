@@ -154,14 +154,15 @@ def psf_table(photographs: Sequence[np.ndarray], count: int, seed: int) -> pd.Da
     return pd.DataFrame(rows).T.rename_axis(["estimator", "point spread"])
 
 
-def blind_spots(photograph: np.ndarray, size: int = simulation.SIDE) -> dict[str, KnownScene]:
+def blind_spots(photograph: np.ndarray, size: int = 128) -> dict[str, KnownScene]:
     """Images that mislead: a surface without detail, a pattern without edges, and a picture blurred by motion.
 
     Parameters
     ----------
     photograph : (h, w, 3) uint8
+        At least three times ``size`` high and wide.
     """
-    sharp = simulation.piece([simulation.shrunk(photograph)], np.random.default_rng(0), size).astype(float)
+    sharp = simulation.shrunk(photograph)[:size, :size] / 255
     columns = np.arange(size)
     flat = np.where(columns < size / 2, sharp, 0.4 + 0.2 * columns / size)
     waves = np.tile(0.5 + 0.4 * np.sin(2 * np.pi * columns / 8), (size, 1))

@@ -128,7 +128,8 @@ class MapCache:
         records = records.drop_duplicates("digest")
         with tqdm(total=len(records), desc="defocus maps", unit="image", disable=not progress) as bar:
             if client is None:
-                computed = self._fill_here(rows_of(records), reader, workers, bar)
+                with cluster.one_thread():  # the workers are as many as there are cores already
+                    computed = self._fill_here(rows_of(records), reader, workers, bar)
             else:
                 computed = self._fill_by(client, records, reader, bar)
         return pd.Series({"computed": computed, "found": len(records) - computed})

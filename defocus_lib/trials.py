@@ -6,8 +6,7 @@ them or a cluster.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
@@ -101,7 +100,7 @@ class Trials:
             raise ValueError(f"records have no training image of {trained_on!r}")
         about = {"preset": self.cache.preset, "control": control, "trained_on": trained_on}
         asked = parts["test"][IDENTITY].reset_index(drop=True).assign(**about)
-        with _one_thread():
+        with cluster.one_thread():
             inputs = {split: self.inputs(control, rows) for split, rows in parts.items()}
             logits = {seed: self._logits(control, seed, parts, inputs) for seed in seeds}
         return pd.concat([asked.assign(seed=seed, logit=one) for seed, one in logits.items()], ignore_index=True)
@@ -158,17 +157,6 @@ def _labels(records: pd.DataFrame, shuffled: bool, seed: int) -> torch.Tensor:
     """Labels to learn from, ``(N,)`` float32; those of the test split are never asked for."""
     labels = records["label"].to_numpy(dtype=np.float32)
     return torch.from_numpy(np.random.default_rng(seed).permutation(labels) if shuffled else labels)
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Sums come out the same on every machine, and trials side by side do not fight for cores."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def for_controls(trained_on: str, seeds: Sequence[int]) -> list[Trial]:

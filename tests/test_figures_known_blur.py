@@ -64,3 +64,7 @@ def test_figures_draw_and_are_labelled(draw):
 def test_the_error_map_is_white_where_nothing_is_known():
     shown = maps().axes[3].images[0].get_array()
     assert np.isnan(np.asarray(shown, float)[0]).all() and np.isfinite(np.asarray(shown, float)[-1]).all()
+
+
+def test_the_first_row_of_maps_has_the_titles():
+    assert [ax.get_title() for ax in rows().axes[:4]] == ["photograph", "estimate", "", ""]

@@ -301,7 +301,7 @@ def test_a_reader_of_other_images_is_refused(cache, records, reader, change):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"preset": "fast"}, "unknown preset 'fast'; one of 'released', 'published', 'physical' wanted"),
+        ({"preset": "fast"}, "unknown preset 'fast'; one of 'released', 'published', 'physical', 'learned' wanted"),
         ({"propagation": "matting"}, "unknown propagation 'matting'; one of '', 'gaussian'"),
         ({"fit": "pad"}, "unknown fit 'pad'"),
         ({"size": 16}, "size is 16; 0 .as stored. or at least 32 wanted"),
