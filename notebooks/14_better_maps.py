@@ -24,7 +24,7 @@
 # %% tags=["parameters"]
 profile: str = "demo"
 artifacts: str = ""
-groups: int = 400
+groups: int = 300
 seeds: int = 3
 backbone: str = "test_resnet"
 side: int = 32

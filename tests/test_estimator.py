@@ -178,8 +178,9 @@ def test_the_cache_keeps_the_uncertainty(tmp_path, cached_images):
     assert cache.fill(records, reader)["computed"] == len(records)
     dense, _ = cache.stack(records)
     wanted = defocus_maps(torch.from_numpy(reader.stack(records)).permute(0, 3, 1, 2) / 255, "learned")
-    np.testing.assert_array_equal(dense, wanted.dense[:, 0])
-    np.testing.assert_array_equal(cache.uncertainty(records), wanted.uncertainty[:, 0])
+    # The cache is filled on one thread; sums over several round otherwise.
+    np.testing.assert_allclose(dense, wanted.dense[:, 0], atol=1e-4)
+    np.testing.assert_allclose(cache.uncertainty(records), wanted.uncertainty[:, 0], atol=1e-4)
     assert maps.version("learned").startswith(maps.version()) and maps.version("learned") != maps.version()
 
 
