@@ -225,16 +225,16 @@ def test_the_sentence_on_the_ablation():
 
 def test_the_notebook_runs_in_miniature(tmp_path):
     folder = artefacts.build(tmp_path / "run").path
-    small = {"size": 64, "planes": 2, "scenes": 2, "scene_size": 48, "step_size": 33, "noises": "0, 0.02"}
+    small = {"size": 64, "planes": 2, "scenes": 2, "scene_size": 48, "simulated": 2, "step_size": 33, "noises": "0"}
     parameters = {"profile": "smoke", "artifacts": str(folder)} | small
     execution.run_notebook(ROOT / "notebooks" / "10_known_blur.py", folder, parameters, ROOT)
     done = jupytext.read(folder / "notebooks" / "10_known_blur.ipynb")
     outputs = [output for cell in done.cells if cell.cell_type == "code" for output in cell.outputs]
-    assert sum("image/png" in output.get("data", {}) for output in outputs) == 5
+    assert sum("image/png" in output.get("data", {}) for output in outputs) == 9
     assert not [output.text for output in outputs if output.output_type == "stream"]
     glued = [output.metadata["scrapbook"]["name"] for output in outputs if "scrapbook" in output.get("metadata", {})]
     prose = "".join(cell.source for cell in done.cells if cell.cell_type == "markdown")
     assert {part.split("`")[0].split(":")[0] for part in prose.split("{glue:text}`")[1:]} == set(glued)
     assert len(glued) == len(set(glued)) and all(name.startswith("known_") for name in glued)
     shown = [cell.metadata["mystnb"] for cell in done.cells if "mystnb" in cell.metadata]
-    assert len(shown) == 5 and all(cell["figure"]["caption"].endswith(".") and cell["image"]["alt"] for cell in shown)
+    assert len(shown) == 9 and all(cell["figure"]["caption"].endswith(".") and cell["image"]["alt"] for cell in shown)
