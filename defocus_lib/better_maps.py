@@ -19,7 +19,7 @@ from defocus_lib.auc import Answers
 from defocus_lib.effects import listed, mean_interval
 from defocus_lib.known_blur import map_errors
 from defocus_lib.records import REAL
-from defocus_lib.scenes import true_maps
+from defocus_lib.scenes import true_maps, true_regions
 from defocus_lib.store import Folder
 from defocus_lib.trials import Maps, Trial, Trials
 
@@ -172,6 +172,32 @@ def nearer(images: pd.DataFrame, one: str, other: str, resamples: int = 2000, se
     return float(differences.mean()), float(low), float(high)
 
 
+def region_changes(records: pd.DataFrame, sources: Mapping[str, Maps], folder: Folder) -> pd.DataFrame:
+    """What each map makes of a manipulation: its mean over the region less that of the same pixels in the real image.
+
+    Parameters
+    ----------
+    records : DataFrame
+        Manipulated images with pairs, and the real images that they are made of; others do not count.
+    sources : mapping of str to Maps
+    folder : Folder
+        Of a run whose manipulated pixels are known.
+
+    Returns
+    -------
+    DataFrame
+        map, manipulation, and of the change (px) over the images: mean, spread (standard deviation).
+    """
+    by_id, rows = records.set_index("id", drop=False), []
+    paired = records[(records["label"] == 1) & records["pair"].isin(records["id"])]
+    for (name, source), (manipulation, fakes) in product(sources.items(), paired.groupby("manipulation", sort=False)):
+        after, before = (source.stack(some)[0] for some in (fakes, by_id.loc[fakes["pair"]]))
+        regions = true_regions(folder, fakes["id"].tolist(), after.shape[-1])
+        change = ((after - before) * regions).sum((1, 2)) / np.maximum(regions.sum((1, 2)), 1)
+        rows.append((name, manipulation, float(change.mean()), float(change.std())))
+    return pd.DataFrame(rows, columns=["map", "manipulation", "mean", "spread"])
+
+
 def order(table: pd.DataFrame, errors: pd.Series) -> pd.Series:
     """Rank correlation of AUC with accuracy (the error, its sign turned) over the maps: one number a manipulation.
 
@@ -205,6 +231,14 @@ def gains_shown(differences: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame(
         {name: pd.Series({key: _signed(row) for key, row in table.iterrows()}) for name, table in differences.items()}
     ).rename_axis("manipulation")
+
+
+def changes_shown(changes: pd.DataFrame) -> pd.DataFrame:
+    """:func:`region_changes` as text for a page: one row a map, mean and spread in px in each cell."""
+    cells = [f"{row['mean']:+.2f} \N{PLUS-MINUS SIGN} {row['spread']:.2f}" for _, row in changes.iterrows()]
+    text = changes.assign(cell=[cell.replace(" ", "\N{NO-BREAK SPACE}") for cell in cells])
+    wide = text.pivot(index="map", columns="manipulation", values="cell")
+    return wide.loc[changes["map"].unique(), changes["manipulation"].unique()]
 
 
 def _signed(row: pd.Series) -> str:
@@ -292,6 +326,29 @@ def ceiling(table: pd.DataFrame, left: pd.DataFrame) -> str:
         "The true blur says nothing of {}, and neither does the learned map.": ~told & ~found,
     }
     return _said(parts, " ")
+
+
+def stands_out(changes: pd.DataFrame, manipulation: str) -> str:
+    """On which of two maps a manipulation stands out more, beside what it varies from image to image.
+
+    Parameters
+    ----------
+    changes : DataFrame
+        As :func:`region_changes` returns it, with the maps ``learned`` and ``physical``.
+    manipulation : str
+    """
+    rows = changes[changes["manipulation"] == manipulation].set_index("map").loc[["learned", "physical"]]
+    share = (rows["mean"].abs() / rows["spread"].clip(lower=1e-9)).round(1)
+    told = [
+        f"{row['mean']:+.2f} px on the {name} map, with a spread of {row['spread']:.2f} px"
+        for name, row in rows.iterrows()
+    ]
+    end = (
+        f"beside its spread it stands out more on the {share.idxmax()} map"
+        if share.nunique() > 1
+        else "beside its spread it stands out on both alike"
+    )
+    return f"The change that {manipulation} makes in its region is {', and '.join(told)}: {end}."
 
 
 def second_channel(gain: pd.DataFrame) -> str:

@@ -28,7 +28,7 @@ groups: int = 300
 seeds: int = 3
 backbone: str = "test_resnet"
 side: int = 32
-epochs: int = 10
+epochs: int = 6
 batch_size: int = 64
 learning_rate: float = 0.003
 schedule: str = "one_cycle"
@@ -178,6 +178,23 @@ glue("better_ceiling", better_maps.ceiling(plain, *left.values()), display=False
 # %% [markdown]
 # {glue:text}`better_ceiling` The true blur has no error at all, so a detector on it also finds a difference that would
 # drown in the error of any estimate: it bounds what is possible, and does not promise it.
+
+# %% [markdown] tags=["needs-regions"]
+# ## What a map makes of a manipulation
+#
+# The error is that of real images, over all of their pixels. A detector needs something else: that the map changes where
+# the image was manipulated, and by more than maps vary anyway. This is the change of each map, in px, from the real image
+# to its manipulated twin, over the region: its mean, and how far single images are from it.
+
+# %%
+changes = better_maps.region_changes(test, sources, folder)
+better_maps.changes_shown(changes)
+
+# %% tags=["remove-input"]
+glue("better_stands_out", better_maps.stands_out(changes, names[0]), display=False)
+
+# %% [markdown]
+# {glue:text}`better_stands_out`
 
 # %% [markdown]
 # ## Does it help to know how sure the map is?

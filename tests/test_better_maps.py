@@ -66,6 +66,35 @@ def test_errors_of_images_are_those_of_their_maps(folder):
     assert "0.70\N{NO-BREAK SPACE}[0.70," in better_maps.errors_shown(table).loc["far", ERROR]
 
 
+def test_changes_in_the_region_are_those_between_twins(folder):
+    made, table, truth = folder
+    maps = {TRUE: better_maps.TrueMaps(made), "blind": Made(better_maps.TrueMaps(made), 0)}
+    maps["blind"].stack = lambda records: (np.ones((len(records), 32, 32), np.float32), None)
+    changes = better_maps.region_changes(table, maps, made)
+    expected = [5 + 2 * i - truth["sigma"][i, 8:16, 8:16].mean() for i in range(3)]
+    np.testing.assert_allclose(changes.loc[0, ["mean", "spread"]].astype(float), [np.mean(expected), np.std(expected)])
+    assert changes["map"].tolist() == [TRUE, "blind"] and changes.loc[1, "mean"] == changes.loc[1, "spread"] == 0
+    assert better_maps.changes_shown(changes).loc["blind", "splice"].startswith("+0.00")
+    alone = table.assign(pair="")
+    assert better_maps.region_changes(alone, maps, made).empty
+
+
+@pytest.mark.parametrize(
+    ("learned", "physical", "said"),
+    [
+        ((0.5, 0.4), (0.6, 0.2), "more on the physical map"),
+        ((-0.9, 0.1), (0.6, 0.2), "more on the learned map"),
+        ((0.5, 0.5), (0.2, 0.2), "on both alike"),
+        ((0.0, 0.0), (0.0, 0.0), "on both alike"),
+    ],
+)
+def test_the_numbers_choose_where_it_stands_out(learned, physical, said):
+    rows = [(name, "splice", *values) for name, values in (("learned", learned), ("physical", physical))]
+    changes = pd.DataFrame(rows, columns=["map", "manipulation", "mean", "spread"])
+    words = better_maps.stands_out(changes, "splice")
+    assert words.endswith(f"stands out {said}.") and f"{learned[0]:+.2f} px on the learned map" in words
+
+
 def test_a_constant_map_orders_nothing(folder):
     made, table, _ = folder
     truth = better_maps.TrueMaps(made)
