@@ -46,20 +46,6 @@ class TrueMaps:
         return dense, np.zeros(dense.shape, dtype=bool)
 
 
-def complete(records: pd.DataFrame) -> pd.DataFrame:
-    """The records without training and validation groups that show some manipulations and not all.
-
-    Detectors then learn from the same groups, whatever the manipulation. Test groups stay, and so do groups of real
-    images alone; where no group shows all, nothing is left out.
-    """
-    taught = trials.taught(records)
-    kinds = records["manipulation"].where(records["manipulation"].isin(taught))
-    shown = kinds.groupby([records["split"], records["group"]]).transform("nunique")
-    if not (shown == len(taught)).any():
-        return records
-    return records[(records["split"] == "test") | shown.isin([0, len(taught)])].reset_index(drop=True)
-
-
 def run(
     series: Trials,
     sources: Mapping[str, Maps],

@@ -228,3 +228,17 @@ def taught(records: pd.DataFrame) -> list[str]:
     """The manipulations that training images show, in the order of the records."""
     train = records[(records["split"] == "train") & (records["label"] == 1)]
     return train["manipulation"].drop_duplicates().tolist()
+
+
+def complete(records: pd.DataFrame) -> pd.DataFrame:
+    """The records without training and validation groups that show some manipulations and not all.
+
+    Detectors then learn from the same groups, whatever the manipulation. Test groups stay, and so do groups of real
+    images alone; where no group shows all, nothing is left out.
+    """
+    every = taught(records)
+    kinds = records["manipulation"].where(records["manipulation"].isin(every))
+    shown = kinds.groupby([records["split"], records["group"]]).transform("nunique")
+    if not (shown == len(every)).any():
+        return records
+    return records[(records["split"] == "test") | shown.isin([0, len(every)])].reset_index(drop=True)

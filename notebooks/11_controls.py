@@ -55,7 +55,7 @@ folder = store.Folder.open(profile, artifacts)
 run = collection.load(folder)
 cache, _ = collection.load_maps(folder, run.reader)
 learned = run.trained_on.split(", ")[0]
-chosen = collection.load_for_trials(folder)
+chosen = trials.complete(collection.load_for_trials(folder))
 chosen = records.sample(chosen, groups, seed) if groups else chosen
 
 # %% [markdown]
@@ -88,7 +88,8 @@ inputs_of(example)
 # Small detectors, all alike: {glue:text}`controls_backbone`, {glue:text}`controls_side` px, {glue:text}`controls_epochs`
 # epochs over the images of at most {glue:text}`controls_groups` {glue:text}`controls_units` a split. The controls learn
 # {glue:text}`controls_learned` with {glue:text}`controls_seeds` seeds each. For the next page, map, photograph and both
-# learn every manipulation once.
+# learn every manipulation once, each from the same {glue:text}`controls_units`: what lacks one of them is left out of
+# training.
 
 # %% tags=["remove-output"]
 plan = Plan(

@@ -54,7 +54,7 @@ from defocus_lib.training import Plan
 
 folder = store.Folder.open(profile, artifacts)
 run = collection.load(folder)
-chosen = better_maps.complete(collection.load_for_trials(folder))
+chosen = trials.complete(collection.load_for_trials(folder))
 chosen = records.sample(chosen, groups, seed) if groups else chosen
 caches = {name: collection.map_cache(run.reader, name, "") for name in better_maps.PRESETS}
 truth = {TRUE: better_maps.TrueMaps(folder)} if "depth" in run.about.has else {}

@@ -107,18 +107,6 @@ def test_a_constant_map_orders_nothing(folder):
     assert images[SPEARMAN].tolist() == [0, 0]
 
 
-def test_groups_with_some_manipulations_only_are_left_out():
-    table = scenes.records({"train": 4, "val": 2, "test": 1}, "splice", KINDS, by_all=1)
-    kept = better_maps.complete(table)
-    assert kept["group"].unique().tolist() == ["train-00000", "val-00000", "test-00000"]
-    one = table[table["manipulation"] != "texture"]
-    assert better_maps.complete(one)["id"].tolist() == one["id"].tolist(), "all of one"
-    apart = table.assign(group=table["id"])
-    assert better_maps.complete(apart)["id"].tolist() == apart["id"].tolist(), "no group has all"
-    alone = pd.concat([table, table.head(1).assign(group="train-x", id="x")])
-    assert "x" in better_maps.complete(alone)["id"].tolist(), "a group of real images shows none"
-
-
 def test_detectors_learn_each_map_and_manipulation(tmp_path):
     path = runs.prepare(tmp_path)
     run = collection.load(store.Folder.open("tiny", path / "run"))

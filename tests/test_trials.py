@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 import torch
 
-from defocus_lib import cluster, collection, controls, store, trials
+from defocus_lib import cluster, collection, controls, scenes, store, trials
 from defocus_lib.controls import RELIT, relight
 from defocus_lib.defocus import defocus_maps, normalize_per_sample
 from defocus_lib.images import as_planes
@@ -136,3 +136,15 @@ def test_shuffled_labels_keep_their_number_and_lose_their_order(few):
 def test_a_manipulation_without_training_images_is_named(few):
     with pytest.raises(ValueError, match="no training image of 'morphing'"):
         few.answer(Trial("rgb", "morphing", 0))
+
+
+def test_groups_with_some_manipulations_only_are_left_out():
+    table = scenes.records({"train": 4, "val": 2, "test": 1}, "splice", ("splice", "texture"), by_all=1)
+    kept = trials.complete(table)
+    assert kept["group"].unique().tolist() == ["train-00000", "val-00000", "test-00000"]
+    one = table[table["manipulation"] != "texture"]
+    assert trials.complete(one)["id"].tolist() == one["id"].tolist(), "all of one"
+    apart = table.assign(group=table["id"])
+    assert trials.complete(apart)["id"].tolist() == apart["id"].tolist(), "no group has all"
+    alone = pd.concat([table, table.head(1).assign(group="train-x", id="x")])
+    assert "x" in trials.complete(alone)["id"].tolist(), "a group of real images shows none"
