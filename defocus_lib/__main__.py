@@ -189,7 +189,7 @@ def train(
     batch_size: Annotated[int, typer.Option(help="Images a step and process.")] = 64,
     learning_rate: Annotated[float, typer.Option(help="Of Adam, at its peak.")] = 1e-4,
     schedule: Annotated[Literal["constant", "one_cycle"], typer.Option(help="Of the learning rate.")] = "constant",
-    precision: Annotated[str, typer.Option(help="Lightning's: 32-true, 16-mixed, bf16-mixed ...")] = "32-true",
+    precision: Annotated[str, typer.Option(help="Lightning's: 32-true, bf16-mixed ..., or auto.")] = "32-true",
     monitor: Annotated[Literal["val_accuracy", "val_auc"], typer.Option(help="Best epoch by.")] = "val_accuracy",
     patience: Annotated[int, typer.Option(help="Stop after so many epochs without a better one; 0 never.")] = 0,
     mirror: Annotated[bool, typer.Option("--mirror", help="Mirror half of the training images.")] = False,
@@ -234,7 +234,7 @@ def train_estimator(
     every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 500,
     validation: Annotated[int, typer.Option(help="Scenes that calibrate the uncertainty.")] = 128,
     workers: Annotated[int, typer.Option(help="Processes that render scenes.")] = 1,
-    precision: Annotated[str, typer.Option(help="Lightning's: 32-true, bf16-mixed ...")] = "bf16-mixed",
+    precision: Annotated[str, typer.Option(help="Lightning's: 32-true, bf16-mixed ...")] = "32-true",
 ) -> None:
     """Train the network of the preset `learned` on simulated blur.
 

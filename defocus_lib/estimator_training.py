@@ -76,7 +76,7 @@ class Budget:
     every: int = 500
     validation: int = 128
     workers: int = 1
-    precision: str = "bf16-mixed"
+    precision: str = "32-true"
 
     def __post_init__(self) -> None:
         for name in ("batch_size", "side", "learning_rate", "every", "validation"):

@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from defocus_lib import cluster, dataset, detector, scenes, shapley, shards
+from defocus_lib import cluster, dataset, detector, half, scenes, shapley, shards
 from defocus_lib.detector import Detector, load_detector
 from defocus_lib.images import Reader
 from defocus_lib.maps import MapCache
@@ -164,7 +164,7 @@ class Explanation:
         return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
 
     def _device(self) -> str:
-        return ("cuda" if torch.cuda.is_available() else "cpu") if self.device == "auto" else self.device
+        return half.here() if self.device == "auto" else self.device
 
 
 def stack(reads: str, images: np.ndarray, dense: np.ndarray) -> torch.Tensor:

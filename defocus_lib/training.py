@@ -29,6 +29,7 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, TensorDataset
 from tqdm import tqdm
 
+from defocus_lib import half
 from defocus_lib.detector import Detector
 from defocus_lib.store import write_beside
 
@@ -56,7 +57,8 @@ class Plan:
     schedule : {"constant", "one_cycle"}
         The paper's constant rate, or one cycle (Smith & Topin 2019), which needs fewer epochs.
     precision : str
-        Lightning's name, such as "32-true" or "bf16-mixed".
+        Lightning's name, such as "32-true" or "bf16-mixed"; "auto" becomes what the device computes in, see
+        :mod:`defocus_lib.half`.
     seed : int
         Of batch order, augmentation and dropout.
     monitor : {"val_accuracy", "val_auc"}
@@ -96,6 +98,8 @@ class Plan:
         for name in ("epochs", "seed", "patience", "workers"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; 0 or more wanted")
+        # Said in full from here on: what was trained with is written down.
+        object.__setattr__(self, "precision", half.for_training(self.precision, self.device()))
 
     def device(self) -> torch.device:
         """Where a single process of this plan computes."""

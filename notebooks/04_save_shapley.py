@@ -28,7 +28,7 @@ samples: int = 48
 background: int = 10
 method: str = "stratified"
 batch_size: int = 64
-precision: str = "bfloat16"
+precision: str = "auto"
 storage: str = "float32"
 shard_images: int = 64
 workers: int = 1
@@ -38,7 +38,18 @@ seed: int = 0
 # %%
 from myst_nb import glue
 
-from defocus_lib import attribution, cluster, collection, detector, explanation, figures, metering, store, stored_set
+from defocus_lib import (
+    attribution,
+    cluster,
+    collection,
+    detector,
+    explanation,
+    figures,
+    half,
+    metering,
+    store,
+    stored_set,
+)
 
 folder = store.Folder.open(profile, artifacts)
 run = collection.load(folder)
@@ -59,7 +70,8 @@ _ = detector.load_detector(detectors["defocus"], reads="defocus", preset=about_m
 # %%
 chosen = collection.to_explain(run.records, images)
 compared = run.records.query("split == 'train' and label == 0").head(background)
-options = {"samples": samples, "seed": seed, "method": method, "batch_size": batch_size, "precision": precision}
+options = {"samples": samples, "seed": seed, "method": method, "batch_size": batch_size}
+options["precision"] = half.for_gradients(precision, half.here())  # of all workers, so that their shards are alike
 meta = {"profile": profile, "manipulations": run.manipulations, "background": background, **options, **about_maps}
 plan = explanation.Explanation(folder, run.reader, cache, detectors, compared, options, meta, storage)
 glue("shapley_units", f"{run.about.unit}s", display=False)
