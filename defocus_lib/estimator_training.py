@@ -25,7 +25,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from defocus_lib.estimator import Estimator, save_estimator
 from defocus_lib.manifest import load_manifest, load_photograph
-from defocus_lib.simulation import SIDE, expose, shrunk
+from defocus_lib.simulation import SIDE, expose, source
 from defocus_lib.store import project_root
 from defocus_lib.training import CheckpointFiles, ProgressBar, generators_kept, quietly
 
@@ -68,7 +68,7 @@ class Budget:
     """
 
     minutes: float = 60
-    steps: int = 5500
+    steps: int = 4000
     seed: int = 0
     batch_size: int = 8
     side: int = SIDE
@@ -133,7 +133,7 @@ class Scenes(Dataset):
     Parameters
     ----------
     photographs : sequence of (h, w) uint8
-        See :func:`defocus_lib.simulation.shrunk`.
+        See :func:`defocus_lib.simulation.source`.
     seed : sequence of int
         A scene depends on it and its number alone.
     """
@@ -240,7 +240,7 @@ def perform(budget: Budget, folder: Path | None = None, resume: bool = False) ->
     folder = folder or project_root() / "artifacts" / f"estimator-{budget.seed}"
     listed = load_manifest()
     sources = {split: listed.photographs_of(split) for split in ("train", "val")}
-    used = {split: [shrunk(load_photograph(one)) for one in of] for split, of in sources.items()}
+    used = {split: [source(load_photograph(one)) for one in of] for split, of in sources.items()}
     estimator, card = train(used["train"], used["val"], budget, folder, resume)
     names = {split: [one.name for one in of] for split, of in sources.items()}
     card |= {
@@ -264,7 +264,7 @@ def train(
     Parameters
     ----------
     photographs, validation : sequences of (h, w) uint8
-        What textures are cut from, see :func:`defocus_lib.simulation.shrunk`.
+        What textures are cut from, see :func:`defocus_lib.simulation.source`.
     budget : Budget
     folder : Path
         Gets ``last.ckpt`` and ``logs/``.

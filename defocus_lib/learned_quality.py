@@ -36,7 +36,7 @@ def unseen_scenes(
     psf : {"", "gaussian", "disc"}
         The same scenes through this point-spread function; "" draws one for each.
     """
-    luma = [simulation.shrunk(one) for one in photographs]
+    luma = [simulation.source(one) for one in photographs]
     made = [simulation.expose(luma, np.random.default_rng([seed, number]), size, psf) for number in range(count)]
     return {f"scene {number}": _as_known(one) for number, one in enumerate(made)}
 

@@ -120,7 +120,7 @@ def blur_field(planes: np.ndarray, sigma: np.ndarray, psf: str = "gaussian", rat
     if not low > 0:
         raise ValueError(f"sigma goes down to {low:g} px; positive values wanted")
     levels = np.geomspace(low, high, 1 + math.ceil(math.log(high / low) / math.log(ratio)))
-    waves, frequency = dctn(planes, axes=(1, 2)), _frequencies(planes.shape[1:]).astype(planes.dtype)
+    waves, frequency = dctn(planes, axes=(1, 2)), frequencies(planes.shape[1:]).astype(planes.dtype)
     if len(levels) == 1:
         return idctn(waves * transfer(low, frequency, psf), axes=(1, 2))
     position = np.interp(sigma**2, levels**2, np.arange(len(levels))).astype(planes.dtype)
@@ -132,8 +132,8 @@ def blur_field(planes: np.ndarray, sigma: np.ndarray, psf: str = "gaussian", rat
 
 
 @lru_cache(maxsize=8)
-def _frequencies(shape: tuple[int, ...]) -> np.ndarray:
-    """``(H, W)`` frequency of each wave of a cosine transform, in cycles a px."""
+def frequencies(shape: tuple[int, ...]) -> np.ndarray:
+    """``(H, W)`` frequency of each wave of a cosine transform of ``shape``, in cycles a px."""
     rows, columns = (np.arange(length) / (2 * length) for length in shape)
     return np.hypot(rows[:, None], columns)
 

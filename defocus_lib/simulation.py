@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageDraw
 from scipy import ndimage
+from scipy.fft import dctn, idctn
 
 from defocus_lib import optics
 from defocus_lib.estimator import LUMA
@@ -22,6 +23,8 @@ from defocus_lib.estimator import LUMA
 SIDE = 160  # px, of what is learned from
 SIGMAS = (0.2, 6.0)  # px, blur before resizing
 OVERSAMPLING = 3  # shapes are drawn so much larger and averaged, so that their outlines are as sharp as pixels allow
+DISCS = 0.25  # share of scenes whose points become discs; the others' become Gaussians, as everywhere in the book
+GATHERED = 0.3  # share of scenes that a program blurred
 DETAIL = 0.015  # mean step from pixel to pixel of a texture that tells something about blur
 
 
@@ -41,30 +44,89 @@ class Exposure:
     sigma: np.ndarray
 
 
+@dataclass(frozen=True)
+class Camera:
+    """What happens between the lens and the file.
+
+    Attributes
+    ----------
+    factor : float
+        By which the picture is resized.
+    curve : float
+        Stored values are light to the power of its inverse; 1 blurs stored values, as a program does.
+    noise : float
+        Standard deviation in white, as a share of the range.
+    sharpening : float
+        What is added of the difference from a smoothed picture.
+    quality : int
+        Of JPEG; 0 for none.
+    """
+
+    factor: float = 1.0
+    curve: float = 1.0
+    noise: float = 0.0
+    sharpening: float = 0.0
+    quality: int = 0
+
+
+def camera(rng: np.random.Generator) -> Camera:
+    """Draw a camera. Half of them only round to 8 bits, with little noise: what nothing hides is to be read well."""
+    noise = rng.random() ** 3
+    if rng.random() < 0.5:
+        return Camera(noise=0.01 * noise)
+    return Camera(
+        factor=float(rng.uniform(0.6, 1.1)) if rng.random() < 0.5 else 1.0,
+        curve=float(rng.choice([1.0, 1.8, 2.2, 2.4])),
+        noise=0.03 * noise,
+        sharpening=float(rng.uniform(0.2, 0.8)) if rng.random() < 0.25 else 0.0,
+        quality=int(rng.integers(50, 100)) if rng.random() < 0.6 else 0,
+    )
+
+
 def expose(photographs: Sequence[np.ndarray], rng: np.random.Generator, size: int = SIDE, psf: str = "") -> Exposure:
     """Compose a scene and take its photograph.
 
     Parameters
     ----------
     photographs : sequence of (h, w) uint8
-        Luma of what textures are cut from, see :func:`shrunk`.
+        Luma of what textures are cut from, see :func:`source`.
     size : int
         Side in px.
     psf : {"", "gaussian", "disc"}
         The point-spread function; "" draws one. All else is the same for each.
     """
-    factor = float(rng.uniform(0.6, 1.1)) if rng.random() < 0.4 else 1.0
-    rendered = round(size / factor)
+    taken_by = camera(rng)
+    rendered = round(size / taken_by.factor)
     layers = int(rng.integers(1, 5))
-    textures = [linear(texture(photographs, rng, rendered), rng) for _ in range(layers)]
+    textures = [texture(photographs, rng, rendered) ** taken_by.curve for _ in range(layers)]
     masks = [np.ones((rendered, rendered), np.float32), *(outline(rng, rendered) for _ in range(layers - 1))]
     sigmas = blurs(rng, rendered, layers)
-    drawn = optics.PSFS[int(rng.random() < 0.5)]
-    light = optics.render_fields(textures, masks, sigmas, psf or drawn)
-    sigma = optics.visible_sigma(masks, sigmas)
+    psf = (psf or "disc") if rng.random() < DISCS else (psf or "gaussian")
+    sigma = optics.visible_sigma(masks, sigmas).astype(np.float32)
+    if rng.random() < GATHERED:
+        light = gathered(textures, masks, sigma, psf)
+    else:
+        light = optics.render_fields(textures, masks, sigmas, psf)
     if rendered != size:
-        light, sigma = _resized(light, size, rng), factor * _resized(sigma, size)
-    return Exposure(develop(light, rng), sigma.astype(np.float32))
+        light, sigma = _resized(light, size, rng), taken_by.factor * _resized(sigma, size)
+    return Exposure(develop(light, taken_by, rng), sigma)
+
+
+def gathered(
+    textures: Sequence[np.ndarray], masks: Sequence[np.ndarray], sigma: np.ndarray, psf: str = "gaussian"
+) -> np.ndarray:
+    """``(H, W)`` light as a program computes it from a sharp picture and its depth: each pixel from the blur by its own
+    sigma, nothing hidden by the blur of what is nearer."""
+    sharp = np.zeros_like(textures[0])
+    for one, mask in zip(textures, masks, strict=True):
+        sharp = sharp + mask * (one - sharp)
+    return np.clip(optics.blur_field(sharp[None], sigma, psf)[0], 0, 1)
+
+
+def source(photograph: np.ndarray) -> np.ndarray:
+    """Luma ``(h, w)`` uint8 of a photograph (H, W, 3) uint8, as sharp as pixels can be: :func:`shrunk`, then
+    :func:`crisp`."""
+    return crisp(shrunk(photograph))
 
 
 def shrunk(photograph: np.ndarray) -> np.ndarray:
@@ -78,13 +140,32 @@ def shrunk(photograph: np.ndarray) -> np.ndarray:
     return np.asarray(luma.resize((width, height), Image.Resampling.BOX))
 
 
+def crisp(grey: np.ndarray, most: float = 4.0) -> np.ndarray:
+    """A picture (h, w) uint8 whose fine detail is as strong as that of the world, where it is weaker.
+
+    Amplitudes of natural scenes fall like one over the frequency (Field 1987). What falls faster has been softened by a
+    lens, a sensor or a resize, and an estimator would learn not to count so much blur. Each ring of frequencies is
+    raised to that law, as the coarser half of them states it, and at most ``most`` times.
+    """
+    waves, frequency = dctn(grey / 255, norm="ortho"), optics.frequencies(grey.shape)
+    rings = np.arange(1, 17) / 32  # cycles a px
+    ring = np.digitize(frequency, rings)
+    energy = np.bincount(ring.ravel(), (waves * frequency).ravel() ** 2) / np.bincount(ring.ravel())
+    level = np.sqrt(energy)
+    gain = np.clip(level[1:8].mean() / np.maximum(level, 1e-9), 1, most)
+    gain[0] = 1  # the mean, and what is coarser than 32 px
+    centres = np.append(0, rings) + 1 / 64
+    raised = idctn(waves * np.interp(frequency, centres, gain), norm="ortho")
+    return np.rint(255 * np.clip(raised, 0, 1)).astype(np.uint8)
+
+
 def texture(photographs: Sequence[np.ndarray], rng: np.random.Generator, size: int) -> np.ndarray:
     """``(size, size)`` float32 in [0, 1]: a piece of a photograph, drawn shapes, or both; most with soft shading.
 
     Light and rounded bodies make soft transitions that no lens has blurred. Without shading an estimator would take
     every soft transition for blur.
     """
-    kind = rng.choice(["photograph", "shapes", "both"], p=[0.3, 0.4, 0.3])
+    kind = rng.choice(["photograph", "shapes", "both"], p=[0.25, 0.35, 0.4])
     fine = shapes(rng, size) if kind == "shapes" else piece(photographs, rng, size)
     if kind == "both":
         fine = fine + rng.uniform(0.3, 3) * shapes(rng, size)
@@ -140,7 +221,7 @@ def shapes(rng: np.random.Generator, size: int) -> np.ndarray:
 
     Sizes follow a power law, which gives the statistics of natural pictures (dead leaves, Lee et al. 2001).
     """
-    count = round(np.exp(rng.uniform(0, np.log(250))))
+    count = round(np.exp(rng.uniform(np.log(4), np.log(250))))
     smallest = rng.uniform(0.1, 1) / np.sqrt(count)  # a few large ones, or many small ones
     radii = np.sort(np.minimum(smallest / np.sqrt(np.maximum(rng.random(count), 1e-4)), 1))[::-1] / 2
     drawn = polygons(rng, rng.random((count, 2)), radii)
@@ -243,26 +324,16 @@ def _relief(rng: np.random.Generator, size: int) -> np.ndarray | float:
     return strength * np.asarray(Image.fromarray(knots).resize((size, size), Image.Resampling.BICUBIC))
 
 
-def linear(grey: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """From stored grey to light: what a lens mixes."""
-    return grey**GAMMA if rng.random() < 0.7 else grey
-
-
-GAMMA = 2.2
-
-
-def develop(light: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """From light ``(H, W)`` to a stored picture, uint8: tone curve, noise, sharpening, JPEG, each at random."""
-    grey = np.clip(light, 0, 1) ** (1 / rng.choice([1.0, 1.8, GAMMA, 2.4]))
+def develop(light: np.ndarray, taken_by: Camera, rng: np.random.Generator) -> np.ndarray:
+    """From light ``(H, W)`` to a stored picture, uint8: tone curve, contrast, noise, sharpening, JPEG."""
+    grey = np.clip(light, 0, 1) ** (1 / taken_by.curve)
     low, high = np.percentile(grey, [1, 99])
     spread = rng.uniform(0.35, 1.0)  # from dull to full contrast
     grey = (grey - (low + high) / 2) / max(high - low, 0.1) * spread + rng.uniform(spread / 2, 1 - spread / 2)
-    noise = 0.03 * rng.random() ** 4
-    grey = grey + rng.normal(0, 1, grey.shape) * noise * np.sqrt(rng.uniform(0.3, 1) + np.clip(grey, 0, 1))
-    if rng.random() < 0.15:
-        grey = grey + rng.uniform(0.2, 0.8) * (grey - ndimage.gaussian_filter(grey, rng.uniform(0.6, 1.5)))
+    grey = grey + rng.normal(0, 1, grey.shape) * taken_by.noise * np.sqrt(rng.uniform(0.3, 1) + np.clip(grey, 0, 1))
+    grey = grey + taken_by.sharpening * (grey - ndimage.gaussian_filter(grey, rng.uniform(0.6, 1.5)))
     stored = np.rint(np.clip(grey, 0, 1) * 255).astype(np.uint8)
-    return _as_jpeg(stored, int(rng.integers(50, 100))) if rng.random() < 0.5 else stored
+    return _as_jpeg(stored, taken_by.quality) if taken_by.quality else stored
 
 
 def _as_jpeg(grey: np.ndarray, quality: int) -> np.ndarray:

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 from scipy import ndimage
+from scipy.fft import dctn, idctn
 
 from defocus_lib import manifest, simulation
 
@@ -8,7 +9,7 @@ from defocus_lib import manifest, simulation
 @pytest.fixture(scope="module")
 def photographs():
     listed = manifest.load_manifest()
-    return [simulation.shrunk(manifest.load_photograph(listed.photograph(name))) for name in ("gravel", "coffee")]
+    return [simulation.source(manifest.load_photograph(listed.photograph(name))) for name in ("gravel", "coffee")]
 
 
 def exposures(photographs, count=24, **more):
@@ -93,6 +94,44 @@ def test_blur_stays_in_its_range_and_falls_with_the_distance_from_focus(number):
 def test_development_keeps_a_picture_a_picture():
     ramp = np.tile(np.linspace(0, 1, 64), (64, 1))
     for number in range(20):
-        stored = simulation.develop(ramp, np.random.default_rng(number))
+        rng = np.random.default_rng(number)
+        stored = simulation.develop(ramp, simulation.camera(rng), rng)
         assert stored.dtype == np.uint8 and stored.shape == ramp.shape
         assert np.corrcoef(stored.mean(0), ramp[0])[0, 1] > 0.95
+
+
+def test_half_of_the_cameras_only_round():
+    drawn = [simulation.camera(np.random.default_rng(number)) for number in range(400)]
+    plain = [one == simulation.Camera(noise=one.noise) and one.noise <= 0.01 for one in drawn]
+    assert 0.45 < np.mean(plain) < 0.6  # some of the others leave everything out by chance
+    assert {bool(one.quality) for one in drawn} == {bool(one.sharpening) for one in drawn} == {True, False}
+    assert min(one.factor for one in drawn) < 0.7 and max(one.noise for one in drawn) > 0.02
+
+
+def test_what_a_lens_has_softened_is_made_as_sharp_as_the_world():
+    rng, side = np.random.default_rng(0), 192
+    frequency = np.maximum(np.hypot(*np.indices((side, side))), 1)
+    world = idctn(rng.normal(size=(side, side)) / frequency, norm="ortho")
+    world = np.clip(0.5 + 0.12 * world / world.std(), 0, 1)
+    kept, softened = (np.rint(255 * of).astype(np.uint8) for of in (world, ndimage.gaussian_filter(world, 0.5)))
+
+    def fine(picture):  # deviation of what is finer than 4 px
+        waves = dctn(picture / 255, norm="ortho")
+        return np.sqrt(np.mean(waves[(frequency > side / 2) & (frequency < side)] ** 2))
+
+    assert fine(softened) < 0.7 * fine(kept)
+    assert fine(simulation.crisp(softened)) == pytest.approx(fine(kept), rel=0.15)
+    assert np.abs(simulation.crisp(kept).astype(int) - kept).mean() < 1.5, "what is sharp stays"
+    assert (simulation.crisp(np.full((64, 64), 90, np.uint8)) == 90).all()
+
+
+def test_a_program_takes_each_pixel_from_the_blur_by_its_own_sigma():
+    rng = np.random.default_rng(1)
+    ground, above = (ndimage.gaussian_filter(rng.random((48, 48)), 1).astype(np.float32) for _ in range(2))
+    mask = np.zeros((48, 48), np.float32)
+    mask[:, 20:] = 1
+    sigma = np.where(mask > 0, np.float32(2.4), np.float32(0.9))
+    found = simulation.gathered([ground, above], [np.ones_like(mask), mask], sigma)
+    seen = np.where(mask > 0, above, ground)
+    expected = np.where(mask > 0, ndimage.gaussian_filter(seen, 2.4), ndimage.gaussian_filter(seen, 0.9))
+    np.testing.assert_allclose(found, expected, atol=2e-3)
