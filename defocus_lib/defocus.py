@@ -145,7 +145,7 @@ def defocus_maps(
     method = _method(chosen, propagation)
     images = check_images(images)
     maps = _by_edges(images, chosen, method, workers)
-    return _by_network(images, maps) if method == NETWORK else maps
+    return _by_network(images, maps, chosen.max_sigma) if method == NETWORK else maps
 
 
 def _method(preset: Preset, propagation: str | None) -> str:
@@ -158,10 +158,10 @@ def _method(preset: Preset, propagation: str | None) -> str:
     return method
 
 
-def _by_network(images: torch.Tensor, maps: DefocusMaps) -> DefocusMaps:
+def _by_network(images: torch.Tensor, maps: DefocusMaps, cap: float) -> DefocusMaps:
     """The maps of the same edges, as the network reads them."""
     sigma, uncertainty = estimator.estimate(images)
-    dense = sigma.clamp(max=PRESETS["learned"].max_sigma)
+    dense = sigma.clamp(max=cap)
     return DefocusMaps(maps.edges, dense * maps.edges, maps.edges, dense, uncertainty)
 
 
@@ -447,27 +447,32 @@ def _read(pixels, bends, energies, scale, step, limit, sparse, weights, valid, c
     (sigma^2 + s^2)``. Sigma is written if noise moves it by little (one standard deviation, to first order).
     """
     sparse, weights, valid = sparse.ravel(), weights.ravel(), valid.ravel()
-    remain = np.zeros(len(pixels), np.bool_)
-    for i in range(len(pixels)):
+    count, one, zero = len(pixels), np.float32(1), np.float32(0)
+    sigmas, trusts = np.empty(count, np.float32), np.empty(count, np.float32)
+    told, remain = np.empty(count, np.bool_), np.empty(count, np.bool_)
+    widest, own, even = np.float32(-2 * step**2), np.float32(scale**2), np.float32(evenness**2)
+    most, surest = np.float32(cap**2), np.float32(16 * (limit * step**2) ** 2)
+    along, off = np.float32(trust / STRAIGHT**2), np.float32(trust / ON_CREST**2)
+    for i in range(count):  # without a branch, so that the compiler takes many pixels at a time
         # Where the energy does not fall to both sides, there is no crest at this scale.
-        inverse = 1 / min(np.float64(bends[0, i]), -1e-12)
-        width = -2 * step**2 * inverse
-        variance = width - scale**2
+        inverse = one / min(bends[0, i], np.float32(-1e-12))
+        width = widest * inverse
+        variance = width - own
         # d(sigma) / d(bend) = (sigma^2 + s^2)^2 / (4 sigma), in squared steps; both sides of the limit squared
-        surely = width**4 <= 16 * variance * energies[i] * (limit * step**2) ** 2
-        if variance > 0 and bends[0, i] < 0 and surely:
+        squared = width * width
+        told[i] = (variance > zero) & (bends[0, i] < zero) & (squared * squared <= variance * energies[i] * surest)
+        # Narrower than this scale alone makes it: sharper than can be seen, and no other scale sees it either.
+        remain[i] = (variance > zero) & ~told[i]
+        variance = min(max(variance, zero), most)
+        sigmas[i] = math.sqrt(variance)
+        # Blurred surfaces carry fewer edges an area than sharp ones; the width of the edges evens out their say.
+        weight = math.sqrt(variance + even) if evenness > 0 else one
+        bent = bends[1, i] * inverse
+        trusts[i] = weight / (one + bent * bent * along - bends[2, i] * inverse * off)
+    for i in range(count):
+        if told[i]:
             pixel = pixels[i]
-            variance = min(variance, cap**2)
-            sparse[pixel], valid[pixel] = math.sqrt(variance), True
-            # Blurred surfaces carry fewer edges an area than sharp ones; the width of the edges evens out their say.
-            weight = math.sqrt(variance + evenness**2) if evenness > 0 else 1.0
-            if trust:
-                bent = bends[1, i] * inverse / STRAIGHT
-                weight /= 1 + bent * bent - bends[2, i] * inverse / ON_CREST**2
-            weights[pixel] = weight
-        else:
-            # Narrower than this scale alone makes it: sharper than can be seen, and no other scale sees it either.
-            remain[i] = variance > 0
+            sparse[pixel], weights[pixel], valid[pixel] = sigmas[i], trusts[i], True
     return remain
 
 

@@ -220,7 +220,7 @@ class MapCache:
         MissingArtifact, ValueError
             If a map has not been computed, its file is damaged, or the preset tells no uncertainty.
         """
-        if self.preset != "learned":
+        if defocus.PRESETS[self.preset].propagation != defocus.NETWORK:
             raise ValueError(f"maps of preset {self.preset!r} come without uncertainty; preset 'learned' wanted")
         files = (read_arrays(self._computed(digest), {UNCERTAINTY})[0] for digest in records["digest"])
         return np.stack([arrays[UNCERTAINTY] for arrays in files])
