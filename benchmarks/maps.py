@@ -16,6 +16,7 @@ from PIL import Image
 from skimage.feature import canny as skimage_canny
 from torch.nn import functional as F
 
+from benchmarks import machine
 from defocus_lib import canny, filters, manifest
 from defocus_lib.defocus import LITERAL_RADIUS, PRESETS, SKIMAGE_THRESHOLD, defocus_maps
 
@@ -138,6 +139,7 @@ def main() -> None:
     ]
     RESULTS.parent.mkdir(exist_ok=True)
     pd.DataFrame(rows).to_csv(RESULTS, index=False)
+    machine.note("maps")
     print(pd.DataFrame(rows).to_string(index=False))
 
 

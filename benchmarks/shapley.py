@@ -16,8 +16,9 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from tqdm.auto import tqdm
 
+from benchmarks import machine
 from benchmarks.maps import medians
-from defocus_lib import collection, execution, experiment, explanation, shapley, store
+from defocus_lib import collection, experiment, explanation, shapley, store
 from defocus_lib.detector import Detector, load_detector
 from defocus_lib.training import Plan
 
@@ -103,11 +104,6 @@ def gflop(detector: Detector, x: torch.Tensor) -> float:
     return counter.get_total_flops() / 1e9
 
 
-def machine() -> dict[str, str]:
-    """What this ran on."""
-    return execution.machine() | {"vector units": torch.backends.cpu.get_cpu_capability()}
-
-
 def measured(detector: Detector, inputs: torch.Tensor, background: torch.Tensor) -> dict[str, float]:
     """What one gradient takes, and what everything around the gradients adds."""
     small = Detector("resnet10t", "rgb").eval().requires_grad_(False).to(memory_format=torch.channels_last)
@@ -148,7 +144,7 @@ def main() -> None:
     RESULTS.parent.mkdir(exist_ok=True)
     pd.DataFrame(rows).to_csv(RESULTS, index=False)
     pd.Series(facts, name="value").round(5).rename_axis("what").to_csv(RESULTS.with_name("shapley_facts.csv"))
-    pd.Series(machine(), name="value").rename_axis("what").to_csv(RESULTS.with_name("machine.csv"))
+    machine.note("shapley")
     print(pd.DataFrame(rows).to_string(index=False), *facts.items(), sep="\n")
 
 

@@ -15,6 +15,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
+from benchmarks import machine
 from defocus_lib import collection, execution, scenes, shards, store
 from defocus_lib.defocus import normalize_per_sample
 from defocus_lib.shapley_set import ShapleySet
@@ -123,6 +124,7 @@ def main() -> None:
     RESULTS.parent.mkdir(exist_ok=True)
     pd.DataFrame(rows).to_csv(RESULTS, index=False)
     pd.Series(facts, name="value").round(1).rename_axis("what").to_csv(RESULTS.with_name("store_facts.csv"))
+    machine.note("store")
     print(pd.DataFrame(rows).to_string(index=False), *facts.items(), sep="\n")
 
 

@@ -38,8 +38,7 @@ maps, shapley, many = (pd.read_csv(results / f"{name}.csv") for name in ("maps",
 facts = pd.concat(
     pd.read_csv(results / f"{name}_facts.csv", index_col="what")["value"] for name in ("shapley", "store")
 )
-machine = pd.read_csv(results / "machine.csv", index_col="what")["value"]
-machine.rename_axis(None).to_frame("measured on")
+pd.read_csv(results / "machine.csv", index_col="what", dtype="str").rename_axis(None).rename_axis("measured on", axis=1)
 
 # %% [markdown]
 # ## Defocus maps
@@ -127,7 +126,8 @@ glue("speed_shapley_bare", float(bare.max()), display=False)
 # small smooth network of the tests. A trained Xception, here one with a validation AUC of {glue:text}`speed_shapley_auc:.2f`, need
 # not be so smooth. Where its gradient jumps from point to point, only the number of samples counts, and rounding to half
 # precision makes it jump too. So look at the completeness gap of every run, which notebook 04 saves with each map, and raise
-# `samples`, or set `precision = "float32"`, until it is small against what is explained.
+# `samples`, or set `precision = "float32"`, until it is small against what is explained. By itself it takes half precision
+# only where the processor computes in it: elsewhere half is several times slower than single.
 
 # %% [markdown]
 # ## Memory
