@@ -1,4 +1,4 @@
-"""What a benchmark ran on: each writes its own column of ``results/machine.csv``, for they may run on different days."""
+"""What a benchmark ran on. Each has its own column of ``results/machine.csv``: they may run on different machines."""
 
 from pathlib import Path
 

@@ -38,7 +38,8 @@ maps, shapley, many = (pd.read_csv(results / f"{name}.csv") for name in ("maps",
 facts = pd.concat(
     pd.read_csv(results / f"{name}_facts.csv", index_col="what")["value"] for name in ("shapley", "store")
 )
-pd.read_csv(results / "machine.csv", index_col="what", dtype="str").rename_axis(None).rename_axis("measured on", axis=1)
+machines = pd.read_csv(results / "machine.csv", index_col="what", dtype="str").rename_axis(None)
+machines.rename_axis("measured on", axis=1)
 
 # %% [markdown]
 # ## Defocus maps
@@ -166,7 +167,7 @@ glue("speed_half", float(1 - facts["bytes an image, float16"] / facts["bytes an 
 one = capacity.Measured(
     map_seconds=float(ours.loc[("physical", 1), "ms_per_image"]) / 1000,
     shapley_seconds=float(evenly["seconds_per_image"]),
-    cores=int(machine["cores"]),
+    cores=int(machines.loc["cores", "maps"]),
     gflop=float(facts["GFLOP a gradient"]),
     samples=50,
     shard_bytes=float(facts["bytes an image, float32"]),
