@@ -167,7 +167,7 @@ glue("speed_half", float(1 - facts["bytes an image, float16"] / facts["bytes an 
 one = capacity.Measured(
     map_seconds=float(ours.loc[("physical", 1), "ms_per_image"]) / 1000,
     shapley_seconds=float(evenly["seconds_per_image"]),
-    cores=int(machines.loc["cores", "maps"]),
+    cores=int(machines.loc["cores", "shapley"]),
     gflop=float(facts["GFLOP a gradient"]),
     samples=50,
     shard_bytes=float(facts["bytes an image, float32"]),
