@@ -255,7 +255,10 @@ def train_estimator(
         f"{path}: {card['steps']:,} steps, {card['scenes']:,} scenes; on scenes of other photographs off by "
         f"{found['error (px)']:.3f} px on average, and {found['held (%)']:.0f} % of them within the 90 % intervals."
     )
-    typer.echo(f"To use it as preset `learned`, copy it and its card, {path.stem}.json, to defocus_lib/weights.")
+    typer.echo(
+        f"To use it as preset `learned`, copy it and its card, {path.stem}.json, to defocus_lib/weights, "
+        "and name its seed first in estimator.SEEDS."
+    )
 
 
 if __name__ == "__main__":
