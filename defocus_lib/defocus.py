@@ -358,7 +358,7 @@ def _edges(fine: np.ndarray, middle: Gradient, noise: float, faintest: float) ->
 
 def _radius(scale: float) -> int:
     """Where a Gaussian of this scale ends."""
-    return math.ceil(4 * scale)
+    return math.ceil(3.5 * scale)
 
 
 @exact
