@@ -331,7 +331,8 @@ def develop(light: np.ndarray, taken_by: Camera, rng: np.random.Generator) -> np
     spread = rng.uniform(0.35, 1.0)  # from dull to full contrast
     grey = (grey - (low + high) / 2) / max(high - low, 0.1) * spread + rng.uniform(spread / 2, 1 - spread / 2)
     grey = grey + rng.normal(0, 1, grey.shape) * taken_by.noise * np.sqrt(rng.uniform(0.3, 1) + np.clip(grey, 0, 1))
-    grey = grey + taken_by.sharpening * (grey - ndimage.gaussian_filter(grey, rng.uniform(0.6, 1.5)))
+    if taken_by.sharpening:
+        grey = grey + taken_by.sharpening * (grey - ndimage.gaussian_filter(grey, rng.uniform(0.6, 1.5)))
     stored = np.rint(np.clip(grey, 0, 1) * 255).astype(np.uint8)
     return _as_jpeg(stored, taken_by.quality) if taken_by.quality else stored
 
