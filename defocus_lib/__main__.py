@@ -224,7 +224,7 @@ def train(
 @app.command("train-estimator")
 def train_estimator(
     minutes: Annotated[float, typer.Option(help="Training ends after so many; 0 for no limit.")] = 60,
-    steps: Annotated[int, typer.Option(help="Training ends after so many; 0 for no limit.")] = 4000,
+    steps: Annotated[int, typer.Option(help="Training ends after so many; 0 for no limit.")] = 10000,
     seed: Annotated[int, typer.Option(help="Of first weights and scenes.")] = 0,
     output: Annotated[Path | None, typer.Option(help="Folder; artifacts/estimator-SEED if not given.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,

@@ -21,6 +21,7 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint, Timer
 from pytorch_lightning.loggers import CSVLogger
 from scipy.special import ndtri
+from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from defocus_lib.estimator import Estimator, save_estimator
@@ -30,6 +31,7 @@ from defocus_lib.store import project_root
 from defocus_lib.training import CheckpointFiles, ProgressBar, generators_kept, quietly
 
 WARM_UP = 0.03  # share of the budget after which the learning rate is at its peak
+SETTLED = 0.5  # share of the budget after which batch normalisation no longer follows the batch
 COVERED = 0.9  # share of the truth that an interval is to hold
 LAST = "last.ckpt"
 
@@ -68,7 +70,7 @@ class Budget:
     """
 
     minutes: float = 60
-    steps: int = 4000
+    steps: int = 10000
     seed: int = 0
     batch_size: int = 8
     side: int = SIDE
@@ -193,6 +195,8 @@ class _Task(pl.LightningModule):
         used = self.budget.used(self.global_step, self.timer.time_elapsed("train"))
         for group in self.optimizers().param_groups:
             group["lr"] = self.budget.learning_rate * rate(used)
+        if used >= SETTLED:
+            _settle(self.estimator)
         if used >= 1:
             self.trainer.should_stop = True
             return -1
@@ -211,6 +215,14 @@ class _Task(pl.LightningModule):
 
     def configure_optimizers(self):
         return torch.optim.AdamW(self.parameters(), lr=self.budget.learning_rate, weight_decay=1e-4)
+
+
+def _settle(estimator: Estimator) -> None:
+    """Normalise by the means of all batches so far, as after training: the few scenes of one batch say little about
+    all, and an absolute number, a blur in px, suffers from what they happen to be."""
+    for module in estimator.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
 
 
 def _one_thread(_worker: int) -> None:

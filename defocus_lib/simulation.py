@@ -1,15 +1,15 @@
 """Photographs with known blur, as many as wanted: what the learned estimator is trained on.
 
-A scene is a stack of textured surfaces. Each has a depth of its own that may vary continuously, and so a blur for each
-pixel; nearer ones hide farther ones. It is exposed in linear light through a Gaussian or a uniform disc, whose sigma is
-in both cases the standard deviation along one axis, and then goes through a camera: resize, tone curve, noise,
-sharpening, JPEG.
+A scene is a stack of textured surfaces, or a collage of many small ones. Each has a depth of its own that may vary
+continuously, and so a blur for each pixel; nearer ones hide farther ones. It is exposed in linear light through a
+Gaussian or a uniform disc, whose sigma is in both cases the standard deviation along one axis, and then goes through a
+camera: resize, tone curve, noise, sharpening, JPEG.
 """
 
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +24,9 @@ SIDE = 160  # px, of what is learned from
 SIGMAS = (0.2, 6.0)  # px, blur before resizing
 OVERSAMPLING = 3  # shapes are drawn so much larger and averaged, so that their outlines are as sharp as pixels allow
 DISCS = 0.25  # share of scenes whose points become discs; the others' become Gaussians, as everywhere in the book
-GATHERED = 0.3  # share of scenes that a program blurred
+# Shares of scenes: surfaces behind one another through a lens, the same blurred by a program, and many small things at
+# depths of their own, by a program too.
+KINDS = {"lens": 0.5, "program": 0.25, "collage": 0.25}
 DETAIL = 0.015  # mean step from pixel to pixel of a texture that tells something about blur
 
 
@@ -70,9 +72,9 @@ class Camera:
 
 
 def camera(rng: np.random.Generator) -> Camera:
-    """Draw a camera. Half of them only round to 8 bits, with little noise: what nothing hides is to be read well."""
+    """Draw a camera. Six in ten only round to 8 bits, with little noise: what nothing hides is to be read well."""
     noise = rng.random() ** 3
-    if rng.random() < 0.5:
+    if rng.random() < 0.6:
         return Camera(noise=0.01 * noise)
     return Camera(
         factor=float(rng.uniform(0.6, 1.1)) if rng.random() < 0.5 else 1.0,
@@ -97,29 +99,50 @@ def expose(photographs: Sequence[np.ndarray], rng: np.random.Generator, size: in
     """
     taken_by = camera(rng)
     rendered = round(size / taken_by.factor)
-    layers = int(rng.integers(1, 5))
-    textures = [texture(photographs, rng, rendered) ** taken_by.curve for _ in range(layers)]
-    masks = [np.ones((rendered, rendered), np.float32), *(outline(rng, rendered) for _ in range(layers - 1))]
-    sigmas = blurs(rng, rendered, layers)
-    psf = (psf or "disc") if rng.random() < DISCS else (psf or "gaussian")
-    sigma = optics.visible_sigma(masks, sigmas).astype(np.float32)
-    if rng.random() < GATHERED:
-        light = gathered(textures, masks, sigma, psf)
-    else:
-        light = optics.render_fields(textures, masks, sigmas, psf)
+    drawn_psf = "disc" if rng.random() < DISCS else "gaussian"
+    kind = rng.choice(list(KINDS), p=list(KINDS.values()))
+    seen = (photographs, rng, rendered, taken_by.curve, psf or drawn_psf)
+    light, sigma = _collage(*seen) if kind == "collage" else _stack(*seen, by_lens=kind == "lens")
     if rendered != size:
         light, sigma = _resized(light, size, rng), taken_by.factor * _resized(sigma, size)
     return Exposure(develop(light, taken_by, rng), sigma)
 
 
-def gathered(
-    textures: Sequence[np.ndarray], masks: Sequence[np.ndarray], sigma: np.ndarray, psf: str = "gaussian"
-) -> np.ndarray:
-    """``(H, W)`` light as a program computes it from a sharp picture and its depth: each pixel from the blur by its own
-    sigma, nothing hidden by the blur of what is nearer."""
+def _stack(
+    photographs: Sequence[np.ndarray], rng: np.random.Generator, size: int, curve: float, psf: str, by_lens: bool
+) -> tuple[np.ndarray, np.ndarray]:
+    """Light and blur ``(size, size)`` of up to four surfaces behind one another."""
+    layers = int(rng.integers(1, 5))
+    textures = [texture(photographs, rng, size) ** curve for _ in range(layers)]
+    masks = [np.ones((size, size), np.float32), *(outline(rng, size) for _ in range(layers - 1))]
+    sigmas = blurs(rng, size, layers)
+    sigma = optics.visible_sigma(masks, sigmas).astype(np.float32)
+    if by_lens:
+        return optics.render_fields(textures, masks, sigmas, psf), sigma
+    return gathered(flattened(textures, masks), sigma, psf), sigma
+
+
+def _collage(
+    photographs: Sequence[np.ndarray], rng: np.random.Generator, size: int, curve: float, psf: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """Light and blur ``(size, size)`` of many small things, each at its own depth."""
+    outlines = leaves(rng, 3, 60)
+    sharp = _toned(collage(photographs, rng, size, outlines), rng) ** curve
+    sigma = leaf_blurs(rng, size, outlines)
+    return gathered(sharp, sigma, psf), sigma
+
+
+def flattened(textures: Sequence[np.ndarray], masks: Sequence[np.ndarray]) -> np.ndarray:
+    """``(H, W)`` light of surfaces over one another, all of them in focus."""
     sharp = np.zeros_like(textures[0])
     for one, mask in zip(textures, masks, strict=True):
         sharp = sharp + mask * (one - sharp)
+    return sharp
+
+
+def gathered(sharp: np.ndarray, sigma: np.ndarray, psf: str = "gaussian") -> np.ndarray:
+    """``(H, W)`` light as a program computes it from a sharp picture and its depth: each pixel from the blur by its own
+    sigma, nothing hidden by the blur of what is nearer."""
     return np.clip(optics.blur_field(sharp[None], sigma, psf)[0], 0, 1)
 
 
@@ -160,19 +183,43 @@ def crisp(grey: np.ndarray, most: float = 4.0) -> np.ndarray:
 
 
 def texture(photographs: Sequence[np.ndarray], rng: np.random.Generator, size: int) -> np.ndarray:
-    """``(size, size)`` float32 in [0, 1]: a piece of a photograph, drawn shapes, or both; most with soft shading.
+    """``(size, size)`` float32 in [0, 1]: a piece of a photograph, drawn shapes, both, or a collage."""
+    kind = rng.choice(["photograph", "shapes", "both", "collage"], p=[0.2, 0.3, 0.3, 0.2])
+    if kind == "collage":
+        return _toned(collage(photographs, rng, size, leaves(rng, 3, 120)), rng)
+    fine = shapes(rng, size) if kind == "shapes" else piece(photographs, rng, size)
+    if kind == "both":
+        fine = fine + rng.uniform(0.3, 3) * shapes(rng, size)
+    return _toned(fine, rng)
+
+
+def _toned(fine: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """``(H, W)`` float32 in [0, 1]: detail at a brightness and a contrast, half of the time with soft shading.
 
     Light and rounded bodies make soft transitions that no lens has blurred. Without shading an estimator would take
     every soft transition for blur.
     """
-    kind = rng.choice(["photograph", "shapes", "both"], p=[0.25, 0.35, 0.4])
-    fine = shapes(rng, size) if kind == "shapes" else piece(photographs, rng, size)
-    if kind == "both":
-        fine = fine + rng.uniform(0.3, 3) * shapes(rng, size)
     fine = (fine - fine.mean()) / (fine.std() + 1e-3)
     strength = 0.25 * np.exp(rng.uniform(np.log(0.4), 0))
-    soft = rng.uniform(0, 0.2) * shading(rng, size) if rng.random() < 0.5 else 0.0
+    soft = rng.uniform(0, 0.2) * shading(rng, len(fine)) if rng.random() < 0.5 else 0.0
     return np.clip(rng.uniform(0.3, 0.7) + strength * fine + soft, 0, 1).astype(np.float32)
+
+
+def collage(
+    photographs: Sequence[np.ndarray], rng: np.random.Generator, size: int, outlines: Sequence[np.ndarray]
+) -> np.ndarray:
+    """``(size, size)`` float32: shapes of one grey each, and on each the texture of a photograph, strong, weak or none.
+
+    So are pictures of things that people make: smooth parts, and others full of detail, side by side.
+    """
+    count = len(outlines)
+    contrast = np.exp(rng.uniform(np.log(0.05), np.log(1.5), count + 1)) * (rng.random(count + 1) > 0.2)
+    detail = piece(photographs, rng, size)
+    detail = (detail - detail.mean()) / (detail.std() + 1e-3)
+    greys = rng.random(count + 1)
+    return _drawn(outlines, greys[1:], greys[0], size) + 0.2 * detail * _drawn(
+        outlines, contrast[1:], contrast[0], size
+    )
 
 
 def shading(rng: np.random.Generator, size: int) -> np.ndarray:
@@ -217,17 +264,25 @@ def _cut(source: np.ndarray, side: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def shapes(rng: np.random.Generator, size: int) -> np.ndarray:
-    """``(size, size)`` float32 in [0, 1]: shapes of all sizes over one another, as sharp as pixels can be.
+    """``(size, size)`` float32 in [0, 1]: :func:`leaves` of one grey each, as sharp as pixels can be."""
+    outlines = leaves(rng, 4, 250)
+    return _drawn(outlines, rng.random(len(outlines)), rng.random(), size)
+
+
+def leaves(rng: np.random.Generator, fewest: int, most: int) -> list[np.ndarray]:
+    """Outlines ``(corners, 2)`` in units of the side, the nearest last: shapes of all sizes, and a few long bars.
 
     Sizes follow a power law, which gives the statistics of natural pictures (dead leaves, Lee et al. 2001).
     """
-    count = round(np.exp(rng.uniform(np.log(4), np.log(250))))
+    count = round(np.exp(rng.uniform(np.log(fewest), np.log(most))))
     smallest = rng.uniform(0.1, 1) / np.sqrt(count)  # a few large ones, or many small ones
     radii = np.sort(np.minimum(smallest / np.sqrt(np.maximum(rng.random(count), 1e-4)), 1))[::-1] / 2
     drawn = polygons(rng, rng.random((count, 2)), radii)
+    for _ in range(int(rng.integers(1, 4)) if rng.random() < 0.4 else 0):
+        drawn.insert(int(rng.integers(len(drawn) + 1)), _bar(*rng.uniform(-0.2, 1.2, (2, 2)), rng.uniform(0.01, 0.09)))
     if rng.random() < 0.3:
         drawn.insert(0, half_plane(rng))
-    return _drawn(drawn, rng.integers(256, size=len(drawn)).tolist(), int(rng.integers(256)), size)
+    return drawn
 
 
 def half_plane(rng: np.random.Generator) -> np.ndarray:
@@ -268,14 +323,16 @@ def polygons(
     return [outline[:number] for outline, number in zip(outlines, kept, strict=True)]
 
 
-def _drawn(outlines: Sequence[np.ndarray], greys: Sequence[int], ground: int, size: int) -> np.ndarray:
-    """Polygons in units of the side, one over the other: ``(size, size)`` float32 in [0, 1]."""
-    whole = size * OVERSAMPLING
-    image = Image.new("L", (whole, whole), ground)
+def _drawn(
+    outlines: Sequence[np.ndarray], values: Sequence[float], ground: float, size: int, finer: int = OVERSAMPLING
+) -> np.ndarray:
+    """Polygons in units of the side, one over the other: ``(size, size)`` float32, each pixel averaged over its
+    ``finer`` x ``finer`` parts."""
+    image = Image.new("F", (size * finer, size * finer), float(ground))
     draw = ImageDraw.Draw(image)
-    for outline, grey in zip(outlines, greys, strict=True):
-        draw.polygon((whole * outline).ravel().tolist(), fill=grey)
-    return np.asarray(image.reduce(OVERSAMPLING), dtype=np.float32) / 255
+    for outline, value in zip(outlines, values, strict=True):
+        draw.polygon((size * finer * outline).ravel().tolist(), fill=float(value))
+    return np.asarray(image.reduce(finer), dtype=np.float32)
 
 
 def outline(rng: np.random.Generator, size: int) -> np.ndarray:
@@ -287,7 +344,7 @@ def outline(rng: np.random.Generator, size: int) -> np.ndarray:
     else:
         radii = rng.uniform(0.25, 0.6, 1) if kind == "patch" else rng.uniform(0.05, 0.2, count)
         outlines = polygons(rng, rng.uniform(0.1, 0.9, (count, 2)), radii, 0.5 if kind == "patch" else 0.1)
-    return _drawn(outlines, [255] * count, 0, size)
+    return _drawn(outlines, [1.0] * count, 0.0, size)
 
 
 def _bar(start: np.ndarray, end: np.ndarray, width: float) -> np.ndarray:
@@ -302,13 +359,24 @@ def blurs(rng: np.random.Generator, size: int, layers: int) -> list[np.ndarray]:
     Blur is proportional to the distance from the plane of focus, here in any unit and with a sign: surfaces may pass
     through focus. Half of them are flat, the others tilted or curved.
     """
-    largest = rng.uniform(1.5, SIGMAS[1])
-    smallest = rng.uniform(SIGMAS[0], 0.5)
-    focus = rng.uniform(-1, 1)
+    in_focus = _focused(rng)
     depths = np.sort(rng.uniform(-1.2, 1.2, layers))
-    return [
-        np.clip(largest * np.abs(d + _relief(rng, size) - focus), smallest, largest).astype(np.float32) for d in depths
-    ]
+    return [in_focus(depth + _relief(rng, size)) for depth in depths]
+
+
+def leaf_blurs(rng: np.random.Generator, size: int, outlines: Sequence[np.ndarray]) -> np.ndarray:
+    """``(size, size)`` float32: blur in px of a collage, each thing on the ground or at a depth of its own."""
+    count = len(outlines)
+    away = rng.uniform(0.1, 0.6) * rng.normal(size=count) * (rng.random(count) < rng.uniform(0.3, 1))
+    depth = rng.uniform(-0.6, 0.6) + _relief(rng, size) + _drawn(outlines, away, 0.0, size, finer=1)
+    return _focused(rng)(depth)
+
+
+def _focused(rng: np.random.Generator) -> Callable[[np.ndarray], np.ndarray]:
+    """Draw a plane of focus and the range of blur: a function from depth to blur in px, float32."""
+    largest, smallest = rng.uniform(1.5, SIGMAS[1]), rng.uniform(SIGMAS[0], 0.5)
+    focus = rng.uniform(-1, 1)
+    return lambda depth: np.clip(largest * np.abs(depth - focus), smallest, largest).astype(np.float32)
 
 
 def _relief(rng: np.random.Generator, size: int) -> np.ndarray | float:
