@@ -323,13 +323,14 @@ glue("known_steps_worth", map_quality.ablation_sentence(ablation), display=False
 # each pixel, and with how far it expects to be off.
 #
 # It learned from {glue:text}`known_learned_scenes` simulated photographs, each seen once: surfaces cut from the seven
-# photographs of the training scenes, shrunk and freed of their own softness first, and drawn shapes; with soft shading;
-# flat, tilted or curved, one hiding another; through a Gaussian or, less often, a disc, whose sigma is in both cases
-# the standard deviation along one axis. Half of them were only rounded to 8 bits; the others were resized, developed,
-# made noisy, sharpened or stored as JPEG. {ref}`sec-learned` has the details. The uncertainty was brought to scale on
-# scenes of two other photographs, `coffee` and `gravel`. What scenes there are was decided by how earlier weights read
-# these two, and steps. No weights were chosen by the motorcycle; but how earlier ones did on it was known, and how its
-# pictures are made. The photographs of the test scenes were never used.
+# photographs of the training scenes, shrunk and freed of their own softness first, drawn shapes, and collages of both;
+# with soft shading; flat, tilted or curved, one hiding another, or many small things at depths of their own; through a
+# Gaussian or, less often, a disc, whose sigma is in both cases the standard deviation along one axis. Six in ten were only
+# rounded to 8 bits; the others were resized, developed, made noisy, sharpened or stored as JPEG. {ref}`sec-learned` has the
+# details. The uncertainty was brought to scale on scenes of two other photographs, `coffee` and `gravel`. What scenes there
+# are, and how to train, was decided by how short runs read steps, these two photographs, and one that is in no figure here
+# (`ascent` of PyWavelets), blurred by made-up depths. No weights were chosen by the motorcycle; but how earlier ones did on
+# it was known, and how its pictures are made. The photographs of the test scenes were never used.
 #
 # What it is not: measured on a lens. All blur that it has seen was computed, and so is all blur on this page.
 
