@@ -57,13 +57,13 @@ def test_an_interrupted_run_reaches_the_same_weights(photographs, tmp_path, monk
 
 
 def test_training_learns(photographs, tmp_path):
-    budget = Budget(**{**vars(SMALL), "steps": 80, "every": 40, "batch_size": 4, "validation": 8})
+    budget = Budget(**{**vars(SMALL), "steps": 200, "every": 100, "batch_size": 4, "validation": 32})
     torch.manual_seed(budget.seed)
     untrained = estimator.Estimator().eval()
-    scenes = estimator_training.Scenes(photographs, (2**31, 1), 8, 32)
+    scenes = estimator_training.Scenes(photographs, (2**31, 1), 32, 32)
     before = estimator_training._calibrate(untrained, scenes)["error (px)"]
     after = train(photographs, photographs, budget, tmp_path, progress=False)[1]["validation"]["error (px)"]
-    assert after < before
+    assert after < 0.8 * before
 
 
 def test_batch_normalisation_follows_the_batch_for_half_of_the_steps(photographs, tmp_path):
