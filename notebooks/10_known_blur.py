@@ -381,7 +381,7 @@ glue("known_learned_held_motorcycle", float(coverage.loc["motorcycle", 90]), dis
 # {glue:text}`known_motorcycle_physical_spearman:.3f`. {glue:text}`known_learned_moonshot` Steps from 0.5 to 5 px are read
 # within {glue:text}`known_learned_steps:.2f` px. {glue:text}`known_learned_bounds` {glue:text}`known_learned_spread`
 
-# %% mystnb={"figure": {"caption": "Where the preset `learned` errs: photograph, true sigma, estimate, and their difference; the last two are simulated scenes of photographs that it has not seen. Compare the outlines with those of the figure above.", "name": "fig-known-learned"}, "image": {"alt": "Four rows: two of the motorcycle and two of simulated scenes. In each, the estimate follows the outlines of the true blur."}}
+# %% mystnb={"figure": {"caption": "Where the preset `learned` errs: photograph, true sigma, estimate, and their difference; the last two are simulated scenes of photographs that it has not seen. Compare the outlines with those of the figure above. A piece of a photograph that was soft itself is read as blurred; the truth of a simulated scene does not count that.", "name": "fig-known-learned"}, "image": {"alt": "Four rows: two of the motorcycle, whose outline the estimate follows except where it is thin, and two of simulated scenes."}}
 shown_scenes = dict(list(examples.items())[:2]) | dict(list(unseen.items())[:2])
 figures_known_blur.error_maps({name: compared(scene, "learned") for name, scene in shown_scenes.items()})
 
