@@ -22,7 +22,7 @@ from joblib import effective_n_jobs
 from defocus_lib import canny, estimator
 from defocus_lib import propagation as dense_by
 from defocus_lib.compiled import exact
-from defocus_lib.filters import Gradient, gradient, gradient_energy, half_grid, padded, positions
+from defocus_lib.filters import Gradient, gradient, gradient_energy, half_grid, padded
 
 SMALLEST_SIDE = 32
 PROPAGATIONS = ("gaussian", "guided", "closed_form")
@@ -295,7 +295,7 @@ def _sparse_literal(grey: np.ndarray, edges: np.ndarray, preset: Preset) -> tupl
     """Blur at edges as Jeon & Woo (2025) compute it: what can't be measured becomes 0."""
     around = padded(grey, LITERAL_RADIUS, False)
     energies = (gradient_energy(around, LITERAL_RADIUS, scale, LITERAL_RADIUS) for scale in preset.scales)
-    return _read_literally(positions(edges), *energies, *preset.scales, preset.max_sigma)
+    return _read_literally(np.flatnonzero(edges), *energies, *preset.scales, preset.max_sigma)
 
 
 @exact
@@ -325,7 +325,7 @@ def _measured(grey: np.ndarray, noise: float, preset: Preset) -> tuple[np.ndarra
     around = padded(grey, margin, True)
     fine, middle = (gradient(around, margin, scale, _radius(scale)) for scale in (first, second))
     edges = _edges(fine.energy, middle, noise, preset.faintest)
-    pixels = positions(edges)
+    pixels = np.flatnonzero(edges)
     sparse, weights, valid = (np.zeros(grey.shape, dtype) for dtype in (np.float32, np.float32, np.bool_))
     found = (sparse, weights, valid, preset.max_sigma, preset.even * second, preset.trust)
 
@@ -352,18 +352,8 @@ def _edges(fine: np.ndarray, middle: Gradient, noise: float, faintest: float) ->
     # A strong blur leaves faint edges: look for them with a threshold that falls with the noise.
     high = SKIMAGE_THRESHOLD / 8 * min(max(noise / NOISE_OF_FULL_THRESHOLD, faintest), 1.0)
     share = min(1.0, (NOISE_OF_FINEST_CRESTS / noise) ** 2)
-    steepness = _mixed(middle.energy, fine, np.float32(share))
+    steepness = middle.energy + np.float32(share) * fine
     return canny.crests(middle.down, middle.across, steepness, (1 + share) * (high / 2) ** 2, (1 + share) * high**2)
-
-
-@exact
-def _mixed(one, other, share):
-    """``one + share * other`` in one sweep."""
-    result = np.empty_like(one)
-    for y in range(one.shape[0]):
-        for x in range(one.shape[1]):
-            result[y, x] = one[y, x] + share * other[y, x]
-    return result
 
 
 def _radius(scale: float) -> int:

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from defocus_lib.compiled import exact, for_radius, reordered
+from defocus_lib.compiled import for_radius, reordered
 
 
 @lru_cache
@@ -23,16 +23,6 @@ def gaussian_factors(scale: float, radius: int, phase: float = 0.0) -> tuple[np.
     offsets = np.arange(radius + 1) + phase
     bell = np.exp(-(offsets**2) / (2 * scale**2))
     return (-offsets / (2 * math.pi * scale**4) * bell).astype(np.float32), bell.astype(np.float32)
-
-
-@exact
-def positions(plane):
-    """Where a plane is above 0, read row by row, in ascending order: ``(N,)`` int32."""
-    values, found, count = plane.ravel(), np.empty(plane.size + 1, np.int32), 0
-    for position in range(values.size):  # written in any case, kept where it counts: no branch to be guessed wrong
-        found[count] = position
-        count += values[position] > 0
-    return found[:count].copy()
 
 
 @reordered

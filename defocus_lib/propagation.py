@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from defocus_lib.compiled import reordered
-from defocus_lib.filters import box_means, positions
+from defocus_lib.filters import box_means
 
 # Weight of the mean value at every pixel: decides only where known values are farther away than the filter reaches.
 PRIOR_WEIGHT = 1e-4
@@ -71,7 +71,7 @@ def _as_tensor(plane: np.ndarray, like: torch.Tensor) -> torch.Tensor:
 
 def gaussian_plane(values: np.ndarray, weights: np.ndarray, spread: float | None = None) -> np.ndarray:
     """:func:`normalized_gaussian` of planes ``(H, W)`` of one float type."""
-    known = positions(weights)
+    known = np.flatnonzero(weights > 0)
     if len(known) == 0:
         return np.zeros_like(values)
     spread = 0.04 * min(values.shape) if spread is None else spread

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from defocus_lib.filters import _energy, box_means, gradient, gradient_energy, half_grid, padded, positions
+from defocus_lib.filters import _energy, box_means, gradient, gradient_energy, half_grid, padded
 from tests.reference import defocus as literal
 
 
@@ -55,13 +55,6 @@ def test_box_means_are_the_literal_ones(radius, dtype):
     assert found.dtype == dtype
     for mean, one in zip(found, planes.astype(float), strict=True):
         np.testing.assert_allclose(mean, literal.box_mean(one, radius), atol=1e-6 if dtype == np.float32 else 1e-12)
-
-
-@pytest.mark.parametrize("share", [0, 0.2, 1])
-def test_positions_are_numpys(share):
-    marked = np.random.default_rng(0).random((37, 41)) < share
-    for plane in (marked, np.where(marked, np.float32(0.3), np.float32(0))):
-        np.testing.assert_array_equal(positions(plane), np.flatnonzero(plane))
 
 
 def test_box_means_by_hand():
