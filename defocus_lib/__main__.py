@@ -224,7 +224,7 @@ def train(
 @app.command("train-estimator")
 def train_estimator(
     minutes: Annotated[float, typer.Option(help="Training ends after so many; 0 for no limit.")] = 60,
-    steps: Annotated[int, typer.Option(help="Training ends after so many; 0 for no limit.")] = 10000,
+    steps: Annotated[int, typer.Option(help="Training ends after so many; 0 for no limit.")] = 16000,
     seed: Annotated[int, typer.Option(help="Of first weights and scenes.")] = 0,
     output: Annotated[Path | None, typer.Option(help="Folder; artifacts/estimator-SEED if not given.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
@@ -234,7 +234,7 @@ def train_estimator(
     every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 500,
     validation: Annotated[int, typer.Option(help="Scenes that calibrate the uncertainty.")] = 128,
     workers: Annotated[int, typer.Option(help="Processes that render scenes.")] = 1,
-    precision: Annotated[str, typer.Option(help="Lightning's: 32-true, bf16-mixed ...")] = "32-true",
+    precision: Annotated[str, typer.Option(help="Lightning's: 32-true, bf16-mixed ..., or auto.")] = "auto",
 ) -> None:
     """Train the network of the preset `learned` on simulated blur.
 

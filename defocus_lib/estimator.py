@@ -30,7 +30,7 @@ SEEDS = (1, 2, 0)  # of the packaged weights, by their validation error; the pre
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601: the one channel that JPEG keeps at full size
 SCALES = (0.7, 1.4, 2.8)  # px, of the gradients that the network is given, those of the preset `physical`
 FAINT = 1e-5  # added to their energies before the logarithm: what rounding to 8 bits leaves
-WIDTHS = (24, 40, 56, 64)  # channels at a half, a quarter, an eighth and a sixteenth of the side
+WIDTHS = (16, 32, 80, 128)  # channels at a half, a quarter, an eighth and a sixteenth of the side
 STRIDE = 16  # px: sides are multiples of it inside
 CENTRE, SPREAD = 0.45, 0.25  # of luma, roughly
 

@@ -21,9 +21,11 @@ import torch
 from pytorch_lightning.callbacks import ModelCheckpoint, Timer
 from pytorch_lightning.loggers import CSVLogger
 from scipy.special import ndtri
+from timm.optim import create_optimizer_v2
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
+from defocus_lib import half
 from defocus_lib.estimator import Estimator, save_estimator
 from defocus_lib.manifest import load_manifest, load_photograph
 from defocus_lib.simulation import SIDE, expose, source
@@ -31,7 +33,10 @@ from defocus_lib.store import project_root
 from defocus_lib.training import CheckpointFiles, ProgressBar, generators_kept, quietly
 
 WARM_UP = 0.03  # share of the budget after which the learning rate is at its peak
-SETTLED = 0.5  # share of the budget after which batch normalisation no longer follows the batch
+SETTLED = 0.25  # share of the budget after which batch normalisation no longer follows the batch
+# timm's name of AdaMuon: steps along orthogonal matrices, scaled by the second moment. After 1,500 steps the error on
+# validation scenes was .43 px, with AdamW .54.
+OPTIMIZER = "nadamuon"
 COVERED = 0.9  # share of the truth that an interval is to hold
 LAST = "last.ckpt"
 
@@ -61,7 +66,7 @@ class Budget:
     workers : int
         Processes that render; 0 renders in the training process.
     precision : str
-        Lightning's name, such as "32-true" or "bf16-mixed".
+        Lightning's name, such as "32-true" or "bf16-mixed"; "auto" is the latter where the machine computes in it.
 
     Raises
     ------
@@ -70,7 +75,7 @@ class Budget:
     """
 
     minutes: float = 60
-    steps: int = 10000
+    steps: int = 16000
     seed: int = 0
     batch_size: int = 8
     side: int = SIDE
@@ -78,9 +83,10 @@ class Budget:
     every: int = 500
     validation: int = 128
     workers: int = 1
-    precision: str = "32-true"
+    precision: str = half.AUTO
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "precision", half.for_training(self.precision, half.here()))
         for name in ("batch_size", "side", "learning_rate", "every", "validation"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; a positive number wanted")
@@ -214,7 +220,7 @@ class _Task(pl.LightningModule):
         self.log("val_error", (sigma - truth).abs().mean(), prog_bar=True)
 
     def configure_optimizers(self):
-        return torch.optim.AdamW(self.parameters(), lr=self.budget.learning_rate, weight_decay=1e-4)
+        return create_optimizer_v2(self.estimator, OPTIMIZER, lr=self.budget.learning_rate, weight_decay=1e-4)
 
 
 def _settle(estimator: Estimator) -> None:
