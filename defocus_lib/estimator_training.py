@@ -37,6 +37,7 @@ SETTLED = 0.25  # share of the budget after which batch normalisation no longer 
 # timm's name of AdaMuon: steps along orthogonal matrices, scaled by the second moment. After 1,500 steps the error on
 # validation scenes was .43 px, with AdamW .54.
 OPTIMIZER = "nadamuon"
+SLACK = 0.05  # of the minutes, before they count where there are steps too: a slow start changes no learning rate
 COVERED = 0.9  # share of the truth that an interval is to hold
 LAST = "last.ckpt"
 
@@ -102,6 +103,8 @@ class Budget:
         """The share of the budget that is used up, in [0, 1]."""
         by_steps = steps / self.steps if self.steps else 0.0
         by_time = seconds / (60 * self.minutes) if self.minutes else 0.0
+        if self.steps:
+            by_time = (by_time - SLACK) / (1 - SLACK)
         return min(1.0, max(by_steps, by_time))
 
 

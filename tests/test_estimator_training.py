@@ -98,8 +98,19 @@ def test_the_rate_rises_to_its_peak_and_falls_to_nothing():
 
 def test_the_budget_is_used_by_steps_or_minutes_whichever_is_first():
     both = Budget(minutes=2, steps=100)
-    assert both.used(50, 0) == 0.5 and both.used(0, 30) == 0.25 and both.used(50, 90) == 0.75 and both.used(200, 0) == 1
-    assert Budget(minutes=0, steps=10).used(0, 1e9) == 0 and Budget(minutes=1, steps=0).used(10**9, 0) == 0
+    assert both.used(50, 0) == 0.5 and both.used(200, 0) == both.used(0, 120) == 1
+    assert both.used(0, 63) == pytest.approx(0.5) and both.used(60, 63) == 0.6
+    assert Budget(minutes=0, steps=10).used(0, 1e9) == 0
+    assert Budget(minutes=1, steps=0).used(10**9, 0) == 0 and Budget(minutes=1, steps=0).used(0, 30) == 0.5
+
+
+@pytest.mark.parametrize("start", [0, 30, 170])
+def test_minutes_that_suffice_for_the_steps_change_nothing(start):
+    """Half a minute to begin, or nearly three, and a pace that needs 58 of 60 minutes for the steps."""
+    timed, endless = Budget(minutes=60, steps=100), Budget(minutes=0, steps=100)
+    for steps in range(1, 101):
+        seconds = start + steps / 100 * (58 * 60 - start)
+        assert timed.used(steps, seconds) == endless.used(steps, seconds)
 
 
 @pytest.mark.parametrize(
