@@ -232,7 +232,7 @@ def train_estimator(
     side: Annotated[int, typer.Option(help="Side of a scene in px, a multiple of 16.")] = 160,
     learning_rate: Annotated[float, typer.Option(help="At its peak.")] = 2e-3,
     every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 500,
-    validation: Annotated[int, typer.Option(help="Scenes that calibrate the uncertainty.")] = 128,
+    validation: Annotated[int, typer.Option(help="Scenes that calibrate the uncertainty.")] = 512,
     workers: Annotated[int, typer.Option(help="Processes that render scenes.")] = 1,
     precision: Annotated[str, typer.Option(help="Lightning's: 32-true, bf16-mixed ..., or auto.")] = "auto",
 ) -> None:

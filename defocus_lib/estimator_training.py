@@ -82,7 +82,7 @@ class Budget:
     side: int = SIDE
     learning_rate: float = 2e-3
     every: int = 500
-    validation: int = 128
+    validation: int = 512
     workers: int = 1
     precision: str = half.AUTO
 

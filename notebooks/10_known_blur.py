@@ -341,8 +341,8 @@ learned_quality.cards().round(3)
 
 # %% [markdown]
 # The cards that come with the weights, one for each training run: they differ by their seed alone. `error` and `held` are
-# of the validation scenes; the calibration was chosen on them, and which run the preset takes, the first. Below, the same
-# weights on images that nothing was chosen on: the motorcycle; simulated scenes of the test photographs,
+# of the validation scenes; the calibration was chosen on them. The preset takes the first. Below, the same weights on
+# images that nothing was chosen on: the motorcycle; simulated scenes of the test photographs,
 # {glue:text}`known_learned_simulated` of them; and scenes through the thin lens, which another renderer has made of the
 # same photographs.
 

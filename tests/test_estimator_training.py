@@ -1,10 +1,13 @@
+from dataclasses import fields
+from inspect import signature
+
 import numpy as np
 import pytest
 import torch
 from typer.testing import CliRunner
 
 from defocus_lib import estimator, estimator_training
-from defocus_lib.__main__ import app
+from defocus_lib.__main__ import app, train_estimator
 from defocus_lib.estimator_training import Budget, calibrated, loss, rate, train
 
 SMALL = Budget(minutes=0, steps=4, batch_size=2, side=32, every=2, validation=1, workers=0, precision="32-true")
@@ -157,3 +160,14 @@ def test_the_command_writes_weights_that_can_be_read(tmp_path):
 def test_the_command_refuses_a_training_without_end():
     result = CliRunner().invoke(app, ["train-estimator", "--minutes", "0", "--steps", "0"])
     assert result.exit_code == 2 and "minutes and steps are both 0" in result.output
+
+
+def test_what_the_command_takes_for_granted_is_the_budget_of_the_packaged_weights():
+    offered = signature(train_estimator).parameters
+    assert {one.name: one.default for one in fields(Budget)} == {
+        one.name: offered[one.name].default for one in fields(Budget)
+    }
+    for seed in estimator.SEEDS:
+        made = estimator.card(seed)
+        for name in ("steps", "batch_size", "side", "learning_rate"):
+            assert made[name] == getattr(Budget(), name), f"{name} of seed {seed}"
