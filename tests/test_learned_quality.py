@@ -108,7 +108,6 @@ def test_cards_are_those_of_the_package():
     table = learned_quality.cards()
     assert table.index.tolist() == list(estimator.SEEDS)
     assert table["steps"].iloc[0] == estimator.card()["steps"]
-    assert table["error (px)"].is_monotonic_increasing, "the preset takes the run with the least validation error"
 
 
 # Sentences
