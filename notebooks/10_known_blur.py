@@ -402,8 +402,22 @@ glue("known_learned_order", learned_quality.order_sentence(kept["by uncertainty"
 
 # %% [markdown]
 # The 90 % intervals hold {glue:text}`known_learned_held:.0f` % of the truth on the simulated scenes,
-# {glue:text}`known_learned_held_lens:.0f` % on those through the thin lens, whose photographs bring blur of their own,
-# and {glue:text}`known_learned_held_motorcycle:.0f` % on the motorcycle. {glue:text}`known_learned_order`
+# {glue:text}`known_learned_held_motorcycle:.0f` % on the motorcycle, and {glue:text}`known_learned_held_lens:.0f` % on those
+# through the thin lens. {glue:text}`known_learned_order`
+#
+# The scenes through the thin lens use the photographs as they are. Much of `chelsea` and `flower` was out of focus when
+# they were taken: the network sees that, and the truth, which is what the thin lens added, does not. Scenes of one
+# photograph at a time:
+
+# %%
+alone = learned_quality.by_photograph(textures["test"], scenes, scene_size, seed)
+alone.round(2)
+
+# %% tags=["remove-input"]
+glue("known_learned_own_blur", learned_quality.own_blur_sentence(alone), display=False)
+
+# %% [markdown]
+# {glue:text}`known_learned_own_blur`
 #
 # A lens spreads a point over a disc rather than over a Gaussian. The same simulated scenes through both:
 
@@ -413,13 +427,13 @@ learned_quality.psf_table(list(textures["test"].values()), simulated, seed).roun
 # %% [markdown]
 # ### Where it fails
 #
-# Three pictures that must mislead it: a surface without any detail, a pattern of soft waves that is in focus, and a
-# picture that was moved during the exposure.
+# Pictures that may mislead it: a surface without any detail, patterns of soft waves that are in focus, and a picture that
+# was moved during the exposure.
 
 # %%
 blind = learned_quality.blind_spots(textures["test"]["china"])
 
-# %% mystnb={"figure": {"caption": "Left to right: photograph, true sigma, estimate, and the uncertainty, which should be large where the estimate is wrong. A flat surface tells nothing; soft waves look like blurred stripes; motion is taken for defocus.", "name": "fig-known-blind"}, "image": {"alt": "Three rows of a photograph and three maps. The estimates differ from the constant truth."}}
+# %% mystnb={"figure": {"caption": "Left to right: photograph, true sigma, estimate, and the uncertainty, which should be large where the estimate is wrong. A flat surface tells nothing by itself; long waves look like blurred stripes; motion is taken for defocus.", "name": "fig-known-blind"}, "image": {"alt": "Four rows of a photograph and three maps, beside a constant truth."}}
 rows = {}
 for name, (image, sigma, _) in blind.items():
     estimate, uncertainty = learned_quality.learned_by(image)

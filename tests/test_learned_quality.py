@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from scipy import ndimage
 
 from defocus_lib import DefocusMaps, estimator, learned_quality, manifest
 from defocus_lib.known_blur import map_errors
@@ -42,10 +43,11 @@ def test_unseen_scenes_are_grey_pictures_of_known_blur(photographs):
 def test_blind_spots_are_what_they_are_called():
     photograph = np.random.default_rng(0).integers(0, 256, (25, 25, 3), dtype=np.uint8).repeat(12, 0).repeat(12, 1)
     cases = learned_quality.blind_spots(photograph, 96)
-    flat, waves, moved = (cases[name][0][..., 0].astype(float) for name in cases)
+    flat, *waves, moved = (cases[name][0][..., 0].astype(float) for name in cases)
     assert np.abs(np.diff(flat[:, 60:])).max() <= 2 < np.abs(np.diff(flat[:, :40])).max()
-    spectrum = np.abs(np.fft.rfft(waves[0] - waves[0].mean()))
-    assert spectrum.argmax() == 96 / 8 and spectrum.max() > 20 * np.median(spectrum)
+    for wave, length in zip(waves, (8, 16), strict=True):
+        spectrum = np.abs(np.fft.rfft(wave[0] - wave[0].mean()))
+        assert spectrum.argmax() == 96 / length and spectrum.max() > 20 * np.median(spectrum)
     down, across = (np.abs(np.diff(moved, axis=axis)).mean() for axis in (0, 1))
     assert down > 1.2 * across, "moved sideways: detail is left from row to row"
     assert all(np.ptp(sigma) == 0 for _, sigma, _ in cases.values())
@@ -102,6 +104,17 @@ def test_point_spreads_are_compared_on_the_same_scenes(photographs):
     table = learned_quality.psf_table(photographs, 2, seed=0)
     assert set(table.index) == {(one, psf) for one in ("physical", "learned") for psf in ("gaussian", "disc")}
     assert table.loc[("learned", "disc"), "error (px)"] != table.loc[("learned", "gaussian"), "error (px)"]
+
+
+def test_a_photograph_that_was_soft_itself_is_read_as_blurred():
+    sharp = np.random.default_rng(0).integers(0, 256, (60, 60, 1), dtype=np.uint8).repeat(5, 0).repeat(5, 1)
+    soft = ndimage.gaussian_filter(sharp.astype(float), (3, 3, 0)).astype(np.uint8)
+    pictures = {"sharp": np.repeat(sharp, 3, axis=2), "soft": np.repeat(soft, 3, axis=2)}
+    table = learned_quality.by_photograph(pictures, 3, 96, seed=0)
+    assert table.loc["soft", "bias (px)"] > table.loc["sharp", "bias (px)"] + 0.5
+    assert table.loc["soft", learned_quality.HELD] < table.loc["sharp", learned_quality.HELD]
+    said = learned_quality.own_blur_sentence(table)
+    assert said.index("of sharp") < said.index("of soft") and f"{table.loc['soft', 'bias (px)']:+.2f} px" in said
 
 
 def test_cards_are_those_of_the_package():
