@@ -60,7 +60,7 @@ def test_an_interrupted_run_reaches_the_same_weights(photographs, tmp_path, monk
 
 
 def test_training_learns(photographs, tmp_path):
-    budget = Budget(**{**vars(SMALL), "steps": 200, "every": 100, "batch_size": 4, "validation": 32})
+    budget = Budget(**{**vars(SMALL), "steps": 100, "every": 50, "batch_size": 4, "validation": 32})
     torch.manual_seed(budget.seed)
     untrained = estimator.Estimator().eval()
     scenes = estimator_training.Scenes(photographs, (2**31, 1), 32, 32)
