@@ -274,8 +274,9 @@ def spread_sentence(errors: Sequence[float]) -> str:
 
 def moonshot_sentence(error: float) -> str:
     """Whether the map is better than one that is told the blur at the edges."""
-    beaten = "is less" if error < MOONSHOT else "is more"
-    return f"That {beaten} than the {MOONSHOT:.3f} px of closed-form matting that is told the true blur at every edge."
+    side = "below" if error < MOONSHOT else "not below"
+    told = f"the {MOONSHOT:.3f} px of closed-form matting that is told the true blur at every edge"
+    return f"The error of learned is {side} {told}."
 
 
 def order_sentence(kept: pd.Series) -> str:

@@ -146,9 +146,9 @@ def test_the_spread_over_seeds():
     assert "over 3 training runs is 0.100 px" in learned_quality.spread_sentence([0.3, 0.4, 0.5])
 
 
-@pytest.mark.parametrize(("error", "word"), [(0.353, "is less"), (0.354, "is more"), (0.5, "is more")])
+@pytest.mark.parametrize(("error", "word"), [(0.353, "is below"), (0.354, "is not below"), (0.5, "is not below")])
 def test_the_moonshot(error, word):
-    assert f"That {word} than the 0.354 px" in learned_quality.moonshot_sentence(error)
+    assert f"learned {word} the 0.354 px" in learned_quality.moonshot_sentence(error)
 
 
 @pytest.mark.parametrize(
