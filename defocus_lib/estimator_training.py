@@ -34,8 +34,8 @@ from defocus_lib.training import CheckpointFiles, ProgressBar, generators_kept, 
 
 WARM_UP = 0.03  # share of the budget after which the learning rate is at its peak
 SETTLED = 0.25  # share of the budget after which batch normalisation no longer follows the batch
-# timm's name of AdaMuon: steps along orthogonal matrices, scaled by the second moment. After 1,500 steps of a network half
-# as large the error on validation scenes was .43 px, with AdamW .54.
+# timm's name of AdaMuon: steps along orthogonal matrices, scaled by the second moment. After 1,500 steps of a network
+# half as large the error on validation scenes was .43 px, with AdamW .54.
 OPTIMIZER = "nadamuon"
 SLACK = 0.05  # of the minutes, before they count where there are steps too: a slow start changes no learning rate
 COVERED = 0.9  # share of the truth that an interval is to hold
