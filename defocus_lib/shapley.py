@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from defocus_lib.batches import fitting
+
 METHODS = ("stratified", "midpoint", "random", "shap")
 
 
@@ -42,7 +44,7 @@ def shapley_values(
     samples: int = 50,
     seed: int = 0,
     method: str = "stratified",
-    batch_size: int = 64,
+    batch_size: int = 0,
     precision: torch.dtype = torch.float32,
     progress: bool = False,
     keys: Sequence[int] | None = None,
@@ -65,7 +67,8 @@ def shapley_values(
         same with ``t`` in the middle of its stratum; ``random``: independent draws; ``shap``: shap.GradientExplainer,
         which draws so too.
     batch_size : int
-        Gradients a pass, of several inputs where one input has fewer.
+        Gradients a pass, of several inputs where one input has fewer; 0 takes what
+        :func:`defocus_lib.batches.fitting` says.
     precision : torch.dtype
         float32, or bfloat16 for autocast.
     progress : bool
@@ -77,10 +80,11 @@ def shapley_values(
     Raises
     ------
     ValueError
-        If shapes do not fit, nothing is to be explained, or the method is unknown.
+        If shapes do not fit, nothing is to be explained, ``batch_size`` is negative, or the method is unknown.
     """
     keys = range(len(inputs)) if keys is None else keys
-    _check(inputs, background, samples, method, keys)
+    _check(inputs, background, samples, batch_size, method, keys)
+    batch_size = batch_size or fitting(inputs)
     with _eval_mode(detector):
         if method == "shap":
             values = _by_shap(detector, inputs, background, samples, seed)
@@ -107,7 +111,9 @@ def _eval_mode(detector: Callable) -> Iterator[None]:
             detector.train()
 
 
-def _check(inputs: torch.Tensor, background: torch.Tensor, samples: int, method: str, keys: Sequence[int]) -> None:
+def _check(
+    inputs: torch.Tensor, background: torch.Tensor, samples: int, batch_size: int, method: str, keys: Sequence[int]
+) -> None:
     if method not in METHODS:
         raise ValueError(f"unknown method {method!r}; one of {', '.join(METHODS)} wanted")
     if inputs.ndim != 4 or len(inputs) == 0:
@@ -118,6 +124,8 @@ def _check(inputs: torch.Tensor, background: torch.Tensor, samples: int, method:
         )
     if samples < 1:
         raise ValueError(f"samples is {samples}; at least 1 wanted")
+    if batch_size < 0:
+        raise ValueError(f"batch_size is {batch_size}; at least 1, or 0 for as many as fit, wanted")
     if len(keys) != len(inputs):
         raise ValueError(f"keys has length {len(keys)}; one for each of {len(inputs)} inputs wanted")
 

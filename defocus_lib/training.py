@@ -30,6 +30,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, TensorData
 from tqdm import tqdm
 
 from defocus_lib import half
+from defocus_lib.batches import fitting
 from defocus_lib.detector import Detector
 from defocus_lib.store import write_beside
 
@@ -488,6 +489,7 @@ def predict(
     dataset : Dataset or (N, C, H, W) tensor
         Inputs in [0, 1]; labels beside them are not looked at.
     batch_size, workers : int
+        How images are loaded; the network takes :func:`defocus_lib.batches.fitting` of them at once.
     progress : bool
         Show a progress bar.
 
@@ -511,7 +513,8 @@ def predict(
     try:
         with _errors_of_workers(), torch.no_grad():
             bar = tqdm(loader, "Predicting", disable=not progress, leave=False)
-            answers = [detector.answer(inputs.to(weights.device, weights.dtype)) for inputs, *_ in bar]
+            loaded = (inputs.to(weights.device, weights.dtype) for inputs, *_ in bar)
+            answers = [detector.answer(part) for inputs in loaded for part in inputs.split(fitting(inputs))]
             logits, features = zip(*[(one.float().cpu(), more.float().cpu()) for one, more in answers], strict=True)
     finally:
         detector.train(mode)

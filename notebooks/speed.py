@@ -92,7 +92,7 @@ glue("speed_maps_published", float(ours.loc[("published", 1), "ms_per_image"]), 
 #
 # An Xception at 299 px, trained briefly on the scenes, explained in turn by `shap.GradientExplainer` with its 200 random
 # samples and by expected gradients along evenly spread points. The error is the root mean square difference from an
-# integral of 2,000 nodes, relative to its size.
+# integral of 2,000 nodes, relative to its size, and the mean of two images.
 
 # %%
 values = shapley.set_index("what").rename_axis(None)
@@ -116,6 +116,10 @@ glue("speed_shapley_gap", float(evenly["completeness_gap"]), display=False)
 glue("speed_shap_gap", float(values.iloc[0]["completeness_gap"]), display=False)
 bare = facts[facts.index.str.startswith("times the bare passes")]
 glue("speed_shapley_bare", float(bare.max()), display=False)
+glue("speed_shapley_pass", int(facts["images a pass"]), display=False)
+glue("speed_shapley_crowding", float(facts["times as long with 64 images a pass"]), display=False)
+for name, apart in (("near", "0.005"), ("middle", "0.025"), ("far", "0.1")):
+    glue(f"speed_shapley_{name}", float(facts[f"correlation {apart} of the way apart"]), display=False)
 
 # %% [markdown]
 # {glue:text}`speed_shapley_verdict` Fifty stratified samples in half precision take
@@ -123,12 +127,20 @@ glue("speed_shapley_bare", float(bare.max()), display=False)
 # shap's {glue:text}`speed_shap_gap:.2f`. All of it takes at most {glue:text}`speed_shapley_bare:.2f` times what the bare
 # forward and backward passes take.
 #
+# A pass takes {glue:text}`speed_shapley_pass` of these images. More is slower: what no longer fits the memory at hand is asked of
+# the system anew in each pass. With 64 images a pass, in half precision, a gradient takes
+# {glue:text}`speed_shapley_crowding:.1f` times as long. With `batch_size = 0` notebook 04 takes the number that suits the
+# device.
+#
 # Evenly spread points beat random ones where the gradient changes slowly along the way from background to image, as in the
-# small smooth network of the tests. A trained Xception, here one with a validation AUC of {glue:text}`speed_shapley_auc:.2f`, need
-# not be so smooth. Where its gradient jumps from point to point, only the number of samples counts, and rounding to half
-# precision makes it jump too. So look at the completeness gap of every run, which notebook 04 saves with each map, and raise
-# `samples`, or set `precision = "float32"`, until it is small against what is explained. By itself it takes half precision
-# only where the processor computes in it: elsewhere half is several times slower than single.
+# small smooth network of the tests. This Xception, with a validation AUC of {glue:text}`speed_shapley_auc:.2f`, is not so
+# smooth. What its gradient adds at two points of a way correlates by {glue:text}`speed_shapley_near:.2f` where they are a
+# two-hundredth of the way apart, by {glue:text}`speed_shapley_middle:.2f` at a fortieth and by {glue:text}`speed_shapley_far:.2f` at
+# a tenth. Fifty samples on the ways from ten backgrounds are a fifth of a way apart: none tells of the next, so only their
+# number counts, and rounding to half precision makes the gradient jump too. So look at the completeness gap of every run, which
+# notebook 04 saves with each map, and raise `samples`, or set `precision = "float32"`, until it is small against what is
+# explained. By itself the notebook takes half precision only where the processor computes in it: elsewhere half is several
+# times slower than single.
 
 # %% [markdown]
 # ## Memory

@@ -162,7 +162,7 @@ def test_values_do_not_depend_on_the_batch_size(problem, method):
     np.testing.assert_allclose(found[2], found[0], atol=1e-5)
 
 
-@pytest.mark.parametrize(("batch_size", "passes"), [(32, 1), (8, 4), (12, 3)])
+@pytest.mark.parametrize(("batch_size", "passes"), [(32, 1), (8, 4), (12, 3), (0, 1)])
 def test_several_inputs_share_a_pass_where_they_fit(problem, batch_size, passes):
     net, x, b = problem
     sizes = []
@@ -174,7 +174,7 @@ def test_several_inputs_share_a_pass_where_they_fit(problem, batch_size, passes)
 
     inputs = torch.cat([x, 1 - x])
     found = shapley.shapley_values(counted, inputs, b, samples=8, batch_size=batch_size)
-    assert len(sizes) == passes and sum(sizes) == 32 and max(sizes) <= batch_size
+    assert len(sizes) == passes and sum(sizes) == 32 and max(sizes) <= (batch_size or 32)
     np.testing.assert_allclose(found.values, shapley.shapley_values(net, inputs, b, samples=8).values, atol=1e-5)
 
 
