@@ -262,10 +262,10 @@ def _one(image: np.ndarray, preset: Preset, method: str) -> tuple[np.ndarray, ..
         clipped = np.clip(grey, 0, 1)  # as the reference clips before it looks for edges
         edges = canny.edges(clipped, preset.canny_sigma, SKIMAGE_THRESHOLD / 2, SKIMAGE_THRESHOLD)
         sparse, valid = _sparse_literal(grey, edges, preset)
-        weights = None
+        weights = places = None
     else:
-        edges, sparse, weights, valid = _measured(grey, _noise(grey), preset)
-    return edges, sparse, valid, _dense(image, grey, sparse, weights, method)
+        edges, sparse, weights, valid, places = _measured(grey, _noise(grey), preset)
+    return edges, sparse, valid, _dense(image, grey, sparse, weights, places, method)
 
 
 @exact
@@ -311,7 +311,7 @@ def _read_literally(pixels, energy_fine, energy_coarse, fine, coarse, cap):
 
 
 def _measured(grey: np.ndarray, noise: float, preset: Preset) -> tuple[np.ndarray, ...]:
-    """Edges, the blur at them, its weight, and where it is valid: each ``(H, W)``.
+    """Edges, the blur at them, its weight, and where it is valid: each ``(H, W)``; and the edges' positions.
 
     Each edge pixel is read at the finest scale that the image's noise allows: fine scales keep neighbouring edges
     apart, coarse ones average noise away. Slopes of the coarsest change little from pixel to pixel: they are read on a
@@ -325,18 +325,18 @@ def _measured(grey: np.ndarray, noise: float, preset: Preset) -> tuple[np.ndarra
     around = padded(grey, margin, True)
     fine, middle = (gradient(around, margin, scale, _radius(scale)) for scale in (first, second))
     edges = _edges(fine.energy, middle, noise, preset.faintest)
-    pixels = np.flatnonzero(edges)
+    pixels = places = np.flatnonzero(edges)
     sparse, weights, valid = (np.zeros(grey.shape, dtype) for dtype in (np.float32, np.float32, np.bool_))
     found = (sparse, weights, valid, preset.max_sigma, preset.even * second, preset.trust)
 
     for slopes, scale in ((fine, first), (middle, second)):
         bends, energies = _bends(pixels, _logarithms(slopes.energy), *slopes)
         limit = preset.max_error / _error_of_noise(noise, scale, 1)
-        pixels = pixels[_read(pixels, bends, energies, scale, 1, limit, *found)]
+        pixels = _read(pixels, bends, energies, scale, 1, limit, *found)
     slopes = gradient(half_grid(around, margin, second, radius, half_margin), half_margin, lacking, half_margin)
-    places = _nearest_on_grid(pixels, *(_nearest(size) for size in grey.shape), slopes.energy.shape[1])
-    _read(pixels, *_bends(places, _logarithms(slopes.energy), *slopes), third, 2, math.inf, *found)
-    return edges, sparse, weights, valid
+    points = _nearest_on_grid(pixels, *(_nearest(size) for size in grey.shape), slopes.energy.shape[1])
+    _read(pixels, *_bends(points, _logarithms(slopes.energy), *slopes), third, 2, math.inf, *found)
+    return edges, sparse, weights, valid, places
 
 
 # Noise above this, as a share of the range, makes crests of its own at the finest scale.
@@ -441,7 +441,7 @@ ON_CREST = 0.25
 
 @exact
 def _read(pixels, bends, energies, scale, step, limit, sparse, weights, valid, cap, evenness, trust):
-    """Write sigma and weight where this scale can tell them. Which of the pixels remain open.
+    """Write sigma and weight where this scale can tell them, and zeros elsewhere. The pixels that remain open.
 
     Across a step of blur ``sigma`` the energy falls like ``exp(-x^2 / (sigma^2 + s^2))``: its logarithm bends by ``-2 /
     (sigma^2 + s^2)``. Sigma is written if noise moves it by little (one standard deviation, to first order).
@@ -449,11 +449,12 @@ def _read(pixels, bends, energies, scale, step, limit, sparse, weights, valid, c
     sparse, weights, valid = sparse.ravel(), weights.ravel(), valid.ravel()
     count, one, zero = len(pixels), np.float32(1), np.float32(0)
     sigmas, trusts = np.empty(count, np.float32), np.empty(count, np.float32)
-    told, remain = np.empty(count, np.bool_), np.empty(count, np.bool_)
+    told, left_open = np.empty(count, np.bool_), np.empty(count, np.bool_)
     widest, own, even = np.float32(-2 * step**2), np.float32(scale**2), np.float32(evenness**2)
     most, surest = np.float32(cap**2), np.float32(16 * (limit * step**2) ** 2)
     along, off = np.float32(trust / STRAIGHT**2), np.float32(trust / ON_CREST**2)
-    for i in range(count):  # without a branch, so that the compiler takes many pixels at a time
+    # Without a branch: the compiler takes many pixels at a time, and the processor need not guess.
+    for i in range(count):
         # Where the energy does not fall to both sides, there is no crest at this scale.
         inverse = one / min(bends[0, i], np.float32(-1e-12))
         width = widest * inverse
@@ -462,18 +463,21 @@ def _read(pixels, bends, energies, scale, step, limit, sparse, weights, valid, c
         squared = width * width
         told[i] = (variance > zero) & (bends[0, i] < zero) & (squared * squared <= variance * energies[i] * surest)
         # Narrower than this scale alone makes it: sharper than can be seen, and no other scale sees it either.
-        remain[i] = (variance > zero) & ~told[i]
+        left_open[i] = (variance > zero) & ~told[i]
         variance = min(max(variance, zero), most)
-        sigmas[i] = math.sqrt(variance)
+        sigmas[i] = math.sqrt(variance) if told[i] else zero
         # Blurred surfaces carry fewer edges an area than sharp ones; the width of the edges evens out their say.
         weight = math.sqrt(variance + even) if evenness > 0 else one
         bent = bends[1, i] * inverse
-        trusts[i] = weight / (one + bent * bent * along - bends[2, i] * inverse * off)
-    for i in range(count):
-        if told[i]:
-            pixel = pixels[i]
-            sparse[pixel], weights[pixel], valid[pixel] = sigmas[i], trusts[i], True
-    return remain
+        trust_here = weight / (one + bent * bent * along - bends[2, i] * inverse * off)
+        trusts[i] = trust_here if told[i] else zero
+    remain, count = np.empty_like(pixels), 0
+    for i in range(len(pixels)):
+        pixel = pixels[i]
+        sparse[pixel], weights[pixel], valid[pixel] = sigmas[i], trusts[i], told[i]
+        remain[count] = pixel
+        count += left_open[i]
+    return remain[:count]
 
 
 def noise_level(grey: torch.Tensor) -> torch.Tensor:
@@ -492,8 +496,10 @@ def noise_level(grey: torch.Tensor) -> torch.Tensor:
 
 
 def _noise(grey: np.ndarray) -> float:
+    responses = _responses(grey)
+    lower_median = (len(responses) - 1) // 2
     # The kernel's norm is 6; 0.6745 is the median of |N(0, 1)|.
-    return max(_median(_responses(grey)) / (6 * 0.6745), 1 / 255 / math.sqrt(12))
+    return max(float(np.partition(responses, lower_median)[lower_median]) / (6 * 0.6745), 1 / 255 / math.sqrt(12))
 
 
 @exact
@@ -511,32 +517,24 @@ def _responses(grey):
     return responses.ravel()
 
 
-@exact
-def _median(values):
-    """The lower median of positive float32: bits of such numbers have their order, and are found eleven at a time."""
-    bits, found, rank = values.view(np.int32), 0, (values.size - 1) // 2
-    for shift in (22, 11, 0):
-        counts = np.zeros(2048, np.int64)
-        for bit in bits:
-            counts[bit >> shift & 2047] += bit >> (shift + 11) == found
-        digit = 0
-        while rank >= counts[digit]:
-            rank -= counts[digit]
-            digit += 1
-        found = found << 11 | digit
-    return np.int32(found).view(np.float32)
-
-
 def _dense(
-    image: np.ndarray, grey: np.ndarray, sparse: np.ndarray, weights: np.ndarray | None, method: str
+    image: np.ndarray,
+    grey: np.ndarray,
+    sparse: np.ndarray,
+    weights: np.ndarray | None,
+    places: np.ndarray | None,
+    method: str,
 ) -> np.ndarray:
-    """The dense map; ``weights`` is None where, as in the reference, zeros count as data."""
+    """The dense map; ``weights`` is None where, as in the reference, zeros count as data.
+
+    ``places`` are the positions of the edges, where they are known already.
+    """
     if method == NETWORK:
         return sparse  # which the network's own map replaces
     if method == "guided":
         return dense_by.guided_plane(grey, sparse, weights)
     weights = np.ones_like(sparse) if weights is None else weights
     if method == "gaussian":
-        return dense_by.gaussian_plane(sparse, weights)
+        return dense_by.gaussian_plane(sparse, weights, places=places)
     planes = (np.moveaxis(image, 0, 2), sparse, weights)
     return dense_by.closed_form(*(np.ascontiguousarray(plane, np.float64) for plane in planes))

@@ -69,16 +69,22 @@ def _as_tensor(plane: np.ndarray, like: torch.Tensor) -> torch.Tensor:
     return torch.from_numpy(plane).to(like)[None, None]
 
 
-def gaussian_plane(values: np.ndarray, weights: np.ndarray, spread: float | None = None) -> np.ndarray:
-    """:func:`normalized_gaussian` of planes ``(H, W)`` of one float type."""
-    known = np.flatnonzero(weights > 0)
-    if len(known) == 0:
+def gaussian_plane(
+    values: np.ndarray, weights: np.ndarray, spread: float | None = None, places: np.ndarray | None = None
+) -> np.ndarray:
+    """:func:`normalized_gaussian` of planes ``(H, W)`` of one float type.
+
+    Who knows where there may be weights says so with ``places``, which need not be looked for then: positions read row
+    by row, in ascending order.
+    """
+    if not weights.any():
         return np.zeros_like(values)
+    places = np.flatnonzero(weights) if places is None else places
     spread = 0.04 * min(values.shape) if spread is None else spread
     halved = values.dtype == np.float32 and spread >= SPREAD_OF_HALF_GRID
     (down, _), (_, back) = (_bells(size, spread, values.dtype, False) for size in values.shape)
     (_, up), (across, _) = (_bells(size, spread, values.dtype, halved) for size in values.shape)
-    points = _product(down, _on_points(values, weights, known, back))
+    points = _product(down, _on_points(values, weights, places, back))
     wide = _product(points.reshape(-1, len(across)), across)
     dense = _quotient(_product(up, wide.reshape(len(down), -1)))
     return _between(dense, *values.shape) if halved else dense
@@ -109,7 +115,7 @@ def _bells(size: int, spread: float, dtype: np.dtype, halved: bool) -> tuple[np.
 
 
 @reordered
-def _on_points(values, weights, known, beside):
+def _on_points(values, weights, places, beside):
     """Each row's ``w s`` beside its ``w``, both gathered on the points across: ``(H, 2 points)``.
 
     A pixel without a value has the weighted mean; all have a weight more that is too small to matter where a value is
@@ -117,33 +123,55 @@ def _on_points(values, weights, known, beside):
     """
     (height, width), count = values.shape, beside.shape[1]
     values, weights = values.ravel(), weights.ravel()
-    total, weighted, top = 0.0, 0.0, 0.0
-    for position in known:
-        total += weights[position]
-        weighted += weights[position] * values[position]
-        top = max(top, weights[position])
-    precise = values.dtype.type
-    mean, prior = precise(weighted / total), precise(PRIOR_WEIGHT * top)
-    everywhere = np.zeros(2 * count, values.dtype)
-    for bells in beside:
-        for c in range(count):
-            everywhere[c] += prior * mean * bells[c]
-            everywhere[c + count] += prior * bells[c]
-    result = np.empty((height, 2 * count), values.dtype)
+    mean, prior = _background(values, weights, places)
+    result = _without_values(height, mean, prior, beside)
+    columns, found = np.empty(width + 3, np.intp), np.empty((2, width + 3), values.dtype)
+    blurs, trusts, i = found[0], found[1], 0
     for y in range(height):
-        for c in range(2 * count):
-            result[y, c] = everywhere[c]
-    y, start = 0, 0
-    for position in known:  # in ascending order: to find the row by division would take longer than the rest
-        while position >= start + width:
-            y, start = y + 1, start + width
-        bells, row = beside[position - start], result[y]
-        blurs, trusts = row[:count], row[count:]
-        trust = weights[position]
-        blur = trust * values[position] + prior * (values[position] - mean)
-        for c in range(count):
-            blurs[c] += blur * bells[c]
-            trusts[c] += trust * bells[c]
+        known, end = 0, (y + 1) * width
+        while i < len(places) and places[i] < end:
+            trust, value = weights[places[i]], values[places[i]]
+            columns[known] = places[i] - y * width
+            blurs[known], trusts[known] = trust * value + prior * (value - mean), trust
+            known += trust != 0
+            i += 1
+        columns[known : known + 3], blurs[known : known + 3], trusts[known : known + 3] = 0, 0, 0
+        of_blur, of_trust = result[y, :count], result[y, count:]
+        for k in range(0, known, 4):  # four at a time: each sum is loaded and stored once for all of them
+            a, b, c, d = beside[columns[k]], beside[columns[k + 1]], beside[columns[k + 2]], beside[columns[k + 3]]
+            blur_a, blur_b, blur_c, blur_d = blurs[k], blurs[k + 1], blurs[k + 2], blurs[k + 3]
+            trust_a, trust_b, trust_c, trust_d = trusts[k], trusts[k + 1], trusts[k + 2], trusts[k + 3]
+            for x in range(count):
+                of_blur[x] += blur_a * a[x] + blur_b * b[x] + blur_c * c[x] + blur_d * d[x]
+                of_trust[x] += trust_a * a[x] + trust_b * b[x] + trust_c * c[x] + trust_d * d[x]
+    return result
+
+
+@reordered
+def _background(values, weights, places):
+    """The weighted mean, and the small weight that it has everywhere."""
+    total, weighted, top = 0.0, 0.0, 0.0
+    for place in places:
+        total += weights[place]
+        weighted += weights[place] * values[place]
+        top = max(top, weights[place])
+    precise = values.dtype.type
+    return precise(weighted / total), precise(PRIOR_WEIGHT * top)
+
+
+@reordered
+def _without_values(height, mean, prior, beside):
+    """What :func:`_on_points` would be if every pixel had but the mean."""
+    count = beside.shape[1]
+    row = np.zeros(2 * count, beside.dtype)
+    for bells in beside:
+        for x in range(count):
+            row[x] += prior * mean * bells[x]
+            row[x + count] += prior * bells[x]
+    result = np.empty((height, 2 * count), beside.dtype)
+    for y in range(height):
+        for x in range(2 * count):
+            result[y, x] = row[x]
     return result
 
 

@@ -31,7 +31,7 @@ def test_the_measured_maps_are_those_of_the_reference():
 
 def test_shapley_values_were_measured_beside_those_of_shap():
     measured = pd.read_csv(RESULTS / "shapley.csv", index_col="what")
-    assert measured.index.str.startswith("shap").sum() == 1 and len(measured) == 5
+    assert measured.index.str.startswith("shap").sum() == 1 and len(measured) == 7
     assert (measured > 0).all(axis=None)
 
 

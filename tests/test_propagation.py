@@ -88,6 +88,19 @@ def test_a_wide_gaussian_at_every_second_pixel_is_that_at_every_one(shape):
     np.testing.assert_allclose(found, exact, atol=5e-4)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("every", [1, 7])
+def test_places_without_a_weight_change_nothing(dtype, every):
+    rng = RNG(3)
+    weights = ((rng.random((60, 70)) < 0.1) * rng.uniform(0.5, 2, (60, 70))).astype(dtype)
+    values = rng.uniform(1, 3, weights.shape).astype(dtype)
+    places = np.union1d(np.flatnonzero(weights), np.arange(0, weights.size, every))
+    expected = propagation.gaussian_plane(values, weights)
+    found = propagation.gaussian_plane(values, weights, places=places)
+    np.testing.assert_allclose(found, expected, rtol=20 * np.finfo(dtype).eps)
+    assert not propagation.gaussian_plane(values, 0 * weights, places=places).any()
+
+
 # Guided filter
 
 
