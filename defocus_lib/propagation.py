@@ -136,15 +136,20 @@ def _on_points(values, weights, places, beside):
             known += trust != 0
             i += 1
         columns[known : known + 3], blurs[known : known + 3], trusts[known : known + 3] = 0, 0, 0
-        of_blur, of_trust = result[y, :count], result[y, count:]
-        for k in range(0, known, 4):  # four at a time: each sum is loaded and stored once for all of them
-            a, b, c, d = beside[columns[k]], beside[columns[k + 1]], beside[columns[k + 2]], beside[columns[k + 3]]
-            blur_a, blur_b, blur_c, blur_d = blurs[k], blurs[k + 1], blurs[k + 2], blurs[k + 3]
-            trust_a, trust_b, trust_c, trust_d = trusts[k], trusts[k + 1], trusts[k + 2], trusts[k + 3]
-            for x in range(count):
-                of_blur[x] += blur_a * a[x] + blur_b * b[x] + blur_c * c[x] + blur_d * d[x]
-                of_trust[x] += trust_a * a[x] + trust_b * b[x] + trust_c * c[x] + trust_d * d[x]
+        _add(result[y, :count], result[y, count:], columns, blurs, trusts, known, beside)
     return result
+
+
+@reordered
+def _add(sums_of_blur, sums_of_trust, columns, blurs, trusts, known, beside):
+    """The bells of a row's known pixels, four at a time: so a sum is loaded and stored once for four."""
+    for k in range(0, known, 4):
+        a, b, c, d = beside[columns[k]], beside[columns[k + 1]], beside[columns[k + 2]], beside[columns[k + 3]]
+        blur_a, blur_b, blur_c, blur_d = blurs[k], blurs[k + 1], blurs[k + 2], blurs[k + 3]
+        trust_a, trust_b, trust_c, trust_d = trusts[k], trusts[k + 1], trusts[k + 2], trusts[k + 3]
+        for x in range(beside.shape[1]):
+            sums_of_blur[x] += blur_a * a[x] + blur_b * b[x] + blur_c * c[x] + blur_d * d[x]
+            sums_of_trust[x] += trust_a * a[x] + trust_b * b[x] + trust_c * c[x] + trust_d * d[x]
 
 
 @reordered
