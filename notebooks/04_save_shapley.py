@@ -18,7 +18,8 @@
 # `shapley/index.parquet`, one row an image. Every later analysis starts from them.
 #
 # The values are expected gradients: the detector's gradient, averaged along straight ways from background images to the
-# explained one. The reference draws points on these ways at random (`method = "random"`); evenly spread ones need far fewer.
+# explained one. The reference draws points on these ways at random (`method = "random"`). Of evenly spread ones fewer may
+# do: {doc}`13_trust_in_shapley` measures it for the detectors of this run, {doc}`speed` for a large one.
 
 # %% tags=["parameters"]
 profile: str = "demo"

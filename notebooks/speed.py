@@ -132,15 +132,16 @@ for name, apart in (("near", "0.005"), ("middle", "0.025"), ("far", "0.1")):
 # {glue:text}`speed_shapley_crowding:.1f` times as long. With `batch_size = 0` notebook 04 takes the number that suits the
 # device.
 #
-# Evenly spread points beat random ones where the gradient changes slowly along the way from background to image, as in the
-# small smooth network of the tests. This Xception, with a validation AUC of {glue:text}`speed_shapley_auc:.2f`, is not so
-# smooth. What its gradient adds at two points of a way correlates by {glue:text}`speed_shapley_near:.2f` where they are a
-# two-hundredth of the way apart, by {glue:text}`speed_shapley_middle:.2f` at a fortieth and by {glue:text}`speed_shapley_far:.2f` at
-# a tenth. Fifty samples on the ways from ten backgrounds are a fifth of a way apart: none tells of the next, so only their
-# number counts, and rounding to half precision makes the gradient jump too. So look at the completeness gap of every run, which
-# notebook 04 saves with each map, and raise `samples`, or set `precision = "float32"`, until it is small against what is
-# explained. By itself the notebook takes half precision only where the processor computes in it: elsewhere half is several
-# times slower than single.
+# Evenly spread points beat random ones where the gradient changes slowly along the way from background to image, as in
+# small networks ({doc}`13_trust_in_shapley` has the detectors of a run). This Xception, with a validation AUC of
+# {glue:text}`speed_shapley_auc:.2f`, is not so smooth. What its gradient adds at two points of a way correlates by
+# {glue:text}`speed_shapley_near:.2f` where they are a two-hundredth of the way apart, by
+# {glue:text}`speed_shapley_middle:.2f` at a fortieth and by {glue:text}`speed_shapley_far:.2f` at a tenth. Fifty samples on
+# the ways from ten backgrounds are a fifth of a way apart: none tells of the next, so only their number counts, and
+# rounding to half precision makes the gradient jump too. So look at the completeness gap of every run, which notebook 04
+# saves with each map, and raise `samples`, or set `precision = "float32"`, until it is small against what is explained. By
+# itself the notebook takes half precision only where the processor computes in it: elsewhere half is several times slower
+# than single.
 
 # %% [markdown]
 # ## Memory
