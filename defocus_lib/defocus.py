@@ -352,8 +352,18 @@ def _edges(fine: np.ndarray, middle: Gradient, noise: float, faintest: float) ->
     # A strong blur leaves faint edges: look for them with a threshold that falls with the noise.
     high = SKIMAGE_THRESHOLD / 8 * min(max(noise / NOISE_OF_FULL_THRESHOLD, faintest), 1.0)
     share = min(1.0, (NOISE_OF_FINEST_CRESTS / noise) ** 2)
-    steepness = middle.energy + np.float32(share) * fine
+    steepness = _sum(middle.energy, fine, np.float32(share))
     return canny.crests(middle.down, middle.across, steepness, (1 + share) * (high / 2) ** 2, (1 + share) * high**2)
+
+
+@exact
+def _sum(plane, other, share):
+    """``plane + share * other``, without a plane between."""
+    total = np.empty_like(plane)
+    for y in range(plane.shape[0]):
+        for x in range(plane.shape[1]):
+            total[y, x] = plane[y, x] + share * other[y, x]
+    return total
 
 
 def _radius(scale: float) -> int:
