@@ -92,7 +92,7 @@ glue("speed_maps_published", float(ours.loc[("published", 1), "ms_per_image"]), 
 #
 # An Xception at 299 px, trained briefly on the scenes, explained in turn by `shap.GradientExplainer` with its 200 random
 # samples and by expected gradients along evenly spread points. The error is the root mean square difference from an
-# integral of 2,000 nodes, relative to its size, and the mean of two images.
+# integral of 2,000 nodes, relative to its size: a mean over the few images whose integral was taken.
 
 # %%
 values = shapley.set_index("what").rename_axis(None)
@@ -103,7 +103,7 @@ short = {
 }
 values.rename(columns={**short, "relative_error": "error"}).round(2)
 
-# %% mystnb={"figure": {"caption": "Error of the Shapley values against the time that they take, on a logarithmic axis. The orange square is shap with its default number of samples, the others are ours. Better is down and to the left.", "name": "fig-speed-shapley"}, "image": {"alt": "Scatter plot of relative error over seconds an image: a square for shap on the right, and six other marks to the left of it, three of them lower."}}
+# %% mystnb={"figure": {"caption": "Error of the Shapley values against the time that they take, on a logarithmic axis. The orange square is shap with its default number of samples, the others are ours. Better is down and to the left.", "name": "fig-speed-shapley"}, "image": {"alt": "Scatter plot of relative error over seconds an image: a square for shap on the right, and one mark for each setting of ours."}}
 figures.error_against_time(values)
 
 # %% tags=["remove-input"]
@@ -134,8 +134,8 @@ for name, apart in (("near", "0.005"), ("middle", "0.025"), ("far", "0.1")):
 #
 # Evenly spread points beat random ones where the gradient changes slowly along the way from background to image, as in
 # small networks ({doc}`13_trust_in_shapley` has the detectors of a run). This Xception, with a validation AUC of
-# {glue:text}`speed_shapley_auc:.2f`, is not so smooth. What its gradient adds at two points of a way correlates by
-# {glue:text}`speed_shapley_near:.2f` where they are a two-hundredth of the way apart, by
+# {glue:text}`speed_shapley_auc:.2f`, is not so smooth. What its gradient adds at two points of a way correlates,
+# on the first image, by {glue:text}`speed_shapley_near:.2f` where they are a two-hundredth of the way apart, by
 # {glue:text}`speed_shapley_middle:.2f` at a fortieth and by {glue:text}`speed_shapley_far:.2f` at a tenth. Fifty samples on
 # the ways from ten backgrounds are a fifth of a way apart: none tells of the next, so only their number counts, and
 # rounding to half precision makes the gradient jump too. So look at the completeness gap of every run, which notebook 04

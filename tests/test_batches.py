@@ -3,6 +3,8 @@ import torch
 
 from defocus_lib import shapley
 from defocus_lib.batches import fitting
+from defocus_lib.detector import Detector
+from defocus_lib.training import predict
 
 
 @pytest.mark.parametrize(("side", "images"), [(64, 87), (128, 21), (299, 4), (600, 1), (4000, 1)])
@@ -24,6 +26,18 @@ def test_large_images_are_explained_a_few_at_a_time():
 
     shapley.shapley_values(counted, torch.rand(1, 1, 299, 299), torch.rand(3, 1, 299, 299), samples=10)
     assert sizes[:3] == [4, 4, 2]
+
+
+def test_large_images_are_predicted_a_few_at_a_time_and_in_their_order(monkeypatch):
+    model, sizes = Detector("test_resnet", "defocus"), []
+    inputs = torch.rand(6, 1, 299, 299, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        expected = model.eval().answer(inputs)
+    answer = model.answer
+    monkeypatch.setattr(model, "answer", lambda part: sizes.append(len(part)) or answer(part))
+    logits, features = predict(model, inputs)
+    assert sizes == [4, 2]
+    torch.testing.assert_close((logits[:, None], features), expected)
 
 
 def test_a_negative_batch_is_refused():

@@ -187,10 +187,8 @@ def test_sigma_and_its_error_by_their_definition():
     for bound, read in ((errors[:3].max() * 1.02, 3), (np.inf, 4)):
         sparse, weights, valid = np.zeros(5, np.float32), np.zeros(5, np.float32), np.zeros(5, bool)
         remain = _read(np.arange(4), bends, energies, scale, 1, bound, sparse, weights, valid, 3.5, limit, True)
-        assert (
-            valid.tolist() == [True] * read + [False] * (5 - read)
-            and remain.tolist() == np.flatnonzero(~valid[:4]).tolist()
-        )
+        assert valid.tolist() == [True] * read + [False] * (5 - read)
+        assert remain.tolist() == np.flatnonzero(~valid[:4]).tolist()
         np.testing.assert_allclose(sparse[:read], np.minimum(sigmas, 3.5)[:read], rtol=1e-4)
         np.testing.assert_allclose(weights[:read], np.hypot(sparse[:read], limit), rtol=1e-4)
 
