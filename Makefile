@@ -34,7 +34,7 @@ test: $(READY) ## Run the tests, the smoke profile of the book among them
 
 bench: $(READY) ## Measure speed and memory for the page Speed: two hours on an idle machine
 	@$(BIN)/python -m doit profile=speed notebook:02_defocus_map
-	@for name in maps shapley store; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+	@for name in maps shapley full_strength store; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 lab: $(READY) ## Open JupyterLab, every notebook paired with its .py
 	@$(BIN)/jupytext --quiet --sync notebooks/*.py

@@ -193,6 +193,9 @@ def train(
     monitor: Annotated[Literal["val_accuracy", "val_auc"], typer.Option(help="Best epoch by.")] = "val_accuracy",
     patience: Annotated[int, typer.Option(help="Stop after so many epochs without a better one; 0 never.")] = 0,
     mirror: Annotated[bool, typer.Option("--mirror", help="Mirror half of the training images.")] = False,
+    quiet_start: Annotated[
+        bool, typer.Option("--quiet-start", help="Residual branches of legacy_xception begin at a tenth.")
+    ] = False,
     seed: Annotated[int, typer.Option(help="Of first weights, order and mirroring.")] = 42,
     workers: Annotated[int, typer.Option(help="Processes that load images.")] = 0,
     accelerator: Annotated[str, typer.Option(help="Lightning's: auto, cpu, gpu, mps ...")] = "auto",

@@ -87,7 +87,7 @@ def verdict(table: pd.DataFrame, alike: float) -> str:
             f"This {'reaches' if times >= AIM else 'misses'} the aim of {AIM} times at a smaller error."
         )
     kept = "as was aimed for" if alike >= ALIKE else f"where {ALIKE} was aimed for"
-    return f"{first} Values in half precision correlate with those in single precision by at least {alike:.3f}, {kept}."
+    return f"{first} Values in half precision correlate with those in single precision by at least {alike:.4f}, {kept}."
 
 
 def plan(images: int, one: Measured, prices: Prices, shard_images: int = 256) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import timm
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from timm.models.xception import Block
 from torch import nn
 from torch.nn import functional as F
 
@@ -16,10 +17,13 @@ from defocus_lib.store import write_beside
 
 CHANNELS = {"defocus": 1, "rgb": 3, "fusion": 4}
 HEADER = "defocus_lib"
+QUIET = 0.1  # scale of a residual branch at first
 
 
 class Detector(nn.Module):
     """A ``timm`` backbone that reads one kind of input, or two of them that read both.
+
+    The first convolution reads in the precision of its weights, also under autocast.
 
     A detector on both has the backbones ``rgb_branch`` and ``defocus_branch``. The last feature maps of the two are
     multiplied, pooled as the backbone pools, and read by one linear layer, ``head``.
@@ -35,14 +39,17 @@ class Detector(nn.Module):
         Side in px that inputs are averaged down (or up) to first; 0 takes them as they are.
     seed : int
         Of the random first weights. The caller's generator is left as it was.
+    quiet_start : bool
+        Scale the residual branches of ``legacy_xception`` by 0.1 at first (Szegedy et al. 2017), as ``timm`` does those
+        of its ResNets by 0. Their gradients are smoother after training.
 
     Raises
     ------
     ValueError
-        If the backbone or the input is unknown.
+        If the backbone or the input is unknown, or a quiet start is wanted of another backbone.
     """
 
-    def __init__(self, backbone: str, reads: str, side: int = 0, seed: int = 0):
+    def __init__(self, backbone: str, reads: str, side: int = 0, seed: int = 0, quiet_start: bool = False):
         super().__init__()
         if reads not in CHANNELS:
             raise ValueError(f"unknown input {reads!r}; one of {', '.join(CHANNELS)} wanted")
@@ -59,6 +66,9 @@ class Detector(nn.Module):
                 self.head = nn.Linear(self.defocus_branch.head_hidden_size, 1)
             else:
                 self.classifier = timm.create_model(backbone, pretrained=False, num_classes=1)
+        _read_in_full(self)
+        if quiet_start:
+            _quieten(self)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Logits ``(B, 1)`` of inputs ``(B, C, H, W)`` in [0, 1]."""
@@ -90,6 +100,32 @@ class Detector(nn.Module):
             wanted = f"(B, {CHANNELS[self.reads]}, H, W)"
             raise ValueError(f"inputs has shape {tuple(inputs.shape)}; {wanted} wanted by a detector on {self.reads}")
         return F.interpolate(inputs, size=(self.side, self.side), mode="area") if self.side else inputs
+
+
+class _Reader(nn.Conv2d):
+    """A convolution in the precision of its weights, also where autocast takes another one."""
+
+    def forward(self, inputs: torch.Tensor) -> torch.Tensor:
+        with torch.autocast(inputs.device.type, enabled=False):
+            return super().forward(inputs.to(self.weight.dtype))
+
+
+def _read_in_full(detector: Detector) -> None:
+    """Let first convolutions read in single precision: bfloat16 rounds pixels by a quarter of a grey level."""
+    for network in detector.children():
+        first = next((module for module in network.modules() if isinstance(module, nn.Conv2d)), None)
+        if type(first) is nn.Conv2d:
+            first.__class__ = _Reader  # the same weights under the same names
+
+
+def _quieten(detector: Detector) -> None:
+    """Scale residual branches by what the batch normalisation at their end begins with."""
+    blocks = [module for module in detector.modules() if isinstance(module, Block)]
+    if not blocks:
+        raise ValueError(f"{detector.backbone}: no quiet start is known for it; legacy_xception, or none, wanted")
+    for block in blocks:
+        last = [layer for layer in block.rep if isinstance(layer, nn.BatchNorm2d)][-1]
+        nn.init.constant_(last.weight, QUIET)
 
 
 def save_detector(path: Path, detector: Detector, about: dict) -> Path:

@@ -145,8 +145,8 @@ def untrained_features(
 ) -> np.ndarray:
     """Pooled features of images from the same backbone with random weights: those that ``plan.seed`` starts from.
 
-    They are as ``timm`` initialises them, in eval mode: batch normalisation has seen nothing and leaves values as they
-    are, and in many backbones the last one of each residual branch starts at 0, which mutes the branch.
+    They are as training finds them, in eval mode: batch normalisation has seen nothing and leaves values as they are,
+    and in many backbones the last one of each residual branch starts at 0 or little more, which mutes the branch.
 
     Parameters
     ----------
@@ -162,7 +162,7 @@ def untrained_features(
     (N, D) float32
     """
     trained = outcome.detector
-    first = Detector(trained.backbone, trained.reads, trained.side, plan.seed)
+    first = Detector(trained.backbone, trained.reads, trained.side, plan.seed, plan.quiet_start)
     return _answer(first, Inputs(records, trained.reads, reader, cache), plan, progress)[1]
 
 
@@ -183,7 +183,7 @@ def _begin(
     if weights is None:
         if plan.epochs == 0:
             raise ValueError("epochs is 0 and no weights are named: a file of weights to evaluate, or epochs, wanted")
-        return Detector(backbone, reads, side or 0, plan.seed), {}
+        return Detector(backbone, reads, side or 0, plan.seed, plan.quiet_start), {}
     detector, origin = read_weights(weights, reads, cache.preset if cache else "", backbone, side)
     if reads != "rgb" and "propagation" in origin:
         trained_on = origin["propagation"] or PRESETS[origin["preset"]].propagation

@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 from tqdm.auto import tqdm
 
-from defocus_lib import batches, cluster, dataset, detector, half, scenes, shapley, shards
+from defocus_lib import batches, cluster, dataset, detector, half, quadrature, scenes, shapley, shards
 from defocus_lib.detector import Detector, load_detector
 from defocus_lib.images import Reader
 from defocus_lib.maps import MapCache
@@ -156,7 +156,7 @@ class Explanation:
             "images": shard.records[["id", "pair", "digest"]].to_numpy().tolist(),
             "background": self.background["digest"].tolist(),
             "detectors": {reads: _digest(path) for reads, path in self.detectors.items()},
-            "method": source_digest(batches, shapley, detector, dataset, shards),
+            "method": source_digest(batches, quadrature, shapley, detector, dataset, shards),
             "storage": self.storage,
             **self.meta,
             **self.options,

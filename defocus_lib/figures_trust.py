@@ -28,6 +28,7 @@ from defocus_lib.sanity import ORDERS
 METHOD_LOOKS = {
     "random": {"color": PALETTE[1], "marker": "^", "linestyle": "--"},
     "stratified": {"color": PALETTE[0], "marker": "o", "linestyle": "-"},
+    "interpolated": {"color": PALETTE[2], "marker": "s", "linestyle": "-."},
 }
 ERRORS = {"pixels": "relative error, pixels", "blocks": "relative error, blocks", "gap": "completeness gap"}
 ORDER_LOOKS = {
@@ -39,7 +40,7 @@ ORDER_LOOKS = {
 
 @figure
 def sampling_errors(summary: pd.DataFrame, used: int) -> Figure:
-    """Errors over the number of samples, random and stratified: one row a detector.
+    """Errors over the number of samples, a line for each way to place them: one row a detector.
 
     Parameters
     ----------
@@ -55,7 +56,7 @@ def sampling_errors(summary: pd.DataFrame, used: int) -> Figure:
         for ax, (column, title) in zip(row, ERRORS.items(), strict=True):
             for method, look in METHOD_LOOKS.items():
                 line = summary.loc[(detector, method), column]
-                ax.plot(line.index, line, markersize=4, label=f"{method} draws", **look)
+                ax.plot(line.index, line, markersize=4, label=method, **look)
             ax.axvline(used, color="0.5", linewidth=1, linestyle=":", label=f"saved values ({used} samples)")
             ax.set(xscale="log", yscale="log", title=title if ax in axes[0] else "")
             _plain_ticks(ax, line.index)

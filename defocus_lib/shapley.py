@@ -14,9 +14,11 @@ import numpy as np
 import torch
 from tqdm.auto import tqdm
 
+from defocus_lib import quadrature
 from defocus_lib.batches import fitting
+from defocus_lib.quadrature import Rule
 
-METHODS = ("stratified", "midpoint", "random", "shap")
+METHODS = (*quadrature.METHODS, "shap")
 
 
 class Attributions(NamedTuple):
@@ -62,10 +64,11 @@ def shapley_values(
         Gradients an input.
     seed : int
         The same seed gives the same values, and an input's do not depend on the others.
-    method : {"stratified", "midpoint", "random", "shap"}
+    method : {"stratified", "midpoint", "random", "interpolated", "shap"}
         ``stratified``: one ``t`` in each of ``samples`` equal strata, backgrounds used equally often; ``midpoint``: the
-        same with ``t`` in the middle of its stratum; ``random``: independent draws; ``shap``: shap.GradientExplainer,
-        which draws so too.
+        same with ``t`` in the middle of its stratum; ``random``: independent draws; ``interpolated``: gradients are
+        interpolated between all points, and the interpolant is integrated; ``shap``: shap.GradientExplainer, which
+        draws as ``random``.
     batch_size : int
         Gradients a pass, of several inputs where one input has fewer; 0 takes what
         :func:`defocus_lib.batches.fitting` says.
@@ -89,8 +92,11 @@ def shapley_values(
         if method == "shap":
             values = _by_shap(detector, inputs, background, samples, seed)
         else:
-            draws = [_draw(method, samples, len(background), np.random.default_rng([seed, key])) for key in keys]
-            values = _expected_gradients(detector, inputs, background, draws, batch_size, precision, progress)
+            rules = [
+                quadrature.rule(method, samples, _gram(x, background), np.random.default_rng([seed, key]))
+                for x, key in zip(inputs, keys, strict=True)
+            ]
+            values = _expected_gradients(detector, inputs, background, rules, batch_size, precision, progress)
         with torch.no_grad():
             logits = torch.cat([detector(part)[:, 0] for part in inputs.split(batch_size)])
             base = torch.cat([detector(part)[:, 0] for part in background.split(batch_size)]).mean()
@@ -130,40 +136,34 @@ def _check(
         raise ValueError(f"keys has length {len(keys)}; one for each of {len(inputs)} inputs wanted")
 
 
-def _draw(method: str, samples: int, backgrounds: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """``samples`` pairs of a background's row and a point ``t`` on the way from it to the input."""
-    if method == "random":
-        return rng.integers(backgrounds, size=samples), rng.random(samples)
-    # Rounds of all backgrounds in random order along ascending strata: each background is used equally often (to within
-    # one) and sees the whole way.
-    rounds = -(-samples // backgrounds)
-    rows = np.concatenate([rng.permutation(backgrounds) for _ in range(rounds)])[:samples]
-    within = 0.5 if method == "midpoint" else rng.random(samples)
-    return rows, (np.arange(samples) + within) / samples
+def _gram(x: torch.Tensor, background: torch.Tensor) -> np.ndarray:
+    """Inner products ``(K, K)`` of the backgrounds less the input."""
+    ways = (background - x).flatten(1)
+    return (ways @ ways.T).double().cpu().numpy()
 
 
 def _expected_gradients(
     detector: Callable,
     inputs: torch.Tensor,
     background: torch.Tensor,
-    draws: list[tuple[np.ndarray, np.ndarray]],
+    rules: list[Rule],
     batch_size: int,
     precision: torch.dtype,
     progress: bool,
 ) -> torch.Tensor:
-    """Mean of ``(x - b) * gradient`` over the draws of each input: ``(N, C, H, W)``."""
-    samples = len(draws[0][0])
-    owner = torch.arange(len(inputs), device=inputs.device).repeat_interleave(samples)
-    rows, t = (torch.from_numpy(np.concatenate(part)).to(inputs.device) for part in zip(*draws, strict=True))
-    parts = list(zip(*(part.split(batch_size) for part in (owner, rows, t.to(inputs.dtype))), strict=True))
+    """Sum of ``(x - b) * gradient`` over the points of each input and their shares: ``(N, C, H, W)``."""
+    owner = torch.arange(len(inputs), device=inputs.device).repeat_interleave(len(rules[0].rows))
+    rows, t, shares = (torch.from_numpy(np.concatenate(part)).to(inputs.device) for part in zip(*rules, strict=True))
+    each = (owner, rows, t.to(inputs.dtype), shares.to(inputs.dtype))
+    parts = list(zip(*(part.split(batch_size) for part in each), strict=True))
     total = torch.zeros_like(inputs)
-    for of, row, step in tqdm(parts, desc="Shapley values", unit="batch", disable=not progress):
-        way = inputs[of] - background[row]
-        points = background[row] + step.view(-1, 1, 1, 1) * way
-        terms = way * _gradient(detector, points, precision)
+    for of, row, step, share in tqdm(parts, desc="Shapley values", unit="batch", disable=not progress):
+        points = background[row] + step.view(-1, 1, 1, 1) * (inputs[of] - background[row])
+        ways = share.sum(1).view(-1, 1, 1, 1) * inputs[of] - torch.tensordot(share, background, 1)
+        terms = ways * _gradient(detector, points, precision)
         for image in of.unique():  # not index_add_, whose order of summation is free on a GPU
             total[image] += terms[of == image].sum(0)
-    return total / samples
+    return total
 
 
 def _gradient(detector: Callable, points: torch.Tensor, precision: torch.dtype) -> torch.Tensor:

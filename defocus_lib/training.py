@@ -70,6 +70,8 @@ class Plan:
         Mirror half of the training images, drawn anew in each epoch. The paper names no augmentation.
     workers : int
         Processes that load images; 0 loads them in the training process.
+    quiet_start : bool
+        See :class:`defocus_lib.detector.Detector`; it matters where no weights are given to start from.
     accelerator, devices, nodes, strategy
         Of Lightning's ``Trainer``: "cpu" or "gpu", how many or which, on how many machines, "ddp" or another.
     """
@@ -88,6 +90,7 @@ class Plan:
     devices: str = "1"
     nodes: int = 1
     strategy: str = "auto"
+    quiet_start: bool = False
 
     def __post_init__(self) -> None:
         for name, known in (("schedule", SCHEDULES), ("monitor", MONITORS)):

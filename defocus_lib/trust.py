@@ -29,7 +29,7 @@ from defocus_lib.shapley_set import Images
 
 BLOCK = 8
 """Side in px of the blocks that values are averaged over."""
-METHODS = ("random", "stratified")
+METHODS = ("random", "stratified", "interpolated")
 
 
 @dataclass(frozen=True)
@@ -228,7 +228,7 @@ def parse_counts(text: str) -> tuple[int, ...]:
 def error_table(
     question: Question, counts: Sequence[int], reference: int, seeds: int = 1, seed: int = 0, side: int = BLOCK
 ) -> pd.DataFrame:
-    """Error of the values against the number of samples, drawn at random and stratified.
+    """Error of the values against the number of samples, for each of METHODS.
 
     Parameters
     ----------
@@ -289,34 +289,31 @@ def error_summary(table: pd.DataFrame) -> pd.DataFrame:
     return means.assign(gap=means["gap"] / means["explained"]).drop(columns="explained")
 
 
-def fewest(summary: pd.DataFrame, detector: str, column: str = "blocks") -> tuple[int, int]:
-    """How many stratified samples are as exact as the largest number of random ones.
+def fewest(summary: pd.DataFrame, detector: str, method: str, column: str = "blocks") -> int:
+    """The smallest number of samples that is as exact as the largest number of random ones; 0 if there is none.
 
     Parameters
     ----------
     summary : DataFrame
         As :func:`error_summary` returns it.
     detector : str
+    method : str
+        One of METHODS.
     column : {"pixels", "blocks", "gap"}
-
-    Returns
-    -------
-    stratified, random : int
-        The smallest number of stratified samples whose error does not exceed that of ``random`` samples; 0 if there is
-        none.
     """
-    errors = summary.loc[detector, column]
-    random = int(errors["random"].index.max())
-    enough = errors["stratified"][errors["stratified"] <= errors["random"].loc[random]].index
-    return (int(enough.min()) if len(enough) else 0), random
+    errors = summary[column].unstack("method").loc[detector]
+    enough = errors.index[errors[method] <= errors["random"].iloc[-1]]
+    return int(enough.min()) if len(enough) else 0
 
 
 def samples_sentence(summary: pd.DataFrame, detector: str, column: str = "blocks") -> str:
     """Say what :func:`fewest` found."""
-    stratified, random = fewest(summary, detector, column)
-    if not stratified:
-        return f"no number of stratified samples tried is as exact as {random} random ones"
-    return f"{stratified} stratified samples are at least as exact as {random} random ones"
+    random = summary.index.get_level_values("samples").max()
+    found = {method: fewest(summary, detector, method, column) for method in METHODS[1:]}
+    enough = [f"{number} {method} samples" for method, number in found.items() if number]
+    if not enough:
+        return f"no number of {' or '.join(found)} samples tried is as exact as {random} random ones"
+    return f"{' or '.join(enough)} are at least as exact as {random} random ones"
 
 
 def repeat_table(question: Question, samples: int, method: str, seed: int = 0, side: int = BLOCK) -> pd.DataFrame:

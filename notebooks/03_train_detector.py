@@ -41,6 +41,7 @@ schedule: str = "one_cycle"
 precision: str = "auto"
 monitor: str = "val_auc"
 mirror: bool = True
+quiet_start: bool = False
 patience: int = 0
 workers: int = 0
 resume: bool = False
@@ -66,7 +67,8 @@ models = experiment.parse_inputs(inputs)
 #
 # The defocus detector reads the min-max normalised map, the RGB detector the photograph, a fusion detector both. Inputs
 # are averaged down to a side where one is given; 0 leaves them as they are. Binary cross-entropy, Adam; images are
-# mirrored at random where `mirror` says so. The best epoch on validation is kept, and the threshold chosen there; the test split chooses nothing.
+# mirrored at random where `mirror` says so. With `quiet_start` an Xception ends with gradients that are easier to explain
+# ({doc}`speed` says at what price). The best epoch on validation is kept, and the threshold chosen there; the test split chooses nothing.
 
 # %% tags=["remove-output"]
 epochs = {"defocus": defocus_epochs, "rgb": rgb_epochs, "fusion": fusion_epochs}
@@ -76,7 +78,17 @@ stages, outcomes = {model: metering.Stages() for model in models}, {}
 for model in models:
     saved = folder.path / f"detector_{model}.safetensors"
     plan = training.Plan(
-        epochs[model], batch_size, learning_rate, schedule, precision, seed, monitor, patience, mirror, workers
+        epochs[model],
+        batch_size,
+        learning_rate,
+        schedule,
+        precision,
+        seed,
+        monitor,
+        patience,
+        mirror,
+        workers,
+        quiet_start=quiet_start,
     )
     outcomes[model] = experiment.run(
         run.records,

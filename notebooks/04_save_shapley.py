@@ -19,7 +19,8 @@
 #
 # The values are expected gradients: the detector's gradient, averaged along straight ways from background images to the
 # explained one. The reference draws points on these ways at random (`method = "random"`). Of evenly spread ones fewer may
-# do: {doc}`13_trust_in_shapley` measures it for the detectors of this run, {doc}`speed` for a large one.
+# do: {doc}`13_trust_in_shapley` measures it for the detectors of this run, {doc}`speed` for a large one, which is also
+# explained with `method = "interpolated"` and fewer still.
 
 # %% tags=["parameters"]
 profile: str = "demo"

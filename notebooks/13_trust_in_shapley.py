@@ -81,9 +81,9 @@ headlines: dict[str, dict[str, float]] = {}
 # ## How many draws are enough?
 #
 # The values are averages of gradients at random points between backgrounds and the image. *Random* draws are
-# independent, as those of `shap.GradientExplainer`; *stratified* ones are spread evenly. Both are compared with
-# {glue:text}`trust_reference` stratified draws, for {glue:text}`trust_images` images: the error is the root mean
-# square of what differs, over that of the reference. It is measured on single pixels and on means of blocks of
+# independent, as those of `shap.GradientExplainer`; *stratified* ones are spread evenly; *interpolated* ones too, and what
+# lies between them is interpolated ({doc}`../method`). All are compared with {glue:text}`trust_reference` stratified
+# draws, for {glue:text}`trust_images` images: the error is the root mean square of what differs, over that of the reference. It is measured on single pixels and on means of blocks of
 # {glue:text}`trust_block` px. The *completeness gap* is what the values of an image lack to sum to what they should
 # explain, as a share of it.
 
@@ -95,7 +95,7 @@ errors = pd.concat(
 summary = trust.error_summary(errors)
 summary.unstack("method").round(3)
 
-# %% mystnb={"figure": {"caption": "Error of the Shapley values over the number of gradients, for random and for stratified draws. Both axes are logarithmic. Look for the number at which the solid line reaches the end of the dashed one.", "name": "fig-trust-errors"}, "image": {"alt": "Six panels, a row for each detector, each with a solid and a dashed falling line and a vertical dotted line."}}
+# %% mystnb={"figure": {"caption": "Error of the Shapley values over the number of gradients, for random, stratified and interpolated draws. Both axes are logarithmic. Look for the number at which another line reaches the end of the dashed one.", "name": "fig-trust-errors"}, "image": {"alt": "Six panels, a row for each detector, each with a dashed, a solid and a dash-dotted falling line and a vertical dotted line."}}
 figures_trust.sampling_errors(summary, meta["samples"])
 
 # %% tags=["remove-input"]

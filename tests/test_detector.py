@@ -1,6 +1,7 @@
 import json
 
 import pytest
+import timm
 import torch
 from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
@@ -64,6 +65,44 @@ def test_the_weights_of_one_input_are_called_as_before():
     # Files of earlier versions hold these names.
     for reads in ("defocus", "rgb"):
         assert {name.split(".")[0] for name in make(reads).state_dict()} == {"classifier"}
+
+
+def test_pixels_are_read_in_single_precision_also_under_autocast(reads):
+    model, inputs = make(reads), inputs_for(reads)
+    firsts = [branch.conv1[0] for branch in model.children() if hasattr(branch, "conv1")]
+    seen = []
+    for first in firsts:
+        first.register_forward_hook(lambda module, given, read: seen.append((given[0], read)))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        model(inputs)
+    assert len(seen) == len(firsts) == (2 if reads == "fusion" else 1)
+    for first, (given, read) in zip(firsts, seen, strict=True):
+        assert read.dtype == torch.float32
+        torch.testing.assert_close(read, F.conv2d(given, first.weight, first.bias, first.stride, first.padding))
+
+
+def test_the_other_layers_follow_autocast():
+    model = make("rgb")
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        assert model.classifier.forward_features(inputs_for("rgb")).dtype == torch.bfloat16
+
+
+def test_a_quiet_start_scales_the_residual_branches_of_xception():
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(3)
+        plain = timm.create_model("legacy_xception", num_classes=1).state_dict()
+    loud, quiet = (Detector("legacy_xception", "rgb", 0, 3, begun).classifier.state_dict() for begun in (False, True))
+    assert all(torch.equal(value, loud[name]) for name, value in plain.items())
+    differ = {name for name, value in plain.items() if not torch.equal(value, quiet[name])}
+    # The second or third separable convolution is the last one of its branch; its normalisation is what ends it.
+    expected = {1: "1.rep.4", 2: "2.rep.5", 3: "3.rep.5", 12: "12.rep.5"} | {n: f"{n}.rep.8" for n in range(4, 12)}
+    assert differ == {f"block{name}.weight" for name in expected.values()}
+    assert all((plain[name] == 1).all() and torch.allclose(quiet[name], torch.tensor(0.1)) for name in differ)
+
+
+def test_a_quiet_start_of_another_backbone_is_refused():
+    with pytest.raises(ValueError, match="test_resnet: no quiet start is known for it; legacy_xception"):
+        Detector(BACKBONE, "rgb", quiet_start=True)
 
 
 def test_inputs_are_averaged_down_first(reads):

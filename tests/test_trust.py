@@ -86,7 +86,7 @@ def test_counts_are_read_in_order():
 
 def test_a_linear_detector_has_no_error():
     question = ask(Linear(np.random.default_rng(2).normal(size=(1, 8, 8)).astype(np.float32)))
-    errors = trust.error_table(question, (4, 8), 16, side=4).query("method == 'stratified'")
+    errors = trust.error_table(question, (4, 8), 16, side=4).query("method != 'random'")
     assert (errors[["pixels", "blocks", "gap"]] < 1e-4).all(axis=None)
 
 
@@ -110,16 +110,20 @@ def test_summary_divides_all_gaps_by_all_that_is_explained():
     assert found.to_dict() == pytest.approx({"pixels": 0.3, "blocks": 0.1, "gap": 0.1})
 
 
-def summary_of(random, stratified):
+def summary_of(*errors):
     index = pd.MultiIndex.from_product([["rgb"], trust.METHODS, [10, 50, 200]], names=["detector", "method", "samples"])
-    return pd.DataFrame({"blocks": [*random, *stratified]}, index)
+    return pd.DataFrame({"blocks": np.concatenate(errors)}, index)
 
 
 def test_fewest_samples_and_what_is_said_of_them():
-    better, worse = summary_of([0.5, 0.3, 0.2], [0.4, 0.1, 0.05]), summary_of([0.5, 0.3, 0.2], [0.9, 0.8, 0.7])
-    assert trust.fewest(better, "rgb") == (50, 200) and trust.fewest(worse, "rgb") == (0, 200)
-    assert trust.samples_sentence(better, "rgb") == "50 stratified samples are at least as exact as 200 random ones"
-    assert trust.samples_sentence(worse, "rgb").startswith("no number of stratified samples")
+    random, better, worse = [0.5, 0.3, 0.2], [0.4, 0.1, 0.05], [0.9, 0.8, 0.7]
+    both, one, none = (summary_of(random, *pair) for pair in ((better, random), (worse, better), (worse, worse)))
+    assert [trust.fewest(table, "rgb", "stratified") for table in (both, one, none)] == [50, 0, 0]
+    assert [trust.fewest(table, "rgb", "interpolated") for table in (both, one, none)] == [200, 50, 0]
+    end = "are at least as exact as 200 random ones"
+    assert trust.samples_sentence(both, "rgb") == f"50 stratified samples or 200 interpolated samples {end}"
+    assert trust.samples_sentence(one, "rgb") == f"50 interpolated samples {end}"
+    assert trust.samples_sentence(none, "rgb").startswith("no number of stratified or interpolated samples tried")
 
 
 def test_two_seeds_agree_more_with_more_draws(square):

@@ -1,0 +1,37 @@
+"""What a quiet start changes: ``python -m benchmarks.full_strength``, after ``benchmarks.shapley``.
+
+The Xception of that benchmark, begun at full strength: network, images and training are the same otherwise. A gradient
+takes as long, so only errors are measured. Takes twenty minutes on two cores.
+"""
+
+from dataclasses import replace
+from functools import partial
+
+import pandas as pd
+
+from benchmarks import machine, shapley
+from benchmarks.shapley import HALF, JUDGED, OURS, THEIRS, error, integral, likeness
+from defocus_lib.shapley import shapley_values
+
+
+def main() -> None:
+    detector, inputs, background, auc = shapley.problem(replace(shapley.PLAN, quiet_start=False))
+    explain = partial(shapley_values, detector, inputs, background)
+    judged = partial(shapley_values, detector, inputs[:JUDGED], background)
+    truth = [integral(detector, x, background) for x in inputs[:JUDGED]]
+    facts = {
+        "validation AUC": auc,
+        "lowest correlation of bf16 with fp32": likeness(*(explain(samples=50, **p).values for p in (HALF, {}))),
+        **{f"correlation {step / shapley.NODES} of the way apart": truth[0].alike[step] for step in shapley.STEPS},
+        f"relative error, {THEIRS}": error(judged(samples=200, method="shap").values, truth),
+    }
+    for name, options in OURS.items():
+        facts[f"relative error, {name}, bf16"] = error(judged(**options, **HALF).values, truth)
+    table = pd.Series(facts, name="value").round(5).rename_axis("what")
+    table.to_csv(shapley.RESULTS.with_name("full_strength.csv"))
+    machine.note("full_strength")
+    print(table.to_string())
+
+
+if __name__ == "__main__":
+    main()
