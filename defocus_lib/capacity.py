@@ -76,14 +76,14 @@ def verdict(table: pd.DataFrame, alike: float) -> str:
     nearer = ours[ours["relative_error"] < shap["relative_error"]]
     if nearer.empty:
         first = (
-            f"No setting of ours comes nearer to the integral than shap, whose error is {shap['relative_error']:.2f}."
+            f"No setting of ours comes nearer to the integral than shap, whose error is {shap['relative_error']:.3f}."
         )
     else:
         best = nearer.loc[nearer["times_faster_than_shap"].idxmax()]
         times, errors = best["times_faster_than_shap"], (best["relative_error"], shap["relative_error"])
         first = (
-            f"The fastest setting that comes nearer to the integral than shap (error {errors[0]:.2f} instead of "
-            f"{errors[1]:.2f}) is {best.name}, at {times:.1f} times less time. "
+            f"The fastest setting that comes nearer to the integral than shap (error {errors[0]:.3f} instead of "
+            f"{errors[1]:.3f}) is {best.name}, at {times:.1f} times less time. "
             f"This {'reaches' if times >= AIM else 'misses'} the aim of {AIM} times at a smaller error."
         )
     kept = "as was aimed for" if alike >= ALIKE else f"where {ALIKE} was aimed for"

@@ -64,7 +64,7 @@ def sampling_errors(summary: pd.DataFrame, used: int) -> Figure:
     for ax in axes[-1]:
         ax.set_xlabel("gradients an image")
     handles, labels = axes[0, 0].get_legend_handles_labels()
-    fig.legend(handles, labels, loc="outside lower center", ncols=3)
+    fig.legend(handles, labels, loc="outside lower center", ncols=4)
     return fig
 
 

@@ -45,15 +45,15 @@ def test_an_empty_plan_is_refused(images, shard):
             (0.3, 0.2, 0.1),
             (1, 40, 10),
             0.9995,
-            ("0.20 instead of 0.30) is fast, at 40.0", "reaches the aim of 30", "as was aimed"),
+            ("0.200 instead of 0.300) is fast, at 40.0", "reaches the aim of 30", "as was aimed"),
         ),
         (
             (0.3, 0.4, 0.1),
             (1, 40, 10),
             0.9,
-            ("0.10 instead of 0.30) is slow, at 10.0", "misses the aim", "where 0.999 was"),
+            ("0.100 instead of 0.300) is slow, at 10.0", "misses the aim", "where 0.999 was"),
         ),
-        ((0.3, 0.4, 0.5), (1, 40, 10), 0.9995, ("No setting of ours comes nearer", "whose error is 0.30")),
+        ((0.3, 0.4, 0.5), (1, 40, 10), 0.9995, ("No setting of ours comes nearer", "whose error is 0.300")),
     ],
 )
 def test_the_numbers_choose_the_verdict(errors, times, alike, said):
