@@ -5,6 +5,7 @@ The ways lead from ``K`` backgrounds ``b`` straight to an input ``x``: ``b + t (
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -34,23 +35,22 @@ class Rule(NamedTuple):
     shares: np.ndarray
 
 
-def rule(method: str, samples: int, gram: np.ndarray, rng: np.random.Generator) -> Rule:
+def rule(method: str, samples: int, backgrounds: int, rng: np.random.Generator, gram: Callable[[], np.ndarray]) -> Rule:
     """Points and shares of one input.
 
     Parameters
     ----------
     method : {"stratified", "midpoint", "random", "interpolated"}
         See :func:`defocus_lib.shapley.shapley_values`.
-    samples : int
-    gram : (K, K) float
-        Inner products of ``b - x``; only ``interpolated`` looks at its values.
+    samples, backgrounds : int
     rng : numpy.random.Generator
+    gram : callable
+        Returns the inner products ``(K, K)`` of ``b - x``; called by ``interpolated`` alone.
     """
-    backgrounds = len(gram)
     if method == "interpolated":
         rows, u = _spread(samples, backgrounds, rng, 0.5)
         t = _denser_at_the_background(u)
-        return Rule(rows, t, _interpolated(rows, t, gram))
+        return Rule(rows, t, _interpolated(rows, t, gram()))
     if method == "random":
         rows, t = rng.integers(backgrounds, size=samples), rng.random(samples)
     else:

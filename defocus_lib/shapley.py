@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -93,7 +94,9 @@ def shapley_values(
             values = _by_shap(detector, inputs, background, samples, seed)
         else:
             rules = [
-                quadrature.rule(method, samples, _gram(x, background), np.random.default_rng([seed, key]))
+                quadrature.rule(
+                    method, samples, len(background), np.random.default_rng([seed, key]), partial(_gram, x, background)
+                )
                 for x, key in zip(inputs, keys, strict=True)
             ]
             values = _expected_gradients(detector, inputs, background, rules, batch_size, precision, progress)

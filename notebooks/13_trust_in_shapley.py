@@ -83,9 +83,9 @@ headlines: dict[str, dict[str, float]] = {}
 # The values are averages of gradients at random points between backgrounds and the image. *Random* draws are
 # independent, as those of `shap.GradientExplainer`; *stratified* ones are spread evenly; *interpolated* ones too, and what
 # lies between them is interpolated ({doc}`../method`). All are compared with {glue:text}`trust_reference` stratified
-# draws, for {glue:text}`trust_images` images: the error is the root mean square of what differs, over that of the reference. It is measured on single pixels and on means of blocks of
-# {glue:text}`trust_block` px. The *completeness gap* is what the values of an image lack to sum to what they should
-# explain, as a share of it.
+# draws, for {glue:text}`trust_images` images: the error is the root mean square of what differs, over that of the
+# reference. It is measured on single pixels and on means of blocks of {glue:text}`trust_block` px. The *completeness gap*
+# is what the values of an image lack to sum to what they should explain, as a share of it.
 
 # %%
 errors = pd.concat(

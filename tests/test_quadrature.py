@@ -15,7 +15,11 @@ def gram_of(backgrounds, seed=0, size=30):
 
 
 def rule(method, samples, backgrounds=4, seed=0):
-    return quadrature.rule(method, samples, gram_of(backgrounds), np.random.default_rng(seed))
+    return quadrature.rule(method, samples, backgrounds, np.random.default_rng(seed), lambda: gram_of(backgrounds))
+
+
+def interpolated(samples, gram):
+    return quadrature.rule("interpolated", samples, len(gram), np.random.default_rng(0), lambda: gram)
 
 
 # Points
@@ -77,7 +81,7 @@ def test_ways_as_far_apart_as_can_be_share_less_than_ways_that_run_together():
     together = np.array([[1, 0.99], [0.99, 1]])
     other = []
     for gram in (apart, together):
-        rows, _, shares = quadrature.rule("interpolated", 8, gram, np.random.default_rng(0))
+        rows, _, shares = interpolated(8, gram)
         other.append(shares[np.arange(8), 1 - rows].sum())
     assert other[0] < 0.1 < 0.25 < other[1]
 
@@ -85,11 +89,11 @@ def test_ways_as_far_apart_as_can_be_share_less_than_ways_that_run_together():
 def test_points_in_one_place_share_what_they_count():
     ways = np.random.default_rng(0).normal(size=(2, 30))
     same = np.stack([ways[0], ways[1], ways[0], 0 * ways[0]])  # the third is the first, the last is the input itself
-    rows, _, shares = quadrature.rule("interpolated", 12, same @ same.T, np.random.default_rng(0))
+    rows, _, shares = interpolated(12, same @ same.T)
     np.testing.assert_allclose(shares.sum(0), 1 / 4, atol=1e-9)
     np.testing.assert_allclose(shares[:, 0], shares[:, 2], atol=1e-6)
     assert shares[rows == 3].std(0).max() < 1e-6
-    nowhere = quadrature.rule("interpolated", 5, np.zeros((2, 2)), np.random.default_rng(0))
+    nowhere = interpolated(5, np.zeros((2, 2)))
     np.testing.assert_allclose(nowhere.shares, 1 / 10)
 
 
@@ -106,7 +110,8 @@ def problem():
 def test_values_are_those_of_the_interpolant_written_out(problem):
     net, x, b = problem
     found = shapley.shapley_values(net, x, b, samples=7, method="interpolated", seed=2).values[0]
-    rows, t, _ = quadrature.rule("interpolated", 7, shapley._gram(x[0], b), np.random.default_rng([2, 0]))
+    gram = ((b - x).flatten(1) @ (b - x).flatten(1).T).numpy()
+    rows, t, _ = quadrature.rule("interpolated", 7, 3, np.random.default_rng([2, 0]), lambda: gram)
     exact = copy.deepcopy(net).double()
     expected = literal.interpolated(exact, x[0].double(), b.double(), rows, t, quadrature.STEPS).sum(0)
     np.testing.assert_allclose(found, expected, atol=1e-5)
