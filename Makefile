@@ -19,18 +19,28 @@ ifeq ($(filter $(PROFILE),$(PROFILES)),)
 $(error unknown profile '$(PROFILE)'; there are: $(PROFILES))
 endif
 
-.PHONY: help book test bench lab lock clean
+.PHONY: help book test test-fast lint bench lab lock clean
 
 help: ## List the verbs
 	@echo "make VERB [PROFILE=$(subst $() ,|,$(strip $(PROFILES)))] [SET=\"notebook.parameter=value ...\"]"
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  %-6s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' Makefile
 
 book: $(READY) ## Run what is out of date and render book/_build/html/index.html
 	@$(BIN)/python -m doit profile=$(PROFILE) set="$$SET"
 	@echo "The book: $(CURDIR)/book/_build/html/index.html"
 
-test: $(READY) ## Run the tests, the smoke profile of the book among them
+test: $(READY) ## Run all tests, the smoke profile of the book among them
 	@$(BIN)/python -m pytest
+
+test-fast: $(READY) ## Run the tests that take seconds: no training, no notebook
+	@$(BIN)/python -m pytest -m "not slow"
+
+lint: $(READY) ## Check style, types, and that every floor imports only those below it
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check --exclude notebooks .
+	@$(BIN)/ruff format --check --line-length 88 notebooks
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
 
 bench: $(READY) ## Measure speed and memory for the page Speed: two hours on an idle machine
 	@$(BIN)/python -m doit profile=speed notebook:02_defocus_map

@@ -20,8 +20,18 @@ from doit.exceptions import InvalidDodoFile, TaskFailed
 from doit.tools import config_changed
 from import_deps import ModuleSet, PyModule
 
-from defocus_lib import execution
-from defocus_lib.manifest import load_manifest
+from defocus_lib.data.manifest import load_manifest
+from defocus_lib.run.notebook import (
+    NotebookFailed,
+    ParameterError,
+    check_parameters,
+    commit,
+    declared_parameters,
+    parse_settings,
+    read_notebook,
+    read_profile,
+    run_notebook,
+)
 
 ROOT = Path(__file__).resolve().parent
 SOURCES = ROOT / "notebooks"
@@ -29,14 +39,18 @@ PROFILE = get_var("profile", "demo")
 ARTIFACTS = Path(get_var("artifacts", ROOT / "artifacts" / PROFILE)).resolve()
 BOOK = Path(get_var("book", ROOT / "book")).resolve()
 HTML = BOOK / "_build" / "html"
-RENDERED = BOOK / "_build" / "profile.txt"  # whose numbers the pages show: every profile renders into the same place
+RENDERED = (
+    BOOK / "_build" / "profile.txt"
+)  # whose numbers the pages show: every profile renders into the same place
 
 
 def given_parameters() -> dict[str, dict[str, object]]:
     """What the profile and ``set`` say, by notebook."""
-    profile = execution.read_profile(SOURCES / "profiles", PROFILE)
-    changes = execution.parse_settings(get_var("set", ""))
-    return {name: {**profile.get(name, {}), **changes.get(name, {})} for name in {**profile, **changes}}
+    profile = read_profile(SOURCES / "profiles", PROFILE)
+    changes = parse_settings(get_var("set", ""))
+    return {
+        name: {**profile.get(name, {}), **changes.get(name, {})} for name in {**profile, **changes}
+    }
 
 
 try:
@@ -45,7 +59,7 @@ try:
     ENTRY = None if DATASET == "scenes" else load_manifest().dataset(DATASET)
     if ENTRY:
         ENTRY.folder()  # a root that is not set or not there is said now
-except (execution.ParameterError, FileNotFoundError, KeyError, ValueError) as error:
+except (ParameterError, FileNotFoundError, KeyError, ValueError) as error:
     raise InvalidDodoFile(error) from None
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -58,7 +72,7 @@ def source(name: str) -> Path:
 
 
 def declared(name: str) -> dict[str, object]:
-    return execution.declared_parameters(execution.read_notebook(source(name)), name)
+    return declared_parameters(read_notebook(source(name)), name)
 
 
 SHAPLEY = ["shapley/index.parquet"]  # it names every shard, with its checksum
@@ -66,7 +80,7 @@ DETECTORS = ["detector_defocus.safetensors", "detector_rgb.safetensors"]
 DATA = ["records.parquet", *([] if ENTRY else ["truth.npz"])]
 TRIALS = "trials.parquet"
 MAPS = "maps.json"
-FRONT_PAGE = ["overview.png", "this_run.md", "findings.md"]
+FRONT_PAGE = ["overview.png", "this_run.md", "claims.md"]
 
 NOTEBOOKS = {
     # name                (reads, writes)
@@ -74,29 +88,47 @@ NOTEBOOKS = {
     "02_defocus_map": (DATA, [MAPS, "stages/02_defocus_map.csv"]),
     "03_train_detector": (
         [*DATA, MAPS],
-        [*DETECTORS, "metrics.csv", "predictions.csv", "features.npz", "stages/03_train_detector.csv"],
+        [
+            *DETECTORS,
+            "metrics.csv",
+            "predictions.csv",
+            "features.npz",
+            "stages/03_train_detector.csv",
+        ],
     ),
     "04_save_shapley": ([*DATA, MAPS, *DETECTORS], [*SHAPLEY, "stages/04_save_shapley.csv"]),
     "05_binary_mask": (SHAPLEY, []),
-    "06_local_variance": (SHAPLEY, ["findings/06_local_variance.json"]),
+    "06_local_variance": (SHAPLEY, ["claims/06_local_variance.json"]),
     "07_tsne": (["features.npz", *SHAPLEY], []),
     "08_shapley_view": (SHAPLEY, ["overview.png"]),
     "09_alignment_score": (SHAPLEY, []),
-    "10_known_blur": (DATA[:1], ["findings/10_known_blur.json"]),
-    "11_controls": ([*DATA, "trial_records.parquet", MAPS], [TRIALS, "findings/11_controls.json"]),
+    "10_known_blur": (DATA[:1], ["claims/10_known_blur.json"]),
+    "11_controls": ([*DATA, "trial_records.parquet", MAPS], [TRIALS, "claims/11_controls.json"]),
     "12_generalisation": (
         [*DATA, MAPS, *DETECTORS, TRIALS],
-        ["robustness.csv", "findings/12_generalisation.json"],
+        ["robustness.csv", "claims/12_generalisation.json"],
     ),
     "13_trust_in_shapley": ([*DATA, MAPS, *DETECTORS, *SHAPLEY], ["trust.csv"]),
-    "14_better_maps": ([*DATA, "trial_records.parquet"], ["better_maps.parquet", "findings/14_better_maps.json"]),
+    "14_better_maps": (
+        [*DATA, "trial_records.parquet"],
+        ["better_maps.parquet", "claims/14_better_maps.json"],
+    ),
     "speed": ([], []),
 }
-BENCHMARKS = sorted((ROOT / "benchmarks" / "results").glob("*.csv"))  # measured by hand: `make bench`
+BENCHMARKS = sorted(
+    (ROOT / "benchmarks" / "results").glob("*.csv")
+)  # measured by hand: `make bench`
 # The last page tells how long the others took, so it reads the record of each run.
-STAGES = [write for _, writes in NOTEBOOKS.values() for write in writes if write.startswith("stages/")]
-FINDINGS = [write for _, writes in NOTEBOOKS.values() for write in writes if write.startswith("findings/")]
-NOTEBOOKS["status"] = ([*STAGES, *FINDINGS, *(f"runs/{name}.json" for name in NOTEBOOKS)], ["findings.md"])
+STAGES = [
+    write for _, writes in NOTEBOOKS.values() for write in writes if write.startswith("stages/")
+]
+CLAIMS = [
+    write for _, writes in NOTEBOOKS.values() for write in writes if write.startswith("claims/")
+]
+NOTEBOOKS["status"] = (
+    [*STAGES, *CLAIMS, *(f"runs/{name}.json" for name in NOTEBOOKS)],
+    ["claims.md"],
+)
 
 # ---------------------------------------------------------------------------------------------------------------------
 
@@ -105,23 +137,28 @@ def parameters() -> dict[str, dict[str, object]]:
     """What this run passes to each notebook. All of it is checked here, before anything executes."""
     for name in GIVEN:
         if name not in NOTEBOOKS:
-            raise execution.ParameterError(f"unknown notebook {name!r}; there are {', '.join(NOTEBOOKS)}")
+            raise ParameterError(f"unknown notebook {name!r}; there are {', '.join(NOTEBOOKS)}")
     where = {"artifacts": str(ARTIFACTS)} if get_var("artifacts", "") else {}
     given = {name: {"profile": PROFILE, **where, **GIVEN.get(name, {})} for name in NOTEBOOKS}
     for name, values in given.items():
-        execution.check_parameters(name, declared(name), values)
+        check_parameters(name, declared(name), values)
     return given
 
 
 try:
     PARAMETERS = parameters()
-except execution.ParameterError as error:
+except ParameterError as error:
     raise InvalidDodoFile(error) from None
 ARTIFACTS.mkdir(parents=True, exist_ok=True)
 
 DOIT_CONFIG = {
-    "default_tasks": ["notebook", "html"],  # the group first: its members run in the order of the table
-    "dep_file": str(ARTIFACTS / ".doit.db"),  # one for each profile: they do not disturb one another
+    "default_tasks": [
+        "notebook",
+        "html",
+    ],  # the group first: its members run in the order of the table
+    "dep_file": str(
+        ARTIFACTS / ".doit.db"
+    ),  # one for each profile: they do not disturb one another
     "backend": "sqlite3",
     "verbosity": 2,
 }
@@ -129,7 +166,7 @@ DOIT_CONFIG = {
 
 def library_files(notebook: Path) -> list[Path]:
     """The modules of the library that a notebook imports, and those that they import, with the files that two read."""
-    modules = ModuleSet(sorted((ROOT / "defocus_lib").glob("*.py")))
+    modules = ModuleSet(sorted((ROOT / "defocus_lib").rglob("*.py")))
     found: set[str] = set()
     ahead = modules.get_imports(PyModule(notebook), return_fqn=True)
     while ahead:
@@ -141,8 +178,8 @@ def library_files(notebook: Path) -> list[Path]:
 
 
 READ_BY = {
-    "defocus_lib.manifest": [ROOT / "data_manifest.yaml"],
-    "defocus_lib.estimator": sorted((ROOT / "defocus_lib" / "weights").glob("*")),
+    "defocus_lib.data.manifest": [ROOT / "data_manifest.yaml"],
+    "defocus_lib.maps.learned": sorted((ROOT / "defocus_lib" / "maps" / "weights").glob("*")),
 }
 
 
@@ -150,9 +187,16 @@ def lazy_imports(module: Path) -> set[str]:
     """The modules behind the names that the package loads on first use (``submod_attrs`` of lazy_loader)."""
     if module.name != "__init__.py":
         return set()
-    words = (node for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))) if isinstance(node, ast.keyword))
+    words = (
+        node
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
+        if isinstance(node, ast.keyword)
+    )
     return {
-        f"defocus_lib.{name}" for word in words if word.arg == "submod_attrs" for name in ast.literal_eval(word.value)
+        f"defocus_lib.{name}"
+        for word in words
+        if word.arg == "submod_attrs"
+        for name in ast.literal_eval(word.value)
     }
 
 
@@ -169,9 +213,11 @@ def pages() -> dict[Path, Path]:
 def task_notebook() -> Iterator[dict]:
     """run a notebook"""
     for number, (name, (reads, writes)) in enumerate(NOTEBOOKS.items(), start=1):
-        context: dict[str, object] = {"parameters": {k: v for k, v in PARAMETERS[name].items() if k not in HOW}}
+        context: dict[str, object] = {
+            "parameters": {k: v for k, v in PARAMETERS[name].items() if k not in HOW}
+        }
         if name == "status":
-            context["commit"] = execution.commit(ROOT)
+            context["commit"] = commit(ROOT)
         if name == "01_data" and ENTRY:
             context["data set"] = ENTRY.fingerprint()
         yield {
@@ -183,7 +229,11 @@ def task_notebook() -> Iterator[dict]:
                 *(ARTIFACTS / read for read in reads),
                 *(BENCHMARKS if name == "speed" else []),
             ],
-            "targets": [executed(name), ARTIFACTS / "runs" / f"{name}.json", *(ARTIFACTS / write for write in writes)],
+            "targets": [
+                executed(name),
+                ARTIFACTS / "runs" / f"{name}.json",
+                *(ARTIFACTS / write for write in writes),
+            ],
             "uptodate": [config_changed(context), *CHECKS.get(name, [])],
             "actions": [(run, [name, [ARTIFACTS / write for write in writes]])],
             "io": {"capture": False},  # progress bars go straight to the terminal
@@ -191,14 +241,16 @@ def task_notebook() -> Iterator[dict]:
 
 
 # Parameters of how, not of what: the same comes out of a training that is resumed, and of a cluster.
-HOW = ("resume", "workers", "scheduler")
+HOW = ("resume", "n_workers", "scheduler")
 
 
 def index_is_older() -> bool:
     """Whether the records were made after the index of their data set (``data index`` may have walked it again)."""
     if not ENTRY:
         return True
-    from defocus_lib.index import index_files  # pandas takes a second, which only this case needs
+    from defocus_lib.data.index import (
+        index_files,  # pandas takes a second, which only this case needs
+    )
 
     made = ARTIFACTS / "records.parquet"
     walked = [path.stat().st_mtime for path in index_files(ENTRY) if path.exists()]
@@ -210,7 +262,7 @@ def shards_are_whole() -> bool:
     root = ARTIFACTS / "shapley"
     if not (root / "index.parquet").exists():
         return False
-    from defocus_lib.shards import damaged
+    from defocus_lib.explain.shards import damaged
 
     return not damaged(root)
 
@@ -221,8 +273,8 @@ CHECKS = {"01_data": [index_is_older], "04_save_shapley": [shards_are_whole]}
 def run(name: str, promised: list[Path]) -> TaskFailed | None:
     """Execute one notebook; what it promised must be there afterwards."""
     try:
-        execution.run_notebook(source(name), ARTIFACTS, PARAMETERS[name], ROOT, name)
-    except execution.NotebookFailed as failure:
+        run_notebook(source(name), ARTIFACTS, PARAMETERS[name], ROOT, name)
+    except NotebookFailed as failure:
         return TaskFailed(str(failure))
     missing = [path.name for path in promised if not path.exists()]
     return TaskFailed(f"{name} ended without writing {', '.join(missing)}") if missing else None
@@ -233,7 +285,9 @@ def task_pages() -> dict:
     return {
         "file_dep": list(pages()),
         "targets": list(pages().values()),
-        "uptodate": [lambda: all(map(same_file, pages().items()))],  # another profile may have been there meanwhile
+        "uptodate": [
+            lambda: all(map(same_file, pages().items()))
+        ],  # another profile may have been there meanwhile
         "actions": [copy_pages],
     }
 
@@ -253,9 +307,25 @@ def copy_pages() -> None:
 def task_html() -> dict:
     """render the book; any warning is a failure"""
     made = {"_build", "executed"}
-    prose = [path for path in BOOK.rglob("*") if path.is_file() and path.relative_to(BOOK).parts[0] not in made]
+    prose = [
+        path
+        for path in BOOK.rglob("*")
+        if path.is_file() and path.relative_to(BOOK).parts[0] not in made
+    ]
     config = ROOT / "_config.yml"
-    build = ["build", BOOK, "--path-output", BOOK, "--config", config, "--all", "-W", "-n", "--keep-going", "--quiet"]
+    build = [
+        "build",
+        BOOK,
+        "--path-output",
+        BOOK,
+        "--config",
+        config,
+        "--all",
+        "-W",
+        "-n",
+        "--keep-going",
+        "--quiet",
+    ]
     return {
         "file_dep": [config, *prose, *pages().values()],
         "targets": [HTML / "index.html"],

@@ -11,7 +11,7 @@ import pandas as pd
 
 from benchmarks import machine, shapley
 from benchmarks.shapley import HALF, JUDGED, OURS, THEIRS, error, integral, likeness
-from defocus_lib.shapley import shapley_values
+from defocus_lib.explain.expected_gradients import shapley_values
 
 
 def main() -> None:
@@ -21,8 +21,13 @@ def main() -> None:
     truth = [integral(detector, x, background) for x in inputs[:JUDGED]]
     facts = {
         "validation AUC": auc,
-        "lowest correlation of bf16 with fp32": likeness(*(explain(samples=50, **p).values for p in (HALF, {}))),
-        **{f"correlation {step / shapley.NODES} of the way apart": truth[0].alike[step] for step in shapley.STEPS},
+        "lowest correlation of bf16 with fp32": likeness(
+            *(explain(samples=50, **p).values for p in (HALF, {}))
+        ),
+        **{
+            f"correlation {step / shapley.NODES} of the way apart": truth[0].alike[step]
+            for step in shapley.STEPS
+        },
         f"relative error, {THEIRS}": error(judged(samples=200, method="shap").values, truth),
     }
     for name, options in OURS.items():

@@ -17,8 +17,10 @@ from skimage.feature import canny as skimage_canny
 from torch.nn import functional as F
 
 from benchmarks import machine
-from defocus_lib import canny, filters, manifest
-from defocus_lib.defocus import LITERAL_RADIUS, PRESETS, SKIMAGE_THRESHOLD, defocus_maps
+from defocus_lib.data import manifest
+from defocus_lib.maps import edges as canny
+from defocus_lib.maps.kernels import filters
+from defocus_lib.maps.presets import LITERAL_RADIUS, PRESETS, SKIMAGE_THRESHOLD, defocus_maps
 
 RESULTS = Path(__file__).parent / "results" / "maps.csv"
 SIZE, ROUNDS, WORKERS = 299, 9, (1, 2)
@@ -55,7 +57,10 @@ def literal(image: np.ndarray, scales: tuple[float, float]) -> tuple[np.ndarray,
     """Edges and dense map of one image as Jeon & Woo (2025) compute them."""
     grey = (torch.from_numpy(image) * 2 - 1).mean(0)[None, None]
     edges = skimage_canny(grey[0, 0].clamp(0, 1).numpy(), sigma=1.5)
-    fine, coarse = (torch.hypot(*(F.conv2d(grey, kernel, padding=5) for kernel in kernels(scale))) for scale in scales)
+    fine, coarse = (
+        torch.hypot(*(F.conv2d(grey, kernel, padding=5) for kernel in kernels(scale)))
+        for scale in scales
+    )
     ratio = fine / (coarse + 1e-8) * torch.from_numpy(edges)
     variance = (ratio**2 * scales[0] ** 2 - scales[1] ** 2) / (1 - ratio**2 + 1e-8)
     sparse = variance.clamp(min=0).sqrt().nan_to_num(nan=0.0).clamp(max=5)
@@ -68,7 +73,9 @@ def guided(guide: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
         return F.avg_pool2d(rows, (15, 1), stride=1, padding=(7, 0), count_include_pad=False)
 
     guide_mean, value_mean = mean(guide), mean(values)
-    slope = (mean(guide * values) - guide_mean * value_mean) / (mean(guide**2) - guide_mean**2 + 1e-2)
+    slope = (mean(guide * values) - guide_mean * value_mean) / (
+        mean(guide**2) - guide_mean**2 + 1e-2
+    )
     return mean(slope) * guide + mean(value_mean - slope * guide_mean)
 
 
@@ -116,9 +123,9 @@ def main() -> None:
         ("floor", "published", 1): lambda: [floor(grey, six, scales) for grey in greys],
     }
     for preset in PRESETS:
-        for workers in WORKERS:
-            contestants["defocus_maps", preset, workers] = lambda p=preset, w=workers: defocus_maps(
-                images, p, workers=w
+        for n_workers in WORKERS:
+            contestants["defocus_maps", preset, n_workers] = lambda p=preset, w=n_workers: (
+                defocus_maps(images, p, n_workers=w)
             )
     seconds = medians(contestants)
     found = {preset: agreement(images, preset) for preset in references}
@@ -129,13 +136,13 @@ def main() -> None:
         {
             "what": what,
             "preset": preset,
-            "workers": workers,
+            "n_workers": n_workers,
             "ms_per_image": round(1e3 * time / len(images), 3),
             "times_faster_than_literal": round(base / time, 2),
             "times_the_floor": round(time / bare, 2),
             **(found.get(preset, {}) if what == "defocus_maps" else {}),
         }
-        for (what, preset, workers), time in seconds.items()
+        for (what, preset, n_workers), time in seconds.items()
     ]
     RESULTS.parent.mkdir(exist_ok=True)
     pd.DataFrame(rows).to_csv(RESULTS, index=False)

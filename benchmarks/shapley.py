@@ -19,13 +19,21 @@ from tqdm.auto import tqdm
 
 from benchmarks import machine
 from benchmarks.maps import medians
-from defocus_lib import collection, experiment, explanation, shapley, store
-from defocus_lib.batches import fitting
-from defocus_lib.detector import Detector, load_detector
-from defocus_lib.training import Plan
+from defocus_lib.data import collection
+from defocus_lib.detect import experiment
+from defocus_lib.detect.model import Detector, load_detector
+from defocus_lib.detect.training import Plan
+from defocus_lib.explain import expected_gradients, jobs
+from defocus_lib.precision import fitting
+from defocus_lib.run import artifacts
 
 RESULTS = Path(__file__).parent / "results" / "shapley.csv"
-ROUNDS, BACKGROUND, NODES, JUDGED = 5, 10, 200, 2  # nodes a background; images that the errors are means over
+ROUNDS, BACKGROUND, NODES, JUDGED = (
+    5,
+    10,
+    200,
+    2,
+)  # nodes a background; images that the errors are means over
 STEPS = (1, 5, 20)  # nodes between two gradients that are compared
 MANY = 64  # images a pass, to show what that costs
 THEIRS = "shap, 200 random samples"
@@ -36,10 +44,19 @@ OURS = {
     "100 stratified samples": {"samples": 100},
 }
 HALF = {"precision": torch.bfloat16}
-PLAN = Plan(12, 16, 0.002, "one_cycle", "bf16-mixed", monitor="val_auc", mirror=True, quiet_start=True)
+PLAN = Plan(
+    12,
+    16,
+    0.002,
+    "one_cycle",
+    "bf16-mixed",
+    monitor="val_auc",
+    horizontal_flip=True,
+    quiet_start=True,
+)
 
 
-def trained(folder: store.Folder, run: collection.Collection, plan: Plan) -> Path:
+def trained(folder: artifacts.Folder, run: collection.Collection, plan: Plan) -> Path:
     """The weights of an Xception that reads photographs; trained unless they are there."""
     path = folder.path / f"detector_{'quiet' if plan.quiet_start else 'full'}.safetensors"
     if not path.exists():
@@ -50,13 +67,16 @@ def trained(folder: store.Folder, run: collection.Collection, plan: Plan) -> Pat
 
 def problem(plan: Plan) -> tuple[Detector, torch.Tensor, torch.Tensor, float]:
     """The detector, manipulated test images, real training images, and its validation AUC."""
-    folder = store.Folder.open("speed")
+    folder = artifacts.Folder.open("speed")
     run = collection.load(folder)
     detector, about = load_detector(trained(folder, run, plan), reads="rgb")
-    images = run.records.query(f"split == 'test' and manipulation == '{run.trained_on}'").head(ROUNDS)
+    images = run.records.query(f"split == 'test' and manipulation == '{run.trained_on}'").head(
+        ROUNDS
+    )
     background = run.records.query("split == 'train' and label == 0").head(BACKGROUND)
     inputs, base = (
-        explanation.stack("rgb", run.reader.stack(rows), [None] * len(rows)) for rows in (images, background)
+        jobs.stack("rgb", run.reader.stack(rows), [None] * len(rows))
+        for rows in (images, background)
     )
     detector = detector.requires_grad_(False).to(memory_format=torch.channels_last)
     return detector, inputs, base, about["validation"]["auc"]
@@ -82,14 +102,23 @@ def integral(detector: Detector, x: torch.Tensor, background: torch.Tensor) -> I
     ways, alike = [], []
     for b in tqdm(background, desc="integral of 2,000 nodes", unit="background"):
         points = (b + t * (x - b)).split(fitting(x[None]))
-        terms = torch.cat([(x - b) * shapley._gradient(detector, part, torch.float32) for part in points]).sum(1)
+        terms = torch.cat(
+            [
+                (x - b) * expected_gradients._gradient(detector, part, torch.float32)
+                for part in points
+            ]
+        ).sum(1)
         ways.append(terms.mean(0))
         terms -= ways[-1]
-        alike.append([float((terms[:-step] * terms[step:]).mean() / terms.square().mean()) for step in STEPS])
-    return Integral(torch.stack(ways).mean(0).numpy(), dict(zip(STEPS, np.mean(alike, axis=0), strict=True)))
+        alike.append(
+            [float((terms[:-step] * terms[step:]).mean() / terms.square().mean()) for step in STEPS]
+        )
+    return Integral(
+        torch.stack(ways).mean(0).numpy(), dict(zip(STEPS, np.mean(alike, axis=0), strict=True))
+    )
 
 
-def timed(explain: Callable, inputs: torch.Tensor) -> tuple[float, shapley.Attributions]:
+def timed(explain: Callable, inputs: torch.Tensor) -> tuple[float, expected_gradients.Attributions]:
     """Seconds an image, and the values."""
     start = perf_counter()
     found = explain(inputs=inputs)
@@ -111,11 +140,15 @@ def bare(detector: Detector, shape: tuple[int, ...], gradients: int, batch: int)
         torch.autograd.grad(logits.float().sum(), here)
 
 
-def overhead(detector: Detector, inputs: torch.Tensor, background: torch.Tensor, samples: int, batch: int) -> float:
+def overhead(
+    detector: Detector, inputs: torch.Tensor, background: torch.Tensor, samples: int, batch: int
+) -> float:
     """Time of the values of all inputs together, in that of the bare forward and backward passes."""
     options = {"samples": samples, "batch_size": batch, "precision": torch.bfloat16}
     contestants = {
-        "whole": partial(shapley.shapley_values, detector, inputs, background, **options),
+        "whole": partial(
+            expected_gradients.shapley_values, detector, inputs, background, **options
+        ),
         "bare": partial(bare, detector, inputs.shape[1:], len(inputs) * samples, batch),
     }
     seconds = medians(contestants, ROUNDS)
@@ -126,7 +159,10 @@ def crowding(detector: Detector, x: torch.Tensor) -> float:
     """Time of a gradient with many images a pass, in that with as many as fit."""
     few = fitting(x)
     batches = {"many": MANY, "few": few}
-    seconds = medians({name: partial(bare, detector, x.shape[1:], MANY, size) for name, size in batches.items()}, 3)
+    seconds = medians(
+        {name: partial(bare, detector, x.shape[1:], MANY, size) for name, size in batches.items()},
+        3,
+    )
     return seconds["many"] / seconds["few"]
 
 
@@ -137,14 +173,25 @@ def gflop(detector: Detector, x: torch.Tensor) -> float:
     return counter.get_total_flops() / 1e9
 
 
-def measured(detector: Detector, inputs: torch.Tensor, background: torch.Tensor) -> dict[str, float]:
+def measured(
+    detector: Detector, inputs: torch.Tensor, background: torch.Tensor
+) -> dict[str, float]:
     """What one gradient takes, and what everything around the gradients adds."""
-    small = Detector("resnet10t", "rgb").eval().requires_grad_(False).to(memory_format=torch.channels_last)
+    small = (
+        Detector("resnet10t", "rgb")
+        .eval()
+        .requires_grad_(False)
+        .to(memory_format=torch.channels_last)
+    )
     tiny, few = torch.rand(64, 3, 64, 64), fitting(inputs)
     return {
         "GFLOP a gradient": gflop(detector, inputs[:1]),
-        "times the bare passes, legacy_xception at 299 px": overhead(detector, inputs[:2], background, 48, few),
-        "times the bare passes, resnet10t at 64 px, 8 images a batch": overhead(small, tiny, tiny[:BACKGROUND], 8, 64),
+        "times the bare passes, legacy_xception at 299 px": overhead(
+            detector, inputs[:2], background, 48, few
+        ),
+        "times the bare passes, resnet10t at 64 px, 8 images a batch": overhead(
+            small, tiny, tiny[:BACKGROUND], 8, 64
+        ),
         "images a pass": few,
         "times as long with 64 images a pass": crowding(detector, inputs[:1]),
     }
@@ -152,12 +199,18 @@ def measured(detector: Detector, inputs: torch.Tensor, background: torch.Tensor)
 
 def main() -> None:
     detector, inputs, background, auc = problem(PLAN)
-    explain = partial(shapley.shapley_values, detector, background=background)
+    explain = partial(expected_gradients.shapley_values, detector, background=background)
     ours = {f"{name}, bf16": partial(explain, **options, **HALF) for name, options in OURS.items()}
     single = "50 stratified samples, fp32"
-    contestants = {THEIRS: partial(explain, samples=200, method="shap"), **ours, single: partial(explain, samples=50)}
+    contestants = {
+        THEIRS: partial(explain, samples=200, method="shap"),
+        **ours,
+        single: partial(explain, samples=50),
+    }
     seconds, values, gaps = ({name: [] for name in contestants} for _ in range(3))
-    for n in tqdm(range(ROUNDS), unit="round"):  # in turn: a slow minute of the machine slows all of them
+    for n in tqdm(
+        range(ROUNDS), unit="round"
+    ):  # in turn: a slow minute of the machine slows all of them
         for name, run in contestants.items():
             took, found = timed(run, inputs[[n]] if name == THEIRS else inputs)
             seconds[name].append(took)
@@ -169,7 +222,9 @@ def main() -> None:
         {
             "what": name,
             "seconds_per_image": round(float(np.median(seconds[name])), 2),
-            "times_faster_than_shap": round(float(np.median(np.divide(seconds[THEIRS], seconds[name]))), 1),
+            "times_faster_than_shap": round(
+                float(np.median(np.divide(seconds[THEIRS], seconds[name]))), 1
+            ),
             "relative_error": round(error(values[name], truth), 4),
             "completeness_gap": round(float(np.median(np.abs(gaps[name]))), 4),
         }
@@ -179,11 +234,15 @@ def main() -> None:
         **measured(detector, inputs, background),
         "validation AUC of the detector": auc,
         **{f"correlation {step / NODES} of the way apart": truth[0].alike[step] for step in STEPS},
-        "lowest correlation of bf16 with fp32": likeness(values["50 stratified samples, bf16"], values[single]),
+        "lowest correlation of bf16 with fp32": likeness(
+            values["50 stratified samples, bf16"], values[single]
+        ),
     }
     RESULTS.parent.mkdir(exist_ok=True)
     pd.DataFrame(rows).to_csv(RESULTS, index=False)
-    pd.Series(facts, name="value").round(5).rename_axis("what").to_csv(RESULTS.with_name("shapley_facts.csv"))
+    pd.Series(facts, name="value").round(5).rename_axis("what").to_csv(
+        RESULTS.with_name("shapley_facts.csv")
+    )
     machine.note("shapley")
     print(pd.DataFrame(rows).to_string(index=False), *facts.items(), sep="\n")
 
@@ -191,7 +250,11 @@ def main() -> None:
 def error(found: list[np.ndarray], truth: list[Integral]) -> float:
     """Root mean square error relative to the root mean square of the integral; mean over its images."""
     pairs = zip(found, truth, strict=False)
-    return float(np.mean([np.linalg.norm(one - true.values) / np.linalg.norm(true.values) for one, true in pairs]))
+    return float(
+        np.mean(
+            [np.linalg.norm(one - true.values) / np.linalg.norm(true.values) for one, true in pairs]
+        )
+    )
 
 
 if __name__ == "__main__":

@@ -16,26 +16,43 @@ from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
 from benchmarks import machine
-from defocus_lib import collection, execution, scenes, shards, store
-from defocus_lib.defocus import normalize_per_sample
-from defocus_lib.shapley_set import ShapleySet
+from defocus_lib.data import collection
+from defocus_lib.explain import shards
+from defocus_lib.explain.attribution_set import ShapleySet
+from defocus_lib.maps.cache import load_maps
+from defocus_lib.maps.presets import normalize_per_sample
+from defocus_lib.run import artifacts, notebook
+from defocus_lib.scenes import rendered
 
 RESULTS = Path(__file__).parent / "results" / "store.csv"
-NOTEBOOKS = ("05_binary_mask", "06_local_variance", "07_tsne", "08_shapley_view", "09_alignment_score")
+NOTEBOOKS = (
+    "05_binary_mask",
+    "06_local_variance",
+    "07_tsne",
+    "08_shapley_view",
+    "09_alignment_score",
+)
 IMAGES, SHARD, PROFILE, FEATURES = (1_000, 10_000), 64, "store-benchmark", 512
 
 
 def shelf() -> dict[str, ShapleySet]:
     """Images of the profile ``speed`` with their maps; sets by name."""
-    folder = store.Folder.open("speed")
+    folder = artifacts.Folder.open("speed")
     run = collection.load(folder)
-    cache, _ = collection.load_maps(folder, run.reader)
+    cache, _ = load_maps(folder, run.reader)
     sets = {}
     for name, rows in run.records.query("split == 'test'").groupby("manipulation", sort=False):
         dense, edges = cache.stack(rows)
-        regions = scenes.true_regions(folder, rows["id"].tolist(), dense.shape[-1])
-        normal = np.stack([normalize_per_sample(one[None, None])[0, 0].numpy() for one in map(_tensor, dense)])
-        values = {"images": run.reader.stack(rows), "edges": edges, "regions": regions, "dmaps": normal}
+        regions = rendered.true_regions(folder, rows["id"].tolist(), dense.shape[-1])
+        normal = np.stack(
+            [normalize_per_sample(one[None, None])[0, 0].numpy() for one in map(_tensor, dense)]
+        )
+        values = {
+            "images": run.reader.stack(rows),
+            "edges": edges,
+            "regions": regions,
+            "dmaps": normal,
+        }
         keys = {"ids": rows["id"].to_numpy(str), "pairs": rows["pair"].to_numpy(str)}
         sets[str(name)] = ShapleySet(**keys, **values)
     return sets
@@ -47,7 +64,9 @@ def _tensor(array: np.ndarray):
     return torch.from_numpy(array)
 
 
-def shard_of(kept: ShapleySet, name: str, first: int, last: int, meta: dict, noise: bool = False) -> ShapleySet:
+def shard_of(
+    kept: ShapleySet, name: str, first: int, last: int, meta: dict, noise: bool = False
+) -> ShapleySet:
     """Images ``first`` to ``last`` of a set: those of the shelf again and again, with stand-ins for Shapley values."""
     numbers = np.arange(first, last)
     part = kept.take(numbers % len(kept), "images", "edges", "regions", "dmaps")
@@ -64,12 +83,14 @@ def shard_of(kept: ShapleySet, name: str, first: int, last: int, meta: dict, noi
     )  # fmt: skip
 
 
-def build(path: Path, images: int, kept: dict[str, ShapleySet]) -> store.Folder:
+def build(path: Path, images: int, kept: dict[str, ShapleySet]) -> artifacts.Folder:
     """Write a store of so many images, all sets together, and the features of as many."""
-    folder = store.Folder.create(PROFILE, path)
+    folder = artifacts.Folder.create(PROFILE, path)
     root, each = path / shards.ROOT, images // len(kept)
     meta = {"profile": PROFILE, "manipulations": [name for name in kept if name != "real"]}
-    firsts = [(name, number, first) for name in kept for number, first in enumerate(range(0, each, SHARD))]
+    firsts = [
+        (name, number, first) for name in kept for number, first in enumerate(range(0, each, SHARD))
+    ]
 
     def write(name: str, number: int, first: int) -> None:
         values = shard_of(kept[name], name, first, min(first + SHARD, each), meta)
@@ -77,53 +98,68 @@ def build(path: Path, images: int, kept: dict[str, ShapleySet]) -> store.Folder:
 
     jobs = (delayed(write)(*one) for one in firsts)
     for _ in tqdm(
-        Parallel(-1, return_as="generator_unordered", prefer="threads")(jobs), total=len(firsts), unit="shard"
+        Parallel(-1, return_as="generator_unordered", prefer="threads")(jobs),
+        total=len(firsts),
+        unit="shard",
     ):
         pass
     shards.index_all(root)
-    names, groups = np.repeat(list(kept), each), np.tile([f"picture-{n:06d}" for n in range(each)], len(kept))
+    names, groups = (
+        np.repeat(list(kept), each),
+        np.tile([f"picture-{n:06d}" for n in range(each)], len(kept)),
+    )
     features = np.random.default_rng(0).normal(size=(len(names), FEATURES)).astype(np.float32)
-    arrays = {"ids": np.strings.add(groups, names), "groups": groups, "manipulations": names, "features": features}
-    store.write_arrays(path / "features.npz", arrays, {"profile": PROFILE}, compress=False)
+    arrays = {
+        "ids": np.strings.add(groups, names),
+        "groups": groups,
+        "manipulations": names,
+        "features": features,
+    }
+    artifacts.write_arrays(path / "features.npz", arrays, {"profile": PROFILE}, compress=False)
     return folder
 
 
-def measure(folder: store.Folder, images: int) -> list[dict]:
+def measure(folder: artifacts.Folder, images: int) -> list[dict]:
     """Run the notebooks on a store: peak memory of each."""
-    root = store.project_root()
+    root = artifacts.project_root()
     given = {"profile": PROFILE, "artifacts": str(folder.path)}
-    run = partial(execution.run_notebook, folder=folder.path, parameters=given, root=root)
+    run = partial(notebook.run_notebook, folder=folder.path, parameters=given, root=root)
     done = [run(root / "notebooks" / f"{name}.py") for name in NOTEBOOKS]
     return [{"notebook": one.notebook, "images": images, "peak_mib": one.peak_mb} for one in done]
 
 
-def sizes(folder: store.Folder, kept: dict[str, ShapleySet]) -> dict[str, float]:
+def sizes(folder: artifacts.Folder, kept: dict[str, ShapleySet]) -> dict[str, float]:
     """Bytes an image in each storage, in the index, and as a map on disk."""
     name = next(iter(kept))
     values = shard_of(kept[name], name, 0, SHARD, {"profile": PROFILE}, noise=True)
     scratch = folder.path / "scratch.npz"
     found = {
-        f"bytes an image, {storage}": shards.save_set(scratch, values, storage).stat().st_size / SHARD
+        f"bytes an image, {storage}": shards.save_set(scratch, values, storage).stat().st_size
+        / SHARD
         for storage in shards.STORAGE
     }
     index = folder.path / shards.ROOT / shards.INDEX
     dense = {"dense": values.dmaps[0], "edges": np.packbits(values.edges[0], axis=1)}
     return found | {
         "bytes an image, index": index.stat().st_size / len(shards.read_index(index.parent)),
-        "bytes an image, map": store.write_arrays(scratch, dense, {}, compress=False).stat().st_size,
+        "bytes an image, map": artifacts.write_arrays(scratch, dense, {}, compress=False)
+        .stat()
+        .st_size,
     }
 
 
 def main() -> None:
     kept, rows = shelf(), []
-    with tempfile.TemporaryDirectory(dir=store.project_root() / "artifacts") as scratch:
+    with tempfile.TemporaryDirectory(dir=artifacts.project_root() / "artifacts") as scratch:
         for images in IMAGES:
             folder = build(Path(scratch) / str(images), images, kept)
             rows += measure(folder, images)
         facts = sizes(folder, kept)
     RESULTS.parent.mkdir(exist_ok=True)
     pd.DataFrame(rows).to_csv(RESULTS, index=False)
-    pd.Series(facts, name="value").round(1).rename_axis("what").to_csv(RESULTS.with_name("store_facts.csv"))
+    pd.Series(facts, name="value").round(1).rename_axis("what").to_csv(
+        RESULTS.with_name("store_facts.csv")
+    )
     machine.note("store")
     print(pd.DataFrame(rows).to_string(index=False), *facts.items(), sep="\n")
 

@@ -11,22 +11,45 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 if TYPE_CHECKING:
-    from defocus_lib.index import Index
-    from defocus_lib.manifest import Dataset
+    from defocus_lib.data.index import Index
+    from defocus_lib.data.manifest import Dataset
 
 PROBLEMS, USAGE = 1, 2  # exit codes
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-data = typer.Typer(no_args_is_help=True, help="The data sets of data_manifest.yaml: list them, check them, index them.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+data = typer.Typer(
+    no_args_is_help=True,
+    help="The data sets of data_manifest.yaml: list them, check them, index them.",
+)
 app.add_typer(data, name="data")
-saved = typer.Typer(no_args_is_help=True, help="Saved Shapley values: check them, import those of the reference.")
+saved = typer.Typer(
+    no_args_is_help=True, help="Saved Shapley values: check them, import those of the reference."
+)
 app.add_typer(saved, name="store")
 
-Name = Annotated[str, typer.Argument(metavar="NAME", help="Name of the data set in the manifest.", show_default=False)]
-ManifestPath = Annotated[Path | None, typer.Option("--manifest", help="Another file than data_manifest.yaml.")]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on standard output, and nothing else.")]
-Workers = Annotated[int, typer.Option("--workers", help="Threads that read images; -1 takes every core.")]
-Refresh = Annotated[bool, typer.Option("--refresh", help="Walk the tree again, also if it is indexed already.")]
+Name = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="Name of the data set in the manifest.", show_default=False
+    ),
+]
+ManifestPath = Annotated[
+    Path | None, typer.Option("--manifest", help="Another file than data_manifest.yaml.")
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="One JSON document on standard output, and nothing else.")
+]
+Workers = Annotated[
+    int, typer.Option("--n-workers", help="Threads that read images; -1 takes every core.")
+]
+Refresh = Annotated[
+    bool, typer.Option("--refresh", help="Walk the tree again, also if it is indexed already.")
+]
 
 
 @app.callback()
@@ -37,7 +60,7 @@ def main() -> None:
 @data.command("list")
 def list_data(manifest: ManifestPath = None, as_json: Json = False) -> None:
     """Name the data sets of the manifest, and say where they lie."""
-    from defocus_lib.manifest import load_manifest
+    from defocus_lib.data.manifest import load_manifest
 
     with one_line_errors():
         entries = [
@@ -54,15 +77,17 @@ def list_data(manifest: ManifestPath = None, as_json: Json = False) -> None:
 
 
 @data.command("verify")
-def verify_data(name: Name, manifest: ManifestPath = None, as_json: Json = False, workers: Workers = -1) -> None:
+def verify_data(
+    name: Name, manifest: ManifestPath = None, as_json: Json = False, n_workers: Workers = -1
+) -> None:
     """Walk a data set, read every image that the manifest selects, list what is wrong, and index the rest.
 
     Exit code: 0 nothing is wrong, 1 something is, 2 it can't be looked at.
     """
-    from defocus_lib.verify import verify
+    from defocus_lib.data.audit import verify
 
     with one_line_errors():
-        report = verify(_entry(name, manifest), workers, progress=True, keep=True)
+        report = verify(_entry(name, manifest), n_workers, progress=True, keep=True)
     typer.echo(json.dumps(report.as_json(), indent=2) if as_json else report.text())
     raise typer.Exit(0 if report.ok else PROBLEMS)
 
@@ -72,36 +97,43 @@ def index_data(
     name: Name,
     manifest: ManifestPath = None,
     as_json: Json = False,
-    workers: Workers = -1,
+    n_workers: Workers = -1,
     refresh: Refresh = False,
 ) -> None:
     """Write the table of records that everything else reads, unless it is there.
 
     Exit code: 0 it is there, 1 an image can't be read and the manifest says to stop, 2 there is nothing to index.
     """
-    from defocus_lib.index import index_files, records_of
+    from defocus_lib.data.index import index_files, records_of
 
     with one_line_errors():
         entry = _entry(name, manifest)
-        index = records_of(entry, refresh=refresh, workers=workers, progress=True)
+        index = records_of(entry, refresh=refresh, n_workers=n_workers, progress=True)
         said = _summary(entry, index) | {"files": [str(path) for path in index_files(entry)]}
     if as_json:
         return typer.echo(json.dumps(said, indent=2))
-    typer.echo(f"{said['images']:,} images of {said['groups']:,} groups; left out: {_left_out(said)}")
+    typer.echo(
+        f"{said['images']:,} images of {said['groups']:,} groups; left out: {_left_out(said)}"
+    )
     typer.echo("\n".join(said["files"]))
-    typer.echo("If files have changed since they were indexed: --refresh, or `data verify`, reads them again.")
+    typer.echo(
+        "If files have changed since they were indexed: --refresh, or `data verify`, reads them again."
+    )
 
 
 @saved.command("verify")
 def verify_store(
-    path: Annotated[Path, typer.Argument(metavar="PATH", help="An artefact folder, its folder `shapley`, or a file.")],
+    path: Annotated[
+        Path,
+        typer.Argument(metavar="PATH", help="An artefact folder, its folder `shapley`, or a file."),
+    ],
     as_json: Json = False,
 ) -> None:
     """Read every shard, compare it with the index, and list what is wrong.
 
     Exit code: 0 nothing is wrong, 1 something is, 2 there is nothing to look at.
     """
-    from defocus_lib import shards
+    from defocus_lib.explain import shards
 
     root = path if path.name == shards.ROOT or path.is_file() else path / shards.ROOT
     with one_line_errors():
@@ -112,46 +144,67 @@ def verify_store(
     else:
         for row in damaged.itertuples():
             typer.echo(f"{root if root.is_file() else root / row.file}: {row.problem}")
-        typer.echo(f"{len(report):,} files, {report['images'].sum():,} images; damaged: {len(damaged):,}")
+        typer.echo(
+            f"{len(report):,} files, {report['images'].sum():,} images; damaged: {len(damaged):,}"
+        )
         if len(damaged):
-            typer.echo("Run notebook 04_save_shapley, or `make book`, again: what is damaged is computed anew.")
+            typer.echo(
+                "Run notebook 04_save_shapley, or `make book`, again: what is damaged is computed anew."
+            )
     raise typer.Exit(PROBLEMS if len(damaged) else 0)
 
 
 @saved.command("import")
 def import_store(
     file: Annotated[Path, typer.Argument(metavar="FILE", help="An .npz of the reference.")],
-    profile: Annotated[str, typer.Option(help="The artefact folder is artifacts/PROFILE.")] = "imported",
+    profile: Annotated[
+        str, typer.Option(help="The artefact folder is artifacts/PROFILE.")
+    ] = "imported",
     name: Annotated[
-        str, typer.Option("--set", help="What it holds: real, or the name of a manipulation; else the file's name.")
+        str,
+        typer.Option(
+            "--set",
+            help="What it holds: real, or the name of a manipulation; else the file's name.",
+        ),
     ] = "",
 ) -> None:
     """Turn a file of the reference's pickled arrays into shards of ours. Anything but arrays of numbers is refused."""
-    from defocus_lib import reference_npz
+    from defocus_lib.explain import reference_import
 
     with one_line_errors():
-        folder = reference_npz.begin(profile)
-        images = reference_npz.import_set(file, folder, name or file.stem)
+        folder = reference_import.begin(profile)
+        images = reference_import.import_set(file, folder, name or file.stem)
     typer.echo(f"{images:,} images: {folder.path / 'shapley' / (name or file.stem)}")
-    typer.echo("They are named by position and paired with the real image of the same position, as in the reference.")
+    typer.echo(
+        "They are named by position and paired with the real image of the same position, as in the reference."
+    )
 
 
 def _entry(name: str, manifest: Path | None) -> Dataset:
-    from defocus_lib.manifest import load_manifest
+    from defocus_lib.data.manifest import load_manifest
 
     return load_manifest(manifest).dataset(name)
 
 
 def _summary(entry: Dataset, index: Index) -> dict:
-    from defocus_lib.records import counts
+    from defocus_lib.data.records import counts
 
     numbers = {"images": len(index.records), "groups": int(index.records["group"].nunique())}
     left_out = {key: len(getattr(index, key)) for key in ("unreadable", "odd", "foreign")}
-    return {"name": entry.name, **numbers, **left_out, "counts": counts(index.records).to_dict(orient="index")}
+    return {
+        "name": entry.name,
+        **numbers,
+        **left_out,
+        "counts": counts(index.records).to_dict(orient="index"),
+    }
 
 
 def _left_out(said: dict) -> str:
-    words = {"unreadable": "images that can't be read", "odd": "odd files and folders", "foreign": "other files"}
+    words = {
+        "unreadable": "images that can't be read",
+        "odd": "odd files and folders",
+        "foreign": "other files",
+    }
     return ", ".join(f"{said[key]:,} {word}" for key, word in words.items())
 
 
@@ -161,7 +214,7 @@ def one_line_errors(unreadable: int = PROBLEMS) -> Iterator[None]:
     try:
         yield
     except (ValueError, KeyError, OSError) as error:
-        from defocus_lib.images import UnreadableImage
+        from defocus_lib.data.images import UnreadableImage
 
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
         typer.echo(f"error: {message}", err=True)
@@ -171,73 +224,111 @@ def one_line_errors(unreadable: int = PROBLEMS) -> Iterator[None]:
 @app.command("train")
 def train(
     dataset: Annotated[str, typer.Option(help="Name in data_manifest.yaml.")],
-    fake_type: Annotated[str, typer.Option(help="The manipulation to tell from real images; all if not given.")] = "",
-    backbone: Annotated[
-        str, typer.Option(help="A timm model; if not given legacy_xception, or that of the weights.")
+    fake_type: Annotated[
+        str, typer.Option(help="The manipulation to tell from real images; all if not given.")
     ] = "",
-    reads: Annotated[Literal["defocus", "rgb", "fusion"], typer.Option("--input", help="What it sees.")] = "defocus",
+    backbone: Annotated[
+        str,
+        typer.Option(help="A timm model; if not given legacy_xception, or that of the weights."),
+    ] = "",
+    reads: Annotated[
+        Literal["defocus", "rgb", "fusion"], typer.Option("--input", help="What it sees.")
+    ] = "defocus",
     epochs: Annotated[int, typer.Option(help="0 evaluates the weights.")] = 10,
-    weights: Annotated[Path | None, typer.Option(help="Ours, or released ones; training starts from them.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last finished epoch.")] = False,
+    weights: Annotated[
+        Path | None, typer.Option(help="Ours, or released ones; training starts from them.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last finished epoch.")
+    ] = False,
     preset: Annotated[
         Literal["released", "published", "physical", "learned"], typer.Option(help="Of the maps.")
     ] = "released",
     size: Annotated[int, typer.Option(help="Side in px that images are brought to.")] = 299,
     side: Annotated[
-        int | None, typer.Option(help="Average inputs to this side in px, 0 for none; that of the weights.")
+        int | None,
+        typer.Option(help="Average inputs to this side in px, 0 for none; that of the weights."),
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Images a step and process.")] = 64,
     learning_rate: Annotated[float, typer.Option(help="Of Adam, at its peak.")] = 1e-4,
-    schedule: Annotated[Literal["constant", "one_cycle"], typer.Option(help="Of the learning rate.")] = "constant",
-    precision: Annotated[str, typer.Option(help="Lightning's: 32-true, bf16-mixed ..., or auto.")] = "32-true",
-    monitor: Annotated[Literal["val_accuracy", "val_auc"], typer.Option(help="Best epoch by.")] = "val_accuracy",
-    patience: Annotated[int, typer.Option(help="Stop after so many epochs without a better one; 0 never.")] = 0,
-    mirror: Annotated[bool, typer.Option("--mirror", help="Mirror half of the training images.")] = False,
+    schedule: Annotated[
+        Literal["constant", "one_cycle"], typer.Option(help="Of the learning rate.")
+    ] = "constant",
+    precision: Annotated[
+        str, typer.Option(help="Lightning's: 32-true, bf16-mixed ..., or auto.")
+    ] = "32-true",
+    monitor: Annotated[
+        Literal["val_accuracy", "val_auc"], typer.Option(help="Best epoch by.")
+    ] = "val_accuracy",
+    patience: Annotated[
+        int, typer.Option(help="Stop after so many epochs without a better one; 0 never.")
+    ] = 0,
+    horizontal_flip: Annotated[
+        bool, typer.Option("--horizontal-flip", help="Mirror half of the training images.")
+    ] = False,
     quiet_start: Annotated[
-        bool, typer.Option("--quiet-start", help="Residual branches of legacy_xception begin at a tenth.")
+        bool,
+        typer.Option(
+            "--quiet-start", help="Residual branches of legacy_xception begin at a tenth."
+        ),
     ] = False,
     seed: Annotated[int, typer.Option(help="Of first weights, order and mirroring.")] = 42,
-    workers: Annotated[int, typer.Option(help="Processes that load images.")] = 0,
+    n_workers: Annotated[int, typer.Option(help="Processes that load images.")] = 0,
     accelerator: Annotated[str, typer.Option(help="Lightning's: auto, cpu, gpu, mps ...")] = "auto",
     devices: Annotated[str, typer.Option(help="How many (2), which ones (0,3) or auto.")] = "1",
     nodes: Annotated[int, typer.Option(help="Machines.")] = 1,
     strategy: Annotated[str, typer.Option(help="Lightning's: auto, ddp ...")] = "auto",
     groups: Annotated[int, typer.Option(help="At most so many videos a split; 0 takes all.")] = 0,
-    output: Annotated[Path | None, typer.Option(help="Folder; one below artifacts/ if not given.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder; one below artifacts/ if not given.")
+    ] = None,
     manifest: ManifestPath = None,
-    resamples: Annotated[int, typer.Option(help="For the 95 % intervals.")] = 1000,
+    n_bootstrap: Annotated[int, typer.Option(help="For the 95 % intervals.")] = 1000,
 ) -> None:
     """Train a detector and evaluate it on the test split; with --epochs 0, evaluate --weights. The defaults are those
     of the reference (Jeon & Woo 2025)."""
     options = locals().copy()  # named as the fields that they fill
     from dataclasses import fields
 
-    from defocus_lib import experiment, training
+    from defocus_lib.detect import experiment, training
+    from defocus_lib.figures import detection
 
     with one_line_errors(unreadable=USAGE):
         plan, request = (
             kind(**{field.name: options[field.name] for field in fields(kind)})
             for kind in (training.Plan, experiment.Request)
         )
-        report = experiment.perform(request, plan, progress=training.is_first_process())
+        report = experiment.perform(
+            request, plan, detection.preview, progress=training.is_first_process()
+        )
         typer.echo(experiment.told(report, request))
         typer.echo(f"Weights, tables and logs: {report.folder}")
 
 
 @app.command("train-estimator")
 def train_estimator(
-    minutes: Annotated[float, typer.Option(help="Training ends after so many; 0 for no limit.")] = 60,
-    steps: Annotated[int, typer.Option(help="Training ends after so many; 0 for no limit.")] = 16000,
+    minutes: Annotated[
+        float, typer.Option(help="Training ends after so many; 0 for no limit.")
+    ] = 60,
+    steps: Annotated[
+        int, typer.Option(help="Training ends after so many; 0 for no limit.")
+    ] = 16000,
     seed: Annotated[int, typer.Option(help="Of first weights and scenes.")] = 0,
-    output: Annotated[Path | None, typer.Option(help="Folder; artifacts/estimator-SEED if not given.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on from the last checkpoint.")] = False,
+    output: Annotated[
+        Path | None, typer.Option(help="Folder; artifacts/estimator-SEED if not given.")
+    ] = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on from the last checkpoint.")
+    ] = False,
     batch_size: Annotated[int, typer.Option(help="Scenes a step.")] = 8,
     side: Annotated[int, typer.Option(help="Side of a scene in px, a multiple of 16.")] = 160,
     learning_rate: Annotated[float, typer.Option(help="At its peak.")] = 2e-3,
     every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 500,
     validation: Annotated[int, typer.Option(help="Scenes that calibrate the uncertainty.")] = 512,
-    workers: Annotated[int, typer.Option(help="Processes that render scenes.")] = 1,
-    precision: Annotated[str, typer.Option(help="Lightning's: 32-true, bf16-mixed ..., or auto.")] = "auto",
+    n_workers: Annotated[int, typer.Option(help="Processes that render scenes.")] = 1,
+    precision: Annotated[
+        str, typer.Option(help="Lightning's: 32-true, bf16-mixed ..., or auto.")
+    ] = "auto",
 ) -> None:
     """Train the network of the preset `learned` on simulated blur.
 
@@ -246,13 +337,13 @@ def train_estimator(
     options = locals().copy()
     from dataclasses import fields
 
-    from defocus_lib import estimator_training
+    from defocus_lib.maps import learned_training
 
     with one_line_errors():
-        budget = estimator_training.Budget(
-            **{field.name: options[field.name] for field in fields(estimator_training.Budget)}
+        budget = learned_training.Budget(
+            **{field.name: options[field.name] for field in fields(learned_training.Budget)}
         )
-        path, card = estimator_training.perform(budget, output, resume)
+        path, card = learned_training.perform(budget, output, resume)
     found = card["validation"]
     typer.echo(
         f"{path}: {card['steps']:,} steps, {card['scenes']:,} scenes; on scenes of other photographs off by "

@@ -32,7 +32,9 @@ def check_maps(name: str, maps: ArrayLike, ndim: int = 3) -> np.ndarray:
     if array.dtype.kind not in "biuf":
         raise ValueError(f"{name} has dtype {array.dtype}; real numbers or booleans wanted")
     if array.dtype.kind == "f" and not np.isfinite(array).all():
-        raise ValueError(f"{name} holds {int((~np.isfinite(array)).sum())} NaN or infinite value(s)")
+        raise ValueError(
+            f"{name} holds {int((~np.isfinite(array)).sum())} NaN or infinite value(s)"
+        )
     return array
 
 
@@ -40,7 +42,10 @@ def check_same_shape(**arrays: np.ndarray) -> None:
     """Raise ``ValueError`` naming the arguments, unless all ``arrays`` have one shape."""
     shapes = {name: np.shape(array) for name, array in arrays.items()}
     if len(set(shapes.values())) > 1:
-        raise ValueError("one shape wanted, found " + ", ".join(f"{name} {shape}" for name, shape in shapes.items()))
+        raise ValueError(
+            "one shape wanted, found "
+            + ", ".join(f"{name} {shape}" for name, shape in shapes.items())
+        )
 
 
 def check_unit_range(name: str, maps: np.ndarray) -> None:

@@ -37,11 +37,16 @@ import ipywidgets
 import numpy as np
 from myst_nb import glue
 
-from defocus_lib import collection, figures, manifest, optics, scenes, store
-from defocus_lib.explore import explore
+from defocus_lib.data import collection, manifest
+from defocus_lib.figures import data as figures
+from defocus_lib.run.artifacts import About, Folder, write_arrays
+from defocus_lib.run.widgets import explore
+from defocus_lib.scenes import optics, rendered
 
-about = store.About("scenes", "controlled scenes", "scene", has=("pairs", "regions", "depth"), size=size)
-folder = store.Folder.create(profile, artifacts, about)
+about = About(
+    "scenes", "controlled scenes", "scene", has=("pairs", "regions", "depth"), size=size
+)
+folder = Folder.create(profile, artifacts, about)
 names = [name.strip() for name in manipulations.split(",")]
 
 # %% [markdown]
@@ -54,10 +59,15 @@ names = [name.strip() for name in manipulations.split(",")]
 # %%
 sources = manifest.load_manifest()
 photographs = {
-    split: [manifest.load_photograph(photograph) for photograph in sources.photographs_of(split)]
-    for split in scenes.SPLITS
+    split: [
+        manifest.load_photograph(photograph)
+        for photograph in sources.photographs_of(split)
+    ]
+    for split in rendered.SPLITS
 }
-listed = manifest.photograph_table(sources)[["name", "split", "author", "licence", "package"]]
+listed = manifest.photograph_table(sources)[
+    ["name", "split", "author", "licence", "package"]
+]
 listed.style.hide(axis="index").set_table_attributes('class="dataframe"')
 
 # %% [markdown]
@@ -69,10 +79,14 @@ listed.style.hide(axis="index").set_table_attributes('class="dataframe"')
 # %% mystnb={"figure": {"caption": "Blur against distance for a lens of 85 mm at three settings. Look at the zero of each curve: only that distance is sharp, and the wider aperture leaves it faster.", "name": "fig-lens"}, "image": {"alt": "Three curves of sigma in pixels over distance from one to nine metres. Each falls to zero at its focus distance, then rises and levels off."}}
 distance = np.linspace(1.0, 9.0, 400)
 lenses = {
-    f"f/{f_number}, focused at {focus / 1000} m": optics.ThinLens(85, f_number, focus, scenes.SENSOR_WIDTH / size)
+    f"f/{f_number}, focused at {focus / 1000} m": optics.ThinLens(
+        85, f_number, focus, rendered.SENSOR_WIDTH / size
+    )
     for f_number, focus in ((1.4, 1500), (2.8, 1500), (1.4, 3000))
 }
-figures.lens_curves(distance, {name: lens.sigma(1000 * distance) for name, lens in lenses.items()})
+figures.lens_curves(
+    distance, {name: lens.sigma(1000 * distance) for name, lens in lenses.items()}
+)
 
 # %% [markdown]
 # ## The scenes
@@ -82,21 +96,28 @@ figures.lens_curves(distance, {name: lens.sigma(1000 * distance) for name, lens 
 # every manipulation: for them the first `trial_scenes` of both splits have all twins, too.
 
 # %%
-table = scenes.records(
-    {"train": train_scenes, "val": val_scenes, "test": test_scenes}, train_on, names, by_all=trial_scenes
+table = rendered.records(
+    {"train": train_scenes, "val": val_scenes, "test": test_scenes},
+    train_on,
+    names,
+    by_all=trial_scenes,
 )
-arrays = scenes.photograph_all(table, photographs, seed, size, progress=True)
+arrays = rendered.photograph_all(table, photographs, seed, size, progress=True)
 images = arrays.pop("images")
-every = scenes.store_images(folder.path, table, images)
+every = rendered.store_images(folder.path, table, images)
 records = collection.for_training_on(every, train_on)
 collection.save(folder, records)
 collection.save_for_trials(folder, every)
-store.write_arrays(folder.path / "truth.npz", arrays, meta={"profile": profile, "seed": seed, "size": size})
+write_arrays(
+    folder.path / "truth.npz",
+    arrays,
+    meta={"profile": profile, "seed": seed, "size": size},
+)
 kept = every["id"].isin(records["id"]).to_numpy()
 images, regions = images[kept], arrays["regions"][kept]
-records.pivot_table(index="manipulation", columns="split", values="id", aggfunc="count", sort=False).fillna(0).astype(
-    int
-)
+records.pivot_table(
+    index="manipulation", columns="split", values="id", aggfunc="count", sort=False
+).fillna(0).astype(int)
 
 # %% tags=["remove-input"]
 true_sigma = arrays["sigma"]
@@ -120,11 +141,17 @@ collection.write_summary(folder)
 
 # %%
 def gallery(first: int):
-    rows = records.query("split == 'test'").groupby("group", sort=False).head(len(names) + 1)
+    rows = (
+        records.query("split == 'test'")
+        .groupby("group", sort=False)
+        .head(len(names) + 1)
+    )
     chosen = rows["group"].unique()[first : first + 3]
     picks = np.stack([rows.index[rows["group"] == scene] for scene in chosen])
     sigma = true_sigma[np.isin(arrays["scenes"], chosen)]
-    return figures.scene_gallery(images[picks], regions[picks], sigma, chosen, ["real", *names])
+    return figures.scene_gallery(
+        images[picks], regions[picks], sigma, chosen, ["real", *names]
+    )
 
 
 # %% mystnb={"figure": {"caption": "Three test scenes. Left: the true blur, dark where the image is sharp. Then the real photograph and its manipulated twins; the outline is the region that was manipulated. Some manipulations are plain to the eye, others are not: look for a region whose sharpness does not fit its surroundings.", "name": "fig-scenes"}, "image": {"alt": "Three rows of overlapping textured shapes. Each row shows a map of true blur, the real photograph and manipulated versions with an outlined region on the nearest shape."}}

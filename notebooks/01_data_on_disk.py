@@ -34,10 +34,12 @@ import pandas as pd
 from IPython.display import Markdown
 from myst_nb import glue
 
-from defocus_lib import collection, figures, records, store
-from defocus_lib.explore import explore
-from defocus_lib.index import records_of
-from defocus_lib.manifest import load_manifest
+from defocus_lib.data import collection, records
+from defocus_lib.data.index import records_of
+from defocus_lib.data.manifest import load_manifest
+from defocus_lib.figures import data as figures
+from defocus_lib.run.artifacts import Folder
+from defocus_lib.run.widgets import explore
 
 entry = load_manifest(manifest or None).dataset(dataset)
 
@@ -47,9 +49,17 @@ entry = load_manifest(manifest or None).dataset(dataset)
 # What the manifest says of it. The folder itself is not named here: it is the reader's own.
 
 # %%
-described = {name: getattr(entry, name) for name in ("title", "homepage", "access", "licence", "layout")}
-described |= {"split": entry.split_words, "images that cannot be read": entry.on_unreadable}
-pd.Series(described, name=dataset).to_frame().style.set_table_attributes('class="dataframe"')
+described = {
+    name: getattr(entry, name)
+    for name in ("title", "homepage", "access", "licence", "layout")
+}
+described |= {
+    "split": entry.split_words,
+    "images that cannot be read": entry.on_unreadable,
+}
+pd.Series(described, name=dataset).to_frame().style.set_table_attributes(
+    'class="dataframe"'
+)
 
 # %% [markdown]
 # ## The images
@@ -59,11 +69,13 @@ pd.Series(described, name=dataset).to_frame().style.set_table_attributes('class=
 
 # %%
 index = records_of(entry, progress=True)
-found = records.choose(index.records, [name.strip() for name in manipulations.split(",")])
+found = records.choose(
+    index.records, [name.strip() for name in manipulations.split(",")]
+)
 every = records.sample(found, groups, seed) if groups else found
 chosen = collection.for_training_on(every, train_on)
 about = collection.about(entry, chosen, size)
-folder = store.Folder.create(profile, artifacts, about)
+folder = Folder.create(profile, artifacts, about)
 collection.save(folder, chosen)
 collection.save_for_trials(folder, every)
 collection.write_summary(folder)
@@ -95,7 +107,9 @@ missing, twice = records.missing_pairs(chosen), records.duplicates(chosen)
 pd.Series(
     {
         "images that could not be read": len(index.unreadable),
-        "files and folders without a place in the layout, or lacking images": len(index.odd),
+        "files and folders without a place in the layout, or lacking images": len(
+            index.odd
+        ),
         "files that are no images": len(index.foreign),
         "manipulated images without a real counterpart": len(missing),
         "images whose content occurs more than once": len(twice),
@@ -105,7 +119,9 @@ pd.Series(
 
 # %%
 left_out = pd.concat([index.unreadable, index.odd])
-left_out.style.hide(axis="index").set_table_attributes('class="dataframe"') if len(left_out) else Markdown("Nothing.")
+left_out.style.hide(axis="index").set_table_attributes('class="dataframe"') if len(
+    left_out
+) else Markdown("Nothing.")
 
 # %% [markdown]
 # ## Identities across splits
@@ -124,7 +140,9 @@ leaks if len(leaks) else Markdown("No identity is in more than one split.")
 
 # %%
 def examples(first: int):
-    pictures, rows, columns = collection.gallery(chosen, collection.load(folder).reader, first)
+    pictures, rows, columns = collection.gallery(
+        chosen, collection.load(folder).reader, first
+    )
     return figures.image_gallery(pictures, rows, columns)
 
 
@@ -137,4 +155,7 @@ examples(0)
 # In JupyterLab the slider shows other test images.
 
 # %% tags=["remove-output"]
-explore(examples, first=ipywidgets.IntSlider(0, 0, max(0, collection.real_test_groups(chosen) - 3)))
+explore(
+    examples,
+    first=ipywidgets.IntSlider(0, 0, max(0, collection.real_test_groups(chosen) - 3)),
+)

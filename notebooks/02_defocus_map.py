@@ -25,7 +25,7 @@ preset: str = "physical"
 propagation: str = ""
 example: int = 0
 motorcycle_size: int = 299
-workers: int = 1
+n_workers: int = 1
 scheduler: str = ""
 seed: int = 0
 
@@ -35,21 +35,17 @@ import numpy as np
 import torch
 from myst_nb import glue
 
-from defocus_lib import (
-    cluster,
-    collection,
-    defocus_maps,
-    figures,
-    known_blur,
-    manifest,
-    metering,
-    optics,
-    scenes,
-    store,
-)
-from defocus_lib.explore import explore
+from defocus_lib import defocus_maps
+from defocus_lib.analysis import map_accuracy
+from defocus_lib.data import collection, manifest
+from defocus_lib.figures import defocus_map as figures
+from defocus_lib.maps.cache import map_cache, save_maps
+from defocus_lib.run import cluster, profiling
+from defocus_lib.run.artifacts import Folder
+from defocus_lib.run.widgets import explore
+from defocus_lib.scenes import optics, rendered
 
-folder = store.Folder.open(profile, artifacts)
+folder = Folder.open(profile, artifacts)
 run = collection.load(folder)
 
 # %% [markdown]
@@ -65,17 +61,29 @@ def as_batch(images: np.ndarray) -> torch.Tensor:
 
 
 real = run.records.query("split == 'test' and label == 0").iloc[example]
-image, truth = run.reader(real), scenes.true_sigma(folder, real["group"])
+image, truth = run.reader(real), rendered.true_sigma(folder, real["group"])
 maps = defocus_maps(as_batch(image[None]), preset, propagation or None)
-stages = {name: values[0, 0].numpy() for name, values in maps._asdict().items() if values is not None}
+stages = {
+    name: values[0, 0].numpy()
+    for name, values in maps._asdict().items()
+    if values is not None
+}
 
 # %% mystnb={"figure": {"caption": "The stages of one map. Edges; those of them where blur could not be measured; the blur that was read at the others; the dense map; and the truth, where it is known. Compare the dense map with the photograph, or with the true blur: the broad layout is there, crisp outlines are not.", "name": "fig-map-stages"}, "image": {"alt": "Panels: a photograph, its edges, the edges that gave no measurement, coloured dots of blur at edges, a smooth map of blur, and, where it is known, the true blur with crisp outlines."}}
 figures.map_stages(image, stages, truth)
 
 # %% tags=["remove-input"]
 glue("map_edges", float(100 * stages["edges"].mean()), display=False)
-glue("map_valid", float(100 * stages["valid"].sum() / max(1, stages["edges"].sum())), display=False)
-glue("map_against_truth", known_blur.against_truth(stages["dense"], truth), display=False)
+glue(
+    "map_valid",
+    float(100 * stages["valid"].sum() / max(1, stages["edges"].sum())),
+    display=False,
+)
+glue(
+    "map_against_truth",
+    map_accuracy.against_truth(stages["dense"], truth),
+    display=False,
+)
 
 # %% [markdown]
 # In this image {glue:text}`map_edges:.1f` % of the pixels are edges, and {glue:text}`map_valid:.0f` % of those could be
@@ -89,7 +97,10 @@ glue("map_against_truth", known_blur.against_truth(stages["dense"], truth), disp
 
 # %% mystnb={"figure": {"caption": "Median sigma that each preset reads at a blurred step, without noise and with noise of standard deviation 0.02. On the grey line the reading is right. The kernels of the two reference presets are cut off too early, so they read strong blur as weak. They also look for edges in the upper half of the range only, which puts the edges of this step beside its crest: weak blur then reads as stronger with `released`.", "name": "fig-step-edges"}, "image": {"alt": "Two panels with three lines each. The line of the physical preset follows the diagonal; those of released and published stay far below it."}}
 sigmas = [0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0]
-readings = {f"noise {noise}": known_blur.step_edge_table(sigmas, noise, seed) for noise in (0.0, 0.02)}
+readings = {
+    f"noise {noise}": map_accuracy.step_edge_table(sigmas, noise, seed)
+    for noise in (0.0, 0.02)
+}
 figures.step_edge_readings(readings)
 
 # %%
@@ -97,8 +108,16 @@ readings["noise 0.0"].round(2)
 
 # %% tags=["remove-input"]
 clean, noisy = (table.loc[0.75:] for table in readings.values())
-glue("map_step_error", float(clean["physical"].sub(clean.index).abs().max()), display=False)
-glue("map_step_error_noisy", float(noisy["physical"].sub(noisy.index).abs().max()), display=False)
+glue(
+    "map_step_error",
+    float(clean["physical"].sub(clean.index).abs().max()),
+    display=False,
+)
+glue(
+    "map_step_error_noisy",
+    float(noisy["physical"].sub(noisy.index).abs().max()),
+    display=False,
+)
 glue("map_step_released", float(clean["released"].iloc[-1]), display=False)
 glue("map_step_published", float(clean["published"].iloc[-1]), display=False)
 glue("map_step_true", float(clean.index[-1]), display=False)
@@ -117,22 +136,35 @@ glue("map_step_true", float(clean.index[-1]), display=False)
 
 # %%
 motorcycle = manifest.load_manifest().photographs_of("depth")[0]
-picture, disparity = manifest.load_photograph(motorcycle), manifest.load_disparity(motorcycle)
+picture, disparity = (
+    manifest.load_photograph(motorcycle),
+    manifest.load_disparity(motorcycle),
+)
 
 
 def focused(on_disparity: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    pitch = scenes.SENSOR_WIDTH / motorcycle_size
-    lens = optics.ThinLens(135, 2.2, float(scenes.motorcycle_distance(on_disparity)), pitch)
-    return scenes.motorcycle(picture, disparity, lens, motorcycle_size)
+    pitch = rendered.SENSOR_WIDTH / motorcycle_size
+    lens = optics.ThinLens(
+        135, 2.2, float(rendered.motorcycle_distance(on_disparity)), pitch
+    )
+    return rendered.motorcycle(picture, disparity, lens, motorcycle_size)
 
 
-planes = {f"{scenes.motorcycle_distance(d) / 1000:.1f} m": focused(d) for d in (12, 20, 30, 40, 55)}
-errors = known_blur.estimator_table(planes)
+planes = {
+    f"{rendered.motorcycle_distance(d) / 1000:.1f} m": focused(d)
+    for d in (12, 20, 30, 40, 55)
+}
+errors = map_accuracy.estimator_table(planes)
 
 # %% mystnb={"figure": {"caption": "The motorcycle focused at five distances: photograph, true blur, and the map of the preset of this run. Follow the dark band of sharpness as the focus comes nearer, and look how far the estimate moves with it.", "name": "fig-motorcycle"}, "image": {"alt": "Five columns, one a focus distance. The top row shows the motorcycle, the middle row its true blur, the bottom row a smoother estimate of it."}}
 figures.focal_planes(
     {title: (image, sigma) for title, (image, sigma, _) in planes.items()},
-    {t: defocus_maps(as_batch(p[0][None]), preset, propagation or None).dense[0, 0].numpy() for t, p in planes.items()},
+    {
+        t: defocus_maps(as_batch(p[0][None]), preset, propagation or None)
+        .dense[0, 0]
+        .numpy()
+        for t, p in planes.items()
+    },
 )
 
 # %%
@@ -140,10 +172,26 @@ summary = errors.groupby("estimator", sort=False)[["error (px)", "Spearman"]].me
 summary.round(2)
 
 # %% tags=["remove-input"]
-for name, key in (("physical", "physical"), ("physical, closed form", "closed"), ("published", "published")):
-    glue(f"map_motorcycle_{key}_error", float(summary.loc[name, "error (px)"]), display=False)
-    glue(f"map_motorcycle_{key}_spearman", float(summary.loc[name, "Spearman"]), display=False)
-glue("map_motorcycle_constant", float(summary.loc["constant mean", "error (px)"]), display=False)
+for name, key in (
+    ("physical", "physical"),
+    ("physical, closed form", "closed"),
+    ("published", "published"),
+):
+    glue(
+        f"map_motorcycle_{key}_error",
+        float(summary.loc[name, "error (px)"]),
+        display=False,
+    )
+    glue(
+        f"map_motorcycle_{key}_spearman",
+        float(summary.loc[name, "Spearman"]),
+        display=False,
+    )
+glue(
+    "map_motorcycle_constant",
+    float(summary.loc["constant mean", "error (px)"]),
+    display=False,
+)
 
 # %% [markdown]
 # The table gives the mean over the five planes. `physical` is off by {glue:text}`map_motorcycle_physical_error:.2f` px, with
@@ -159,15 +207,17 @@ glue("map_motorcycle_constant", float(summary.loc["constant mean", "error (px)"]
 #
 # Every image of the run, in pixels of sigma; the detectors read them min-max normalised. A map is computed once and kept
 # under a key made of the image's bytes, its size, the preset and the method itself, so another run, or another epoch,
-# finds it there. One process uses all cores; with `workers` or `scheduler` a Dask cluster computes them ({doc}`../cluster`).
+# finds it there. One process uses all cores; with `n_workers` or `scheduler` a Dask cluster computes them ({doc}`../cluster`).
 
 # %% tags=["remove-output"]
-cache = collection.map_cache(run.reader, preset, propagation)
-stages = metering.Stages()
-with stages("maps") as stage, cluster.workers(workers, scheduler) as client:
-    stage["images"] = int(cache.fill(run.records, run.reader, progress=True, client=client)["computed"])
-metering.save(folder.path / "stages" / "02_defocus_map.csv", {"": stages})
-collection.save_maps(folder, cache, run.records).name
+cache = map_cache(run.reader, preset, propagation)
+stages = profiling.Stages()
+with stages("maps") as stage, cluster.workers(n_workers, scheduler) as client:
+    stage["images"] = int(
+        cache.fill(run.records, run.reader, progress=True, client=client)["computed"]
+    )
+profiling.save(folder.path / "stages" / "02_defocus_map.csv", {"": stages})
+save_maps(folder, cache, run.records).name
 
 # %% [markdown]
 # ## Try it
@@ -178,8 +228,12 @@ collection.save_maps(folder, cache, run.records).name
 # %%
 def refocus(on_disparity: float):
     image, sigma, _ = focused(on_disparity)
-    title = f"{scenes.motorcycle_distance(on_disparity) / 1000:.1f} m"
-    dense = defocus_maps(as_batch(image[None]), preset, propagation or None).dense[0, 0].numpy()
+    title = f"{rendered.motorcycle_distance(on_disparity) / 1000:.1f} m"
+    dense = (
+        defocus_maps(as_batch(image[None]), preset, propagation or None)
+        .dense[0, 0]
+        .numpy()
+    )
     return figures.focal_planes({title: (image, sigma)}, {title: dense})
 
 

@@ -40,12 +40,12 @@ learning_rate: float = 0.002
 schedule: str = "one_cycle"
 precision: str = "auto"
 monitor: str = "val_auc"
-mirror: bool = True
+horizontal_flip: bool = True
 quiet_start: bool = False
 patience: int = 0
-workers: int = 0
+n_workers: int = 0
 resume: bool = False
-resamples: int = 1000
+n_bootstrap: int = 1000
 seed: int = 42
 
 # %%
@@ -55,11 +55,17 @@ import pandas as pd
 from IPython.display import Image, Markdown
 from myst_nb import glue
 
-from defocus_lib import collection, execution, experiment, figures, metering, metrics, store, training
+from defocus_lib.data import collection
+from defocus_lib.detect import experiment, training
+from defocus_lib.figures import detection as figures
+from defocus_lib.maps.cache import load_maps
+from defocus_lib.run import notebook, profiling
+from defocus_lib.run.artifacts import Folder, project_root, write_arrays, write_beside
+from defocus_lib.stats import classification
 
-folder = store.Folder.open(profile, artifacts)
+folder = Folder.open(profile, artifacts)
 run = collection.load(folder)
-cache, _ = collection.load_maps(folder, run.reader)
+cache, _ = load_maps(folder, run.reader)
 models = experiment.parse_inputs(inputs)
 
 # %% [markdown]
@@ -67,14 +73,14 @@ models = experiment.parse_inputs(inputs)
 #
 # The defocus detector reads the min-max normalised map, the RGB detector the photograph, a fusion detector both. Inputs
 # are averaged down to a side where one is given; 0 leaves them as they are. Binary cross-entropy, Adam; images are
-# mirrored at random where `mirror` says so. With `quiet_start` an Xception ends with gradients that are easier to explain
+# mirrored at random where `horizontal_flip` says so. With `quiet_start` an Xception ends with gradients that are easier to explain
 # ({doc}`speed` says at what price). The best epoch on validation is kept, and the threshold chosen there; the test split chooses nothing.
 
 # %% tags=["remove-output"]
 epochs = {"defocus": defocus_epochs, "rgb": rgb_epochs, "fusion": fusion_epochs}
 sides = {"defocus": defocus_side, "rgb": rgb_side, "fusion": fusion_side}
 weights = {"defocus": defocus_weights, "rgb": rgb_weights, "fusion": fusion_weights}
-stages, outcomes = {model: metering.Stages() for model in models}, {}
+stages, outcomes = {model: profiling.Stages() for model in models}, {}
 for model in models:
     saved = folder.path / f"detector_{model}.safetensors"
     plan = training.Plan(
@@ -86,8 +92,8 @@ for model in models:
         seed,
         monitor,
         patience,
-        mirror,
-        workers,
+        horizontal_flip,
+        n_workers,
         quiet_start=quiet_start,
     )
     outcomes[model] = experiment.run(
@@ -101,20 +107,33 @@ for model in models:
         weights=None if plan.epochs else Path(weights[model] or saved),
         folder=folder.path / "training" / model,
         resume=resume,
+        draw=figures.preview,
         stages=stages[model],
     )
-    about = {"data": run.about.dataset, "learned": run.trained_on, "commit": execution.commit(store.project_root())}
+    about = {
+        "data": run.about.dataset,
+        "learned": run.trained_on,
+        "commit": notebook.commit(project_root()),
+    }
     experiment.save(saved, outcomes[model], about)
 
 # %% tags=["remove-input"]
-histories = {model: outcome.history for model, outcome in outcomes.items() if outcome.history is not None}
+histories = {
+    model: outcome.history
+    for model, outcome in outcomes.items()
+    if outcome.history is not None
+}
 
 # %% mystnb={"figure": {"caption": "Loss, and AUC and accuracy on validation, by epoch. A validation loss that parts from the training loss is a detector that learns the training images by heart.", "name": "fig-training"}, "image": {"alt": "Two panels over the epochs: training and validation loss of the detectors, and their AUC and accuracy on validation."}}
-figures.training_curves(histories) if histories else Markdown("Nothing was trained in this run.")
+figures.training_curves(histories) if histories else Markdown(
+    "Nothing was trained in this run."
+)
 
 # %% mystnb={"figure": {"caption": "Four validation images after the last epoch, each beside its map, with what the defocus detector makes of them. Such a picture is written after every epoch.", "name": "fig-preview"}, "image": {"alt": "Photographs side by side with their defocus maps, each with its label and predicted probability."}}
 previews = sorted((folder.path / "training" / "defocus" / "previews").glob("*.png"))
-Image(previews[-1]) if previews and "defocus" in histories else Markdown("It was not trained in this run.")
+Image(previews[-1]) if previews and "defocus" in histories else Markdown(
+    "It was not trained in this run."
+)
 
 # %% [markdown]
 # ## On test images
@@ -128,27 +147,31 @@ Image(previews[-1]) if previews and "defocus" in histories else Markdown("It was
 test = {model: outcome.test for model, outcome in outcomes.items()}
 measured = pd.concat(
     [
-        metrics.evaluate(table, outcomes[model].threshold, resamples, seed).assign(detector=model)
+        classification.evaluate(
+            table, outcomes[model].threshold, n_bootstrap, seed
+        ).assign(detector=model)
         for model, table in test.items()
     ],
     ignore_index=True,
 )
-metrics.wide(measured, "frame", ("auc", "average_precision", "eer"))
+classification.wide(measured, "frame", ("auc", "average_precision", "eer"))
 
 # %%
-metrics.wide(measured, "frame", ("accuracy", "balanced_accuracy", "calibration_error"))
+classification.wide(
+    measured, "frame", ("accuracy", "balanced_accuracy", "calibration_error")
+)
 
 # %%
-metrics.wide(measured, "frame", ("precision", "recall", "f1"))
+classification.wide(measured, "frame", ("precision", "recall", "f1"))
 
 # %%
-metrics.wide(measured, "frame", ("tn", "fp", "fn", "tp"), intervals=False)
+classification.wide(measured, "frame", ("tn", "fp", "fn", "tp"), intervals=False)
 
 # %% [markdown]
 # The same by video, whose probability is the mean of its frames'. Where every image stands alone, it is the same twice.
 
 # %%
-metrics.wide(measured, "video", ("auc", "eer", "balanced_accuracy"))
+classification.wide(measured, "video", ("auc", "eer", "balanced_accuracy"))
 
 # %% mystnb={"figure": {"caption": "AUC of the detectors on each manipulation. They were trained on one; the others show what carries over. An interval that crosses the dotted line is compatible with guessing.", "name": "fig-auc"}, "image": {"alt": "For each manipulation one point a detector with horizontal error bars, on an axis of AUC with a dotted line at one half."}}
 figures.auc_intervals(measured)
@@ -161,25 +184,45 @@ figures.reliability(test)
 
 # %% tags=["remove-input"]
 trained_on = run.trained_on.split(", ")[0]
-cell = measured[measured["level"] == "frame"].set_index(["detector", "manipulation", "metric"])
+cell = measured[measured["level"] == "frame"].set_index(
+    ["detector", "manipulation", "metric"]
+)
 for model in ("defocus", "rgb"):
     row = cell.loc[(model, trained_on, "auc")]
-    glue(f"train_{model}_auc", f"{row.value:.2f} [{row.low:.2f}, {row.high:.2f}]", display=False)
-    glue(f"train_{model}_accuracy", float(cell.loc[(model, trained_on, "balanced_accuracy"), "value"]), display=False)
     glue(
-        f"train_{model}_calibration", float(cell.loc[(model, trained_on, "calibration_error"), "value"]), display=False
+        f"train_{model}_auc",
+        f"{row.value:.2f} [{row.low:.2f}, {row.high:.2f}]",
+        display=False,
     )
-    others = metrics.carries_over(measured[measured["detector"] == model], trained_on)
+    glue(
+        f"train_{model}_accuracy",
+        float(cell.loc[(model, trained_on, "balanced_accuracy"), "value"]),
+        display=False,
+    )
+    glue(
+        f"train_{model}_calibration",
+        float(cell.loc[(model, trained_on, "calibration_error"), "value"]),
+        display=False,
+    )
+    others = classification.carries_over(
+        measured[measured["detector"] == model], trained_on
+    )
     glue(f"train_{model}_others", others, display=False)
 glue("train_on", trained_on, display=False)
 glue("train_unit", run.about.unit, display=False)
 glue("train_units", f"{run.about.unit}s", display=False)
 by_defocus = measured[measured["detector"] == "defocus"]
 verdict = (
-    metrics.aim_verdict(by_defocus, trained_on) if run.about.dataset == "scenes" else "No aim was set for it here."
+    classification.aim_verdict(by_defocus, trained_on)
+    if run.about.dataset == "scenes"
+    else "No aim was set for it here."
 )
 glue("train_verdict", verdict, display=False)
-glue("train_test_groups", int(run.records.query("split == 'test'")["group"].nunique()), display=False)
+glue(
+    "train_test_groups",
+    int(run.records.query("split == 'test'")["group"].nunique()),
+    display=False,
+)
 
 # %% [markdown]
 # On {glue:text}`train_on`, which they learned, over {glue:text}`train_test_groups` {glue:text}`train_units`, the defocus
@@ -202,13 +245,25 @@ glue("train_test_groups", int(run.records.query("split == 'test'")["group"].nuni
 
 # %% tags=["remove-output"]
 predictions = experiment.side_by_side(test)
-metering.save(folder.path / "stages" / "03_train_detector.csv", stages)
+profiling.save(folder.path / "stages" / "03_train_detector.csv", stages)
 for name, table in {"predictions": predictions, "metrics": measured}.items():
-    store.write_beside(folder.path / f"{name}.csv", lambda path, table=table: table.to_csv(path, index=False))
+    write_beside(
+        folder.path / f"{name}.csv",
+        lambda path, table=table: table.to_csv(path, index=False),
+    )
 kept = run.records.set_index("id").loc[test["defocus"]["id"]].reset_index()
-arrays = {f"{name}s": kept[name].to_numpy(dtype=str) for name in ("id", "group", "manipulation")}
+arrays = {
+    f"{name}s": kept[name].to_numpy(dtype=str)
+    for name in ("id", "group", "manipulation")
+}
 arrays["features"] = outcomes["defocus"].features
-arrays["features_untrained"] = experiment.untrained_features(outcomes["defocus"], kept, run.reader, cache, plan)
+arrays["features_untrained"] = experiment.untrained_features(
+    outcomes["defocus"], kept, run.reader, cache, plan
+)
 learned = experiment.what_was_learned(outcomes["defocus"], run.trained_on)
-about = {"profile": profile, "backbone": outcomes["defocus"].detector.backbone, "learned": learned}
-store.write_arrays(folder.path / "features.npz", arrays, meta=about).name
+about = {
+    "profile": profile,
+    "backbone": outcomes["defocus"].detector.backbone,
+    "learned": learned,
+}
+write_arrays(folder.path / "features.npz", arrays, meta=about).name

@@ -33,34 +33,32 @@ batch_size: int = 0
 precision: str = "auto"
 storage: str = "float32"
 shard_images: int = 64
-workers: int = 1
+n_workers: int = 1
 scheduler: str = ""
 seed: int = 0
 
 # %%
 from myst_nb import glue
 
-from defocus_lib import (
-    attribution,
-    cluster,
-    collection,
-    detector,
-    explanation,
-    figures,
-    half,
-    metering,
-    store,
-    stored_set,
-)
+from defocus_lib.analysis import attribution
+from defocus_lib.data import collection
+from defocus_lib.detect.model import load_detector
+from defocus_lib.explain import jobs, stored_set
+from defocus_lib.figures import shapley as figures
+from defocus_lib.maps.cache import load_maps
+from defocus_lib.precision import for_gradients, here
+from defocus_lib.run import cluster, profiling
+from defocus_lib.run.artifacts import Folder
 
-folder = store.Folder.open(profile, artifacts)
+folder = Folder.open(profile, artifacts)
 run = collection.load(folder)
-cache, about_maps = collection.load_maps(folder, run.reader)
+cache, about_maps = load_maps(folder, run.reader)
 detectors = {
-    model: folder.require(f"detector_{model}.safetensors", made_by="03_train_detector") for model in ("defocus", "rgb")
+    model: folder.require(f"detector_{model}.safetensors", made_by="03_train_detector")
+    for model in ("defocus", "rgb")
 }
 # Whose maps it was trained on is checked now: other maps would be explained without a complaint.
-_ = detector.load_detector(detectors["defocus"], reads="defocus", preset=about_maps["preset"])
+_ = load_detector(detectors["defocus"], reads="defocus", preset=about_maps["preset"])
 
 # %% [markdown]
 # ## What is explained, against what
@@ -73,24 +71,36 @@ _ = detector.load_detector(detectors["defocus"], reads="defocus", preset=about_m
 chosen = collection.to_explain(run.records, images)
 compared = run.records.query("split == 'train' and label == 0").head(background)
 options = {"samples": samples, "seed": seed, "method": method, "batch_size": batch_size}
-options["precision"] = half.for_gradients(precision, half.here())  # of all workers, so that their shards are alike
-meta = {"profile": profile, "manipulations": run.manipulations, "background": background, **options, **about_maps}
-plan = explanation.Explanation(folder, run.reader, cache, detectors, compared, options, meta, storage)
+options["precision"] = for_gradients(
+    precision, here()
+)  # of all workers, so that their shards are alike
+meta = {
+    "profile": profile,
+    "manipulations": run.manipulations,
+    "background": background,
+    **options,
+    **about_maps,
+}
+plan = jobs.Explanation(
+    folder, run.reader, cache, detectors, compared, options, meta, storage
+)
 glue("shapley_units", f"{run.about.unit}s", display=False)
-chosen.groupby("manipulation", sort=False)[["id", "group"]].nunique().set_axis(["images", f"{run.about.unit}s"], axis=1)
+chosen.groupby("manipulation", sort=False)[["id", "group"]].nunique().set_axis(
+    ["images", f"{run.about.unit}s"], axis=1
+)
 
 # %% [markdown]
 # ## Shard by shard
 #
 # At most `shard_images` images a file. A run that is killed loses the shards in work and goes on with the next one when it
-# is started again. `workers` processes share the shards, or those of the Dask cluster at `scheduler`; {doc}`../cluster` says how.
+# is started again. `n_workers` processes share the shards, or those of the Dask cluster at `scheduler`; {doc}`../cluster` says how.
 
 # %% tags=["remove-output"]
-stages = metering.Stages()
-with stages("Shapley values") as stage, cluster.workers(workers, scheduler) as client:
-    done = explanation.save(plan, explanation.cut(chosen, shard_images), client, progress=True)
+stages = profiling.Stages()
+with stages("Shapley values") as stage, cluster.workers(n_workers, scheduler) as client:
+    done = jobs.save(plan, jobs.cut(chosen, shard_images), client, progress=True)
     stage["images"] = int(done["computed"])
-metering.save(folder.path / "stages" / "04_save_shapley.csv", {"": stages}).name
+profiling.save(folder.path / "stages" / "04_save_shapley.csv", {"": stages}).name
 
 # %% [markdown]
 # ## Do they add up?
@@ -101,7 +111,10 @@ metering.save(folder.path / "stages" / "04_save_shapley.csv", {"": stages}).name
 # %%
 SUMMED = ("defocus_shaps", "rgb_shaps", "defocus_gaps", "rgb_gaps")
 real, fakes = stored_set.open_sets(folder)
-sums = {name: attribution.sums_and_gaps(images.shards(*SUMMED)) for name, images in {"real": real, **fakes}.items()}
+sums = {
+    name: attribution.sums_and_gaps(images.shards(*SUMMED))
+    for name, images in {"real": real, **fakes}.items()
+}
 attribution.completeness_table(sums).round(3)
 
 # %% mystnb={"figure": {"caption": "What the values of each image sum to, against what they should explain. Points on the line add up; their distance from it is the completeness gap.", "name": "fig-completeness"}, "image": {"alt": "Two scatter plots, one a detector, of the sum of the values over the difference of logits, with a diagonal line."}}

@@ -25,18 +25,21 @@ profile: str = "demo"
 artifacts: str = ""
 threshold: float = 0.1
 scene: int = 0
-resamples: int = 2000
+n_bootstrap: int = 2000
 seed: int = 42
 
 # %%
 import ipywidgets
 from myst_nb import glue
 
-from defocus_lib import figures, mask, published, store, stored_set
-from defocus_lib.explore import explore
-from defocus_lib.shapley_set import complete_pairs, paired, versions
+from defocus_lib.analysis import mask, paper_values
+from defocus_lib.explain import stored_set
+from defocus_lib.explain.attribution_set import complete_pairs, paired, versions
+from defocus_lib.figures import mask as figures
+from defocus_lib.run.artifacts import Folder
+from defocus_lib.run.widgets import explore
 
-folder = store.Folder.open(profile, artifacts)
+folder = Folder.open(profile, artifacts)
 real, fakes = stored_set.open_sets(folder)
 groups = {name: fake.groups for name, fake in fakes.items()}
 shown = complete_pairs(fakes)
@@ -51,27 +54,37 @@ shown = complete_pairs(fakes)
 # %%
 def of_pairs(fake: stored_set.StoredSet):
     parts = stored_set.in_pairs(fake, real, "dmaps", "regions")
-    return mask.pair_table(((one.dmaps, twin.dmaps, one.regions) for one, twin in parts), threshold)
+    return mask.pair_table(
+        ((one.dmaps, twin.dmaps, one.regions) for one, twin in parts), threshold
+    )
 
 
 tables = {name: of_pairs(fake) for name, fake in fakes.items()}
 pixels = real.take([0], "dmaps").dmaps[0].size
-counts = mask.count_table({name: table["active"] for name, table in tables.items()}, pixels)
-published.beside(counts, published.mask_counts())[["share %", "average", "max", "min", "median"]].round(1)
+counts = mask.count_table(
+    {name: table["active"] for name, table in tables.items()}, pixels
+)
+paper_values.beside(counts, paper_values.mask_counts())[
+    ["share %", "average", "max", "min", "median"]
+].round(1)
 
 # %% [markdown]
 # How sure are these averages? The interval of 95 % below resamples the pairs, {glue:text}`mask_drawn`.
 
 # %%
 active = {name: table["active"] for name, table in tables.items()}
-sure = mask.count_intervals(active, groups, pixels, resamples, seed)
+sure = mask.count_intervals(active, groups, pixels, n_bootstrap, seed)
 sure.round({"average": 0, "low": 0, "high": 0, "share %": 2, "low %": 2, "high %": 2})
 
 # %% tags=["remove-input"]
-theirs = published.mask_counts()
+theirs = paper_values.mask_counts()
 glue("mask_threshold", threshold, display=False)
 glue("mask_pairs", sum(map(len, fakes.values())), display=False)
-glue("mask_published", published.relation(list(fakes)) or f"other data: {published.SOURCE}", display=False)
+glue(
+    "mask_published",
+    paper_values.relation(list(fakes)) or f"other data: {paper_values.SOURCE}",
+    display=False,
+)
 glue("mask_pixels", pixels, display=False)
 glue("mask_share_low", float(counts["share %"].min()), display=False)
 glue("mask_share_high", float(counts["share %"].max()), display=False)
@@ -83,7 +96,11 @@ glue("mask_low_interval", mask.interval_text(sure.loc[least]), display=False)
 glue("mask_high_interval", mask.interval_text(sure.loc[most]), display=False)
 glue("mask_published_low", float(theirs["share %"].min()), display=False)
 glue("mask_published_high", float(theirs["share %"].max()), display=False)
-glue("mask_published_max", float(100 * theirs["max"].max() / published.PIXELS), display=False)
+glue(
+    "mask_published_max",
+    float(100 * theirs["max"].max() / paper_values.PIXELS),
+    display=False,
+)
 glue("mask_max", float(100 * counts["max"].max() / pixels), display=False)
 
 # %% [markdown]
@@ -106,7 +123,14 @@ def triptychs(scene: int, threshold: float):
     examples = versions(fakes, shown[scene])
     twins = paired(examples, real)
     active = mask.active_mask(examples.dmaps, twins.dmaps, threshold)
-    return figures.mask_triptychs(examples.images, examples.dmaps, twins.dmaps, active, examples.regions, list(fakes))
+    return figures.mask_triptychs(
+        examples.images,
+        examples.dmaps,
+        twins.dmaps,
+        active,
+        examples.regions,
+        list(fakes),
+    )
 
 
 # %% mystnb={"figure": {"caption": "One image under each manipulation: the manipulated image, its defocus map, the map of the real image, and the mask of pixels that differ by more than the threshold. The outline, where the region is known, is what was really changed; look for active pixels on both sides of it.", "name": "fig-mask-triptychs"}, "image": {"alt": "One row a manipulation. Each shows a photograph, two similar defocus maps, and a black and white mask with its count of active pixels."}}
@@ -123,28 +147,40 @@ triptychs(scene, threshold)
 
 # %%
 sweep = mask.threshold_sweep(tables)
-bounds = mask.sweep_intervals(tables, groups, resamples=resamples, seed=seed)
+bounds = mask.sweep_intervals(tables, groups, n_bootstrap=n_bootstrap, seed=seed)
 (100 * sweep / pixels).round(1).rename_axis(columns="share of the image, %")
 
 # %% mystnb={"figure": {"caption": "Mean share of active pixels against the threshold, strict on the left, lenient on the right. Solid: this run, with 95 % intervals as bands. Dashed: the published curves (FaceForensics++), where they have a counterpart here, in its colour. Look for lines that cross: there the threshold decides which manipulation looks stronger.", "name": "fig-mask-sweep"}, "image": {"alt": "Line plot with a logarithmic threshold axis. Solid lines with markers and pale bands, and dashed lines, rise from left to right."}}
 figures.mask_sweep(
     100 * sweep / pixels,
-    100 * published.threshold_sweep() / published.PIXELS,
-    published.counterpart(list(fakes)),
-    published.SOURCE,
+    100 * paper_values.threshold_sweep() / paper_values.PIXELS,
+    paper_values.counterpart(list(fakes)),
+    paper_values.SOURCE,
     [100 * side / pixels for side in bounds],
 )
 
 # %% tags=["remove-input"]
 strictest, loosest = sweep.iloc[0], sweep.iloc[-1]
-published_sweep = published.threshold_sweep()
-glue("mask_order_strict", ", ".join(strictest.sort_values(ascending=False).index), display=False)
-glue("mask_order_loose", ", ".join(loosest.sort_values(ascending=False).index), display=False)
+published_sweep = paper_values.threshold_sweep()
 glue(
-    "mask_order_strict_published", ", ".join(published_sweep.iloc[0].sort_values(ascending=False).index), display=False
+    "mask_order_strict",
+    ", ".join(strictest.sort_values(ascending=False).index),
+    display=False,
 )
 glue(
-    "mask_order_loose_published", ", ".join(published_sweep.iloc[-1].sort_values(ascending=False).index), display=False
+    "mask_order_loose",
+    ", ".join(loosest.sort_values(ascending=False).index),
+    display=False,
+)
+glue(
+    "mask_order_strict_published",
+    ", ".join(published_sweep.iloc[0].sort_values(ascending=False).index),
+    display=False,
+)
+glue(
+    "mask_order_loose_published",
+    ", ".join(published_sweep.iloc[-1].sort_values(ascending=False).index),
+    display=False,
 )
 glue("mask_strictest", float(sweep.index[0]), display=False)
 glue("mask_loosest", float(sweep.index[-1]), display=False)
@@ -169,7 +205,7 @@ glue("mask_loosest", float(sweep.index[-1]), display=False)
 
 # %%
 found = mask.localisation_table(tables)
-excess = mask.above_chance(tables, groups, resamples, seed)
+excess = mask.above_chance(tables, groups, n_bootstrap, seed)
 found.join(excess).round(3)
 
 # %% mystnb={"figure": {"caption": "Precision and recall of the mask against the region that was really changed, mean over the pairs. Compare each precision with the dotted line, the precision of a mask drawn at random.", "name": "fig-mask-localisation"}, "image": {"alt": "Bar chart with two bars, precision and recall, for each manipulation, and a dotted line for the precision by chance."}}
@@ -182,7 +218,11 @@ glue("mask_recall_low", float(found["recall"].min()), display=False)
 glue("mask_recall_high", float(found["recall"].max()), display=False)
 glue("mask_chance", float(found["by chance"].mean()), display=False)
 glue("mask_empty", int(found["empty"].sum()), display=False)
-glue("mask_above_chance", int((found["precision"] > found["by chance"]).sum()), display=False)
+glue(
+    "mask_above_chance",
+    int((found["precision"] > found["by chance"]).sum()),
+    display=False,
+)
 glue("mask_chance_interval", mask.chance_sentence(excess), display=False)
 glue("mask_manipulations", len(found), display=False)
 
@@ -204,5 +244,7 @@ triptychs(scene, threshold / 2)
 explore(
     triptychs,
     scene=ipywidgets.IntSlider(scene, 0, len(shown) - 1),
-    threshold=ipywidgets.FloatLogSlider(threshold, min=-4, max=0, step=0.1, readout_format=".4f"),
+    threshold=ipywidgets.FloatLogSlider(
+        threshold, min=-4, max=0, step=0.1, readout_format=".4f"
+    ),
 )

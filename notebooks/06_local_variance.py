@@ -26,7 +26,7 @@ artifacts: str = ""
 window: int = 15
 scene: int = 0
 seed: int = 42
-resamples: int = 2000
+n_bootstrap: int = 2000
 simulations: int = 200
 
 # %%
@@ -35,11 +35,17 @@ import numpy as np
 import pandas as pd
 from myst_nb import glue
 
-from defocus_lib import effects, figures, findings, published, store, stored_set, variance
-from defocus_lib.explore import explore
-from defocus_lib.shapley_set import complete_pairs, paired, versions
+from defocus_lib.analysis import paper_values, variance
+from defocus_lib.explain import stored_set
+from defocus_lib.explain.attribution_set import complete_pairs, paired, versions
+from defocus_lib.figures import variance as figures
+from defocus_lib.run import headline
+from defocus_lib.run.artifacts import Folder
+from defocus_lib.run.widgets import explore
+from defocus_lib.stats import effects
+from defocus_lib.stats.claims import Claim
 
-folder = store.Folder.open(profile, artifacts)
+folder = Folder.open(profile, artifacts)
 real, fakes = stored_set.open_sets(folder)
 about = folder.about
 has_pairs = "pairs" in about.has
@@ -54,7 +60,10 @@ shown = complete_pairs(fakes)
 
 def heatmaps(scene: int, window: int):
     examples = versions(fakes, shown[scene])
-    heat = [variance.local_variance(maps, window) for maps in (paired(examples, real).dmaps, examples.dmaps)]
+    heat = [
+        variance.local_variance(maps, window)
+        for maps in (paired(examples, real).dmaps, examples.dmaps)
+    ]
     return figures.variance_pairs(examples.images, *heat, examples.regions, list(fakes))
 
 
@@ -84,13 +93,25 @@ def means_of(images: stored_set.StoredSet) -> pd.DataFrame:
 
 
 by_id = {name: means_of(images) for name, images in {"real": real, **fakes}.items()}
-twins = {name: paired(fake, real, "ids").ids if has_pairs else real.ids for name, fake in fakes.items()}
-groups = {name: (fake.groups if has_pairs else real.groups, fake.groups) for name, fake in fakes.items()}
+twins = {
+    name: paired(fake, real, "ids").ids if has_pairs else real.ids
+    for name, fake in fakes.items()
+}
+groups = {
+    name: (fake.groups if has_pairs else real.groups, fake.groups)
+    for name, fake in fakes.items()
+}
 
 
 def sides(column: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Of each manipulation: the means of the real images that it is compared with, and of its own."""
-    return {name: (by_id["real"].loc[twins[name], column].to_numpy(), by_id[name][column].to_numpy()) for name in fakes}
+    return {
+        name: (
+            by_id["real"].loc[twins[name], column].to_numpy(),
+            by_id[name][column].to_numpy(),
+        )
+        for name in fakes
+    }
 
 
 means = sides("whole")
@@ -103,13 +124,13 @@ tests.T.map("{:.4g}".format)
 # The published test, on FaceForensics++:
 
 # %%
-published.local_variance().map("{:.4g}".format)
+paper_values.local_variance().map("{:.4g}".format)
 
 # %% mystnb={"figure": {"caption": "Mean local variance of each image (of each video, where there are videos), real and manipulated. Above: what share of them has which value. Below: the share at or below a value; the black bar marks the largest distance between the two curves, which is the KS statistic D.", "name": "fig-variance-distributions"}, "image": {"alt": "One column a manipulation. The upper panels show two overlapping histograms, the lower ones two rising curves that lie close to each other."}}
 figures.variance_distributions(variance.long_table(means, groups), tests, about.unit)
 
 # %% tags=["remove-input"]
-theirs = published.local_variance().loc["Deepfakes"]
+theirs = paper_values.local_variance().loc["Deepfakes"]
 glue("variance_units", int(tests["groups"].min()), display=False)
 glue("variance_manipulations", len(tests), display=False)
 glue("variance_ks_below", int((tests["KS p"] < 0.05).sum()), display=False)
@@ -151,7 +172,7 @@ glue("variance_published_p_video", float(by_video), display=False)
 # distance is the area between the two curves of the figure above.
 
 # %%
-sizes = effects.effect_table(means, groups, resamples, seed)
+sizes = effects.effect_table(means, groups, n_bootstrap, seed)
 effects.effect_text(sizes)
 
 # %% mystnb={"figure": {"caption": "Effect sizes with their 95 % intervals. At the dotted line there is no effect. Look at Cliff's delta, the only one of the three that has a sign: an interval on both sides of the line leaves open whether manipulated images vary more or less.", "name": "fig-variance-effects"}, "image": {"alt": "Three panels side by side. In each, one dot with a horizontal bar for each manipulation, and a vertical dotted line at zero."}}
@@ -171,7 +192,10 @@ figures.effect_intervals(sizes, "squared units of the map")
 # a mean by the *design effect* $1 + (m - 1) \rho$.
 
 # %%
-by_kind = {name: (by_id[name]["whole"], each.groups) for name, each in {"real": real, **fakes}.items()}
+by_kind = {
+    name: (by_id[name]["whole"], each.groups)
+    for name, each in {"real": real, **fakes}.items()
+}
 clusters = effects.cluster_table(by_kind)
 clusters.round(2)
 
@@ -182,9 +206,18 @@ glue("variance_delta", effects.delta_sentence(sizes), display=False)
 glue("variance_delta_most", float(delta[delta.abs().idxmax()]), display=False)
 glue("variance_delta_name", delta.abs().idxmax(), display=False)
 glue("variance_clusters", effects.cluster_sentence(clusters, about.unit), display=False)
-learned = sizes[sizes["effect"] == "Cliff's delta"].iloc[0]
-text = f"Cliff's delta of local variance, {learned['manipulation']} against real (0: no difference): {{number}}."
-_ = findings.save(folder, "06_local_variance", text, *learned[["value", "low", "high"]], style="+.2f")
+page_claims = [
+    Claim(
+        f"Local variance of {row.manipulation} exceeds that of real images (Cliff's delta)",
+        row.value,
+        row.low,
+        row.high,
+        row.groups,
+        unit=about.unit,
+    )
+    for row in sizes[sizes["effect"] == "Cliff's delta"].itertuples()
+]
+_ = headline.save(folder, "06_local_variance", page_claims)
 
 # %% [markdown]
 # {glue:text}`variance_clusters`
@@ -203,7 +236,8 @@ units, images, shared = 20, 16, 0.75
 relations = {"unrelated groups": 0.0, "real and manipulated of one group": shared}
 design = {"simulations": simulations, "seed": seed}
 alarms = {
-    name: variance.false_alarms(shared=part, units=units, images=images, **design) for name, part in relations.items()
+    name: variance.false_alarms(shared=part, units=units, images=images, **design)
+    for name, part in relations.items()
 }
 
 # %% mystnb={"figure": {"caption": "Share of simulated data sets without a difference in which each test is below 0.05. A sound test stays near the dotted line. Above it a test finds what is not there; far below it, it will miss what is.", "name": "fig-variance-alarms"}, "image": {"alt": "Two line plots over the correlation from 0 to 0.8. The line of the naive test rises in both, more steeply on the left; the other two stay near or below the dotted line at five percent."}}
@@ -217,7 +251,9 @@ figures.false_alarm_rates(alarms)
 frames = int(theirs["images"] // theirs["videos"])
 worth = pd.DataFrame(
     {
-        name: variance.distance_pvalues(theirs["KS D"], int(theirs["videos"]), frames, shared=part, **design)
+        name: variance.distance_pvalues(
+            theirs["KS D"], int(theirs["videos"]), frames, shared=part, **design
+        )
         for name, part in relations.items()
     }
 )
@@ -231,7 +267,11 @@ glue("variance_sim_shared", 100 * shared, display=False)
 glue("variance_sim_runs", simulations, display=False)
 glue("variance_sim_correlation", float(worth.index[-1]), display=False)
 for name, relation in zip(("unrelated", "related"), relations, strict=True):
-    glue(f"variance_sim_{name}", variance.alarm_sentence(alarms[relation], simulations), display=False)
+    glue(
+        f"variance_sim_{name}",
+        variance.alarm_sentence(alarms[relation], simulations),
+        display=False,
+    )
     glue(f"variance_worth_{name}_low", float(alike[relation].min()), display=False)
     glue(f"variance_worth_{name}_high", float(alike[relation].max()), display=False)
 glue("variance_worth_from", float(alike.index[0]), display=False)
@@ -257,15 +297,23 @@ glue("variance_worth_smallest", 1 / (simulations + 1), display=False)
 # %%
 inner = sides("inner")
 inner_tests = variance.comparison_table(inner, seed, groups=groups, paired=has_pairs)
-inner_sizes = effects.effect_table(inner, groups, resamples, seed)
+inner_sizes = effects.effect_table(inner, groups, n_bootstrap, seed)
 inner_tests.T.map("{:.4g}".format)
 
 # %% tags=["remove-input"]
-glue("variance_border_share", float(1 - (inner_tests["real"] / tests["real"]).iloc[0]), display=False)
+glue(
+    "variance_border_share",
+    float(1 - (inner_tests["real"] / tests["real"]).iloc[0]),
+    display=False,
+)
 glue("variance_inner_ks_below", int((inner_tests["KS p"] < 0.05).sum()), display=False)
 glue("variance_inner_paired", variance.paired_sentence(inner_tests), display=False)
 glue("variance_inner_delta", effects.delta_sentence(inner_sizes), display=False)
-glue("variance_inner_real_larger", int((inner_tests["real"] > inner_tests["fake"]).sum()), display=False)
+glue(
+    "variance_inner_real_larger",
+    int((inner_tests["real"] > inner_tests["fake"]).sum()),
+    display=False,
+)
 
 # %% [markdown]
 # Without the border, the mean of the real images changes by {glue:text}`variance_border_share:.0%` of its value. The

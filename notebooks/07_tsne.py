@@ -37,7 +37,7 @@ perplexity: float = 20.0
 neighbors: int = 15
 components: int = 100
 seeds: int = 5
-resamples: int = 1000
+n_bootstrap: int = 1000
 seed: int = 42
 
 # %%
@@ -45,11 +45,14 @@ import ipywidgets
 import numpy as np
 from myst_nb import glue
 
-from defocus_lib import embedding, figures, store, stored_set
-from defocus_lib.explore import explore
+from defocus_lib.analysis import embedding
+from defocus_lib.explain import stored_set
+from defocus_lib.figures import embedding as figures
+from defocus_lib.run.artifacts import Folder, read_arrays
+from defocus_lib.run.widgets import explore
 
-folder = store.Folder.open(profile, artifacts)
-stored, about = store.read_arrays(
+folder = Folder.open(profile, artifacts)
+stored, about = read_arrays(
     folder.require("features.npz", made_by="03_train_detector"),
     {"ids", "groups", "manipulations", "features"},
     where_present={"features_untrained"},
@@ -59,7 +62,9 @@ kinds, owners = stored["manipulations"], stored["groups"]
 real, fakes = stored_set.open_sets(folder)
 manipulation = manipulation or next(iter(fakes))
 rows, fake, groups = embedding.real_and(manipulation, kinds, owners)
-spaces = {kind: stored[name] for kind, name in embedding.SPACES.items() if name in stored}
+spaces = {
+    kind: stored[name] for kind, name in embedding.SPACES.items() if name in stored
+}
 learned = about.get("learned", "")
 features = stored["features"][rows]
 asked = embedding.parse_perplexities(perplexities)
@@ -72,7 +77,9 @@ neighbors = min(neighbors, len(features) - 1)
 
 # %%
 tsne = {f"perplexity {p:g}": embedding.tsne(features, p, seed) for p in drawn}
-scores = embedding.separation_table({"features": features} | tsne, fake, groups, features)
+scores = embedding.separation_table(
+    {"features": features} | tsne, fake, groups, features
+)
 scores.round(3)
 
 # %% mystnb={"figure": {"caption": "t-SNE of the pooled features of real images and one manipulation, at several perplexities. Look for regions of one colour, then at the scores in the titles: the same features can look separate at one perplexity and mixed at another.", "name": "fig-tsne"}, "image": {"alt": "Scatter plots of blue circles for real and orange triangles for manipulated images, with silhouette and accuracy in each title."}}
@@ -89,7 +96,11 @@ glue("tsne_silhouette_low", float(pictures["silhouette"].min()), display=False)
 glue("tsne_silhouette_high", float(pictures["silhouette"].max()), display=False)
 glue("tsne_knn_low", float(pictures["kNN accuracy"].min()), display=False)
 glue("tsne_knn_high", float(pictures["kNN accuracy"].max()), display=False)
-glue("tsne_features_silhouette", float(scores.loc["features", "silhouette"]), display=False)
+glue(
+    "tsne_features_silhouette",
+    float(scores.loc["features", "silhouette"]),
+    display=False,
+)
 glue("tsne_features_knn", float(scores.loc["features", "kNN accuracy"]), display=False)
 
 # %% [markdown]
@@ -111,7 +122,9 @@ glue("tsne_features_knn", float(scores.loc["features", "kNN accuracy"]), display
 # maps and the architecture separate alone.
 
 # %%
-both = {kind: embedding.tsne(part[rows], perplexity, seed) for kind, part in spaces.items()}
+both = {
+    kind: embedding.tsne(part[rows], perplexity, seed) for kind, part in spaces.items()
+}
 both_scores = embedding.separation_table(both, fake, groups)
 
 # %% mystnb={"figure": {"caption": "t-SNE of the same images before and after training, at one perplexity. Look whether the colours of the untrained features lie in any order; where they do, the order of the trained ones is no merit of training.", "name": "fig-tsne-untrained"}, "image": {"alt": "Scatter plots of blue circles for real and orange triangles for manipulated images, one for the trained and one for the untrained backbone, with scores in the titles."}}
@@ -122,7 +135,9 @@ figures.embeddings(both, fake, both_scores, manipulation)
 # both backbones, so that the difference has an interval of its own. They say nothing about other random weights or another training.
 
 # %%
-votes = embedding.votes_by_manipulation(spaces, kinds, owners, list(fakes), resamples, seed)
+votes = embedding.votes_by_manipulation(
+    spaces, kinds, owners, list(fakes), n_bootstrap, seed
+)
 votes.round(3)
 
 # %% [markdown]
@@ -131,7 +146,9 @@ votes.round(3)
 # random.
 
 # %%
-by_seed = embedding.over_seeds(spaces, kinds, owners, list(fakes), perplexity, range(seed, seed + seeds))
+by_seed = embedding.over_seeds(
+    spaces, kinds, owners, list(fakes), perplexity, range(seed, seed + seeds)
+)
 embedding.ranges(by_seed)
 
 # %% mystnb={"figure": {"caption": "How well neighbours tell each manipulation from real images, with the trained and with the untrained backbone. Circles: in the features, with 95 % intervals over groups. Diamonds: in their t-SNE pictures, mean and extremes over the seeds. Look whether green lies to the right of grey, and whether a diamond lies right of its circle: then the drawing separates more than the features do.", "name": "fig-tsne-null"}, "image": {"alt": "For each manipulation two green and two grey marks with horizontal bars, for trained and untrained features and their pictures, on an axis of kNN accuracy with a dotted line at one half."}}
@@ -148,7 +165,9 @@ glue("tsne_continuity", spread["continuity"], display=False)
 glue("tsne_drawing", embedding.drawing_verdict(of_one.loc["trained"]), display=False)
 glue("tsne_pictures", embedding.pictures_verdict(of_one), display=False)
 for kind in embedding.SPACES:
-    glue(f"tsne_{kind}_knn", embedding.said_of(votes, manipulation, kind), display=False)
+    glue(
+        f"tsne_{kind}_knn", embedding.said_of(votes, manipulation, kind), display=False
+    )
 glue("tsne_training", embedding.training_verdict(votes, learned), display=False)
 
 # %% [markdown]
@@ -179,13 +198,17 @@ figures.embeddings(by_umap, fake, umap_scores, manipulation)
 
 # %%
 examples = [real.head(images), fakes[manipulation].head(images)]
-edges = embedding.flat_edges(part.edges for kind in examples for part in kind.shards("edges"))
+edges = embedding.flat_edges(
+    part.edges for kind in examples for part in kind.shards("edges")
+)
 edge_fake = np.repeat([False, True], [len(kind) for kind in examples])
 used = min(components, len(edge_fake) - 1)  # so many hold all the variance
 reduced = embedding.edge_components(edges, used, seed)
 by_edges = {f"edges, PCA({used}), t-SNE": embedding.tsne(reduced, perplexity, seed)}
 edge_groups = np.concatenate([kind.groups for kind in examples])
-edge_scores = embedding.separation_table({"components": reduced} | by_edges, edge_fake, edge_groups, reduced)
+edge_scores = embedding.separation_table(
+    {"components": reduced} | by_edges, edge_fake, edge_groups, reduced
+)
 edge_scores.round(3)
 
 # %% mystnb={"figure": {"caption": "Edge maps of real and manipulated images, by principal components and t-SNE. Where the data have pairs, look whether circles and triangles lie in pairs: then the content places an image, not the manipulation.", "name": "fig-tsne-edges"}, "image": {"alt": "Scatter plot of blue circles and orange triangles with scores in the title."}}
@@ -194,11 +217,19 @@ figures.embeddings(by_edges, edge_fake, edge_scores, manipulation)
 # %% tags=["remove-input"]
 glue("tsne_umap_silhouette", float(umap_scores["silhouette"].iloc[0]), display=False)
 glue("tsne_umap_knn", float(umap_scores["kNN accuracy"].iloc[0]), display=False)
-glue("tsne_umap_trustworthiness", float(umap_scores["trustworthiness"].iloc[0]), display=False)
+glue(
+    "tsne_umap_trustworthiness",
+    float(umap_scores["trustworthiness"].iloc[0]),
+    display=False,
+)
 glue("tsne_umap_continuity", float(umap_scores["continuity"].iloc[0]), display=False)
 glue("tsne_edges_silhouette", float(edge_scores["silhouette"].iloc[1]), display=False)
 glue("tsne_edges_knn", float(edge_scores["kNN accuracy"].iloc[1]), display=False)
-glue("tsne_edges_components_knn", float(edge_scores["kNN accuracy"].iloc[0]), display=False)
+glue(
+    "tsne_edges_components_knn",
+    float(edge_scores["kNN accuracy"].iloc[0]),
+    display=False,
+)
 glue("tsne_edges_components", used, display=False)
 glue("tsne_edges_images", len(edge_fake), display=False)
 
@@ -220,8 +251,14 @@ glue("tsne_edges_images", len(edge_fake), display=False)
 
 # %%
 def one_picture(perplexity: float, seed: int):
-    picture = {f"perplexity {perplexity:g}, seed {seed}": embedding.tsne(features, perplexity, seed)}
-    return figures.embeddings(picture, fake, embedding.separation_table(picture, fake, groups), manipulation)
+    picture = {
+        f"perplexity {perplexity:g}, seed {seed}": embedding.tsne(
+            features, perplexity, seed
+        )
+    }
+    return figures.embeddings(
+        picture, fake, embedding.separation_table(picture, fake, groups), manipulation
+    )
 
 
 # %% mystnb={"figure": {"caption": "The same features at another seed.", "name": "fig-tsne-try"}, "image": {"alt": "Scatter plot of blue circles and orange triangles with scores in the title."}}
@@ -230,6 +267,8 @@ one_picture(perplexity, seed + 1)
 # %% tags=["remove-output"]
 explore(
     one_picture,
-    perplexity=ipywidgets.FloatSlider(perplexity, min=2, max=min(100, len(features) - 1), step=1),
+    perplexity=ipywidgets.FloatSlider(
+        perplexity, min=2, max=min(100, len(features) - 1), step=1
+    ),
     seed=ipywidgets.IntSlider(seed, 0, 100),
 )

@@ -32,11 +32,19 @@ import ipywidgets
 import numpy as np
 from myst_nb import glue
 
-from defocus_lib import attribution, figures, store, stored_set
-from defocus_lib.explore import explore
-from defocus_lib.shapley_set import ShapleySet, complete_pairs, firsts, versions
+from defocus_lib.analysis import attribution
+from defocus_lib.explain import stored_set
+from defocus_lib.explain.attribution_set import (
+    ShapleySet,
+    complete_pairs,
+    firsts,
+    versions,
+)
+from defocus_lib.figures import shapley as figures
+from defocus_lib.run.artifacts import Folder, write_beside
+from defocus_lib.run.widgets import explore
 
-folder = store.Folder.open(profile, artifacts)
+folder = Folder.open(profile, artifacts)
 real, fakes = stored_set.open_sets(folder)
 everything = {"real": real} | fakes
 paired = "pairs" in folder.about.has
@@ -45,7 +53,11 @@ manipulation = manipulation or next(iter(fakes))
 
 def view(examples: ShapleySet):
     return figures.shapley_views(
-        examples.images, examples.rgb_shaps, examples.defocus_shaps, examples.regions, examples.ids.tolist()
+        examples.images,
+        examples.rgb_shaps,
+        examples.defocus_shaps,
+        examples.regions,
+        examples.ids.tolist(),
     )
 
 
@@ -74,11 +86,19 @@ view(fakes[manipulation].take(np.arange(min(images, len(fakes[manipulation])))))
 # %%
 def of_images(fake: stored_set.StoredSet):
     parts = fake.shards("defocus_shaps", "rgb_shaps", "regions")
-    models = (({"defocus detector": one.defocus_shaps, "RGB detector": one.rgb_shaps}, one.regions) for one in parts)
+    models = (
+        (
+            {"defocus detector": one.defocus_shaps, "RGB detector": one.rgb_shaps},
+            one.regions,
+        )
+        for one in parts
+    )
     return attribution.share_table(models)
 
 
-shares = attribution.region_table({name: of_images(fake) for name, fake in fakes.items()})
+shares = attribution.region_table(
+    {name: of_images(fake) for name, fake in fakes.items()}
+)
 shares.round(3)
 
 # %% tags=["remove-input"]
@@ -87,7 +107,11 @@ glue("shapley_uniform", float(shares["uniform"].mean()), display=False)
 for column, key in (("defocus detector", "defocus"), ("RGB detector", "rgb")):
     glue(f"shapley_{key}_low", float(shares[column].min()), display=False)
     glue(f"shapley_{key}_high", float(shares[column].max()), display=False)
-    glue(f"shapley_{key}_above", int((shares[column] > shares["uniform"]).sum()), display=False)
+    glue(
+        f"shapley_{key}_above",
+        int((shares[column] > shares["uniform"]).sum()),
+        display=False,
+    )
 
 # %% [markdown]
 # The defocus detector has between {glue:text}`shapley_defocus_low:.0%` and {glue:text}`shapley_defocus_high:.0%` of
@@ -106,11 +130,13 @@ for column, key in (("defocus detector", "defocus"), ("RGB detector", "rgb")):
 # %% mystnb={"figure": {"caption": "A real and a manipulated image: photograph, normalised defocus map, and Shapley values of the defocus detector (red speaks for manipulated, blue for real). The outline, where it is known, is the manipulated region. Compare the two maps there, then the colours.", "name": "fig-shapley-chain"}, "image": {"alt": "Two rows, real and manipulated, of a photograph, a defocus map and a map of Shapley values in red and blue."}}
 two = {"real": real, manipulation: fakes[manipulation]}
 both = versions(two, complete_pairs(two)[scene]) if paired else firsts(two)
-chain = figures.evidence_chain(both.images, both.dmaps, both.defocus_shaps, both.regions, ["real", manipulation])
+chain = figures.evidence_chain(
+    both.images, both.dmaps, both.defocus_shaps, both.regions, ["real", manipulation]
+)
 chain
 
 # %% tags=["remove-cell"]
-store.write_beside(folder.path / "overview.png", lambda path: chain.savefig(path)).name
+write_beside(folder.path / "overview.png", lambda path: chain.savefig(path)).name
 
 # %% [markdown]
 # ## Try it

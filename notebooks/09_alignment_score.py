@@ -39,14 +39,20 @@ import numpy as np
 import pandas as pd
 from myst_nb import glue
 
-from defocus_lib import alignment, figures, store, stored_set
-from defocus_lib.explore import explore
-from defocus_lib.shapley_set import ShapleySet, paired
+from defocus_lib.analysis import alignment
+from defocus_lib.explain import stored_set
+from defocus_lib.explain.attribution_set import ShapleySet, paired
+from defocus_lib.figures import alignment as figures
+from defocus_lib.run.artifacts import Folder
+from defocus_lib.run.widgets import explore
 
-folder = store.Folder.open(profile, artifacts)
+folder = Folder.open(profile, artifacts)
 real, fakes = stored_set.open_sets(folder)
 wanted = ("dmaps", "defocus_shaps", "rgb_shaps")
-fakes = {name: fake.take(np.arange(min(pairs, len(fake))), *wanted) for name, fake in fakes.items()}
+fakes = {
+    name: fake.take(np.arange(min(pairs, len(fake))), *wanted)
+    for name, fake in fakes.items()
+}
 manipulation = manipulation or next(iter(fakes))
 
 # %% [markdown]
@@ -56,7 +62,9 @@ manipulation = manipulation or next(iter(fakes))
 # %%
 def histograms(fake: ShapleySet, bins: int) -> dict[str, alignment.Histograms]:
     shaps = {"defocus": fake.defocus_shaps, "rgb": fake.rgb_shaps}
-    return alignment.pair_histograms(fake.dmaps, paired(fake, real, "dmaps").dmaps, shaps, bins)
+    return alignment.pair_histograms(
+        fake.dmaps, paired(fake, real, "dmaps").dmaps, shaps, bins
+    )
 
 
 def bars(manipulation: str, pair: int, bins: int):
@@ -64,7 +72,9 @@ def bars(manipulation: str, pair: int, bins: int):
     by_name = histograms(one, bins)
     scores = alignment.alignment_table(by_name).set_index("model")
     weights = {name: histogram.weights[0] for name, histogram in by_name.items()}
-    return figures.alignment_bars(by_name["difference"].edges, weights, scores, one.ids[0])
+    return figures.alignment_bars(
+        by_name["difference"].edges, weights, scores, one.ids[0]
+    )
 
 
 # %% mystnb={"figure": {"caption": "One pair: where the maps differ (grey) and where each detector looks (colour), by the value of the manipulated map. The dotted line is the uniform attribution, which only counts pixels. Look for coloured bars that follow the grey ones more closely than the dotted line does.", "name": "fig-alignment-pair"}, "image": {"alt": "Two bar charts over map values from 0 to 1, one a detector, each with grey and coloured bars and a dotted step line."}}
@@ -75,7 +85,8 @@ bars(manipulation, pair, bins)
 
 # %%
 table = pd.concat(
-    alignment.alignment_table(histograms(fake, bins)).assign(manipulation=name) for name, fake in fakes.items()
+    alignment.alignment_table(histograms(fake, bins)).assign(manipulation=name)
+    for name, fake in fakes.items()
 )
 summary = alignment.summary(table, ("manipulation", "model"))
 summary.round(3)
@@ -95,8 +106,16 @@ for model in ("defocus", "rgb", "uniform"):
     glue(f"alignment_{model}_std", float(one["score std"]), display=False)
     glue(f"alignment_{model}_kl", float(one["KL mean"]), display=False)
 for model in ("defocus", "rgb"):
-    glue(f"alignment_{model}_above", float(summary.loc[(manipulation, model), "above uniform"]), display=False)
-    glue(f"alignment_{model}_wins", int((wide[model] > wide["uniform"]).sum()), display=False)
+    glue(
+        f"alignment_{model}_above",
+        float(summary.loc[(manipulation, model), "above uniform"]),
+        display=False,
+    )
+    glue(
+        f"alignment_{model}_wins",
+        int((wide[model] > wide["uniform"]).sum()),
+        display=False,
+    )
 
 # %% [markdown]
 # On {glue:text}`alignment_manipulation`, over {glue:text}`alignment_pairs` pairs and {glue:text}`alignment_bins` bins:

@@ -39,30 +39,35 @@ import numpy as np
 import pandas as pd
 from myst_nb import glue
 
-from defocus_lib import (
-    defocus_maps,
-    effects,
-    figures_known_blur,
-    findings,
-    known_blur,
-    learned_quality,
-    manifest,
-    map_quality,
-    store,
-)
-from defocus_lib.explore import explore
+from defocus_lib import defocus_maps
+from defocus_lib.analysis import learned_accuracy, map_accuracy, map_error_sources
+from defocus_lib.data import manifest
+from defocus_lib.figures import map_accuracy as figures
+from defocus_lib.run import headline
+from defocus_lib.run.artifacts import Folder
+from defocus_lib.run.widgets import explore
+from defocus_lib.stats import effects
+from defocus_lib.stats.claims import Claim
 
 listed = manifest.load_manifest()
 measured = listed.photographs_of("depth")[0]
-picture, disparity = manifest.load_photograph(measured), manifest.load_disparity(measured)
-motorcycle = known_blur.motorcycle_protocol(picture, disparity, size, known_blur.FOCAL_PLANES[:planes])
+picture, disparity = (
+    manifest.load_photograph(measured),
+    manifest.load_disparity(measured),
+)
+motorcycle = map_accuracy.motorcycle_protocol(
+    picture, disparity, size, map_accuracy.FOCAL_PLANES[:planes]
+)
 textures = {
-    split: {one.name: manifest.load_photograph(one) for one in listed.photographs_of(split)}
+    split: {
+        one.name: manifest.load_photograph(one) for one in listed.photographs_of(split)
+    }
     for split in ("train", "test")
 }
 coffee = manifest.load_photograph(listed.photograph("coffee"))
 rendered = {
-    split: known_blur.controlled_scenes(list(of.values()), scenes, scene_size, seed) for split, of in textures.items()
+    split: map_accuracy.controlled_scenes(list(of.values()), scenes, scene_size, seed)
+    for split, of in textures.items()
 }
 
 # %% [markdown]
@@ -74,14 +79,16 @@ rendered = {
 # %%
 strengths = [float(noise) for noise in noises.split(",")]
 sigmas = [0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 6.0, 8.0]
-steps = known_blur.step_reading_table(sigmas, strengths, seed, step_size)
+steps = map_accuracy.step_reading_table(sigmas, strengths, seed, step_size)
 
 # %% mystnb={"figure": {"caption": "Sigma read at a blurred step: median (line) and the range of 80 % of the edge pixels (band). On the grey line the reading is right. Maps of `physical` end at 6 px, those of the other two at 5 px. Their kernels are cut off too early, and with strong noise they read noise.", "name": "fig-known-steps"}, "image": {"alt": "Four panels, one a noise level. The line of physical follows the diagonal up to 6 px in all of them; those of released and published bend away from it."}}
-figures_known_blur.step_readings(steps)
+figures.step_readings(steps)
 
 # %%
-within = steps[steps["sigma"] <= known_blur.CAP]
-step_errors = within.pivot_table(index="estimator", columns="noise", values="dense error", sort=False)
+within = steps[steps["sigma"] <= map_accuracy.CAP]
+step_errors = within.pivot_table(
+    index="estimator", columns="noise", values="dense error", sort=False
+)
 step_errors.rename(columns="noise {:g}".format).round(2)
 
 # %% tags=["remove-input"]
@@ -90,12 +97,12 @@ worst = (read["median"] - read["sigma"]).abs().groupby(read["noise"]).max()
 glue("known_step_worst", float(worst.iloc[0]), display=False)
 glue("known_step_worst_noisy", float(worst.iloc[-1]), display=False)
 glue("known_step_noise", float(worst.index[-1]), display=False)
-glue("known_step_sentence", map_quality.noise_sentence(worst), display=False)
+glue("known_step_sentence", map_error_sources.noise_sentence(worst), display=False)
 glue("known_step_released", float(step_errors.loc["released"].iloc[0]), display=False)
 glue("known_step_physical", float(step_errors.loc["physical"].iloc[0]), display=False)
 glue("known_step_weakest", float(read["sigma"].iloc[0]), display=False)
 glue("known_step_weakest_read", float(read["median"].iloc[0]), display=False)
-glue("known_cap", known_blur.CAP, display=False)
+glue("known_cap", map_accuracy.CAP, display=False)
 
 # %% [markdown]
 # The table gives the mean absolute error of the dense map, in px, over all blurs up to {glue:text}`known_cap:.0f` px:
@@ -116,29 +123,61 @@ glue("known_cap", known_blur.CAP, display=False)
 # all.
 
 # %%
-on_motorcycle = known_blur.score_table(motorcycle)
-shown = ["error (px)", "Spearman", "bias (px)", "spread (px)", "at edges (px)", "bias at edges", "measured (%)"]
+on_motorcycle = map_accuracy.score_table(motorcycle)
+shown = [
+    "error (px)",
+    "Spearman",
+    "bias (px)",
+    "spread (px)",
+    "at edges (px)",
+    "bias at edges",
+    "measured (%)",
+]
 on_motorcycle[shown].round(2)
 
 # %% [markdown]
 # The scenes, with the photographs that the training scenes are made of, on which `learned` was trained:
 
 # %%
-untrained = {name: how for name, how in known_blur.ESTIMATORS.items() if name != "learned"}
-on_scenes = known_blur.score_table(rendered["train"], untrained)
+untrained = {
+    name: how for name, how in map_accuracy.ESTIMATORS.items() if name != "learned"
+}
+on_scenes = map_accuracy.score_table(rendered["train"], untrained)
 on_scenes[shown].round(2)
 
 # %% tags=["remove-input"]
-for name, key in (("physical", "physical"), ("physical, closed form", "closed"), ("released", "released")):
+for name, key in (
+    ("physical", "physical"),
+    ("physical, closed form", "closed"),
+    ("released", "released"),
+):
     for table, where in ((on_motorcycle, "motorcycle"), (on_scenes, "scenes")):
-        glue(f"known_{where}_{key}_error", float(table.loc[name, "error (px)"]), display=False)
-        glue(f"known_{where}_{key}_spearman", float(table.loc[name, "Spearman"]), display=False)
+        glue(
+            f"known_{where}_{key}_error",
+            float(table.loc[name, "error (px)"]),
+            display=False,
+        )
+        glue(
+            f"known_{where}_{key}_spearman",
+            float(table.loc[name, "Spearman"]),
+            display=False,
+        )
 for table, where in ((on_motorcycle, "motorcycle"), (on_scenes, "scenes")):
-    glue(f"known_{where}_constant", float(table.loc["constant mean", "error (px)"]), display=False)
-bounds = on_motorcycle.loc["physical", list(map_quality.BOUNDS)]
-glue("known_bounds", map_quality.bounds_sentence(*bounds), display=False)
-glue("known_reference", map_quality.reference_sentence(on_motorcycle), display=False)
-glue("known_verdict", map_quality.verdict(on_motorcycle, on_scenes), display=False)
+    glue(
+        f"known_{where}_constant",
+        float(table.loc["constant mean", "error (px)"]),
+        display=False,
+    )
+bounds = on_motorcycle.loc["physical", list(map_error_sources.BOUNDS)]
+glue("known_bounds", map_error_sources.bounds_sentence(*bounds), display=False)
+glue(
+    "known_reference",
+    map_error_sources.reference_sentence(on_motorcycle),
+    display=False,
+)
+glue(
+    "known_verdict", map_error_sources.verdict(on_motorcycle, on_scenes), display=False
+)
 
 # %% [markdown]
 # | mean absolute error (px) / rank correlation | motorcycle | scenes |
@@ -152,24 +191,42 @@ glue("known_verdict", map_quality.verdict(on_motorcycle, on_scenes), display=Fal
 
 
 # %%
-def compared(scene: known_blur.KnownScene, estimator: str = "physical"):
+def compared(scene: map_accuracy.KnownScene, estimator: str = "physical"):
     image, sigma, known = scene
-    maps = defocus_maps(known_blur.as_batch(image), *known_blur.ESTIMATORS[estimator])
+    maps = defocus_maps(
+        map_accuracy.as_batch(image), *map_accuracy.ESTIMATORS[estimator]
+    )
     return image, sigma, known, maps.dense[0, 0].numpy()
 
 
-examples = {f"focus at {plane:g} px": scene for plane, scene in list(motorcycle.items())[:2]}
+examples = {
+    f"focus at {plane:g} px": scene for plane, scene in list(motorcycle.items())[:2]
+}
 by_range = sorted(rendered["train"].items(), key=lambda item: np.ptp(item[1][1]))
 examples |= dict(by_range[-2:])
 
 # %% tags=["remove-input"]
-errors = [known_blur.map_errors(compared(scene)[3], *scene[1:])["error (px)"] for scene in rendered["train"].values()]
-text = f"Mean error of the defocus map over {len(errors)} rendered scenes, where the blur is known: {{number}} px."
+errors = [
+    map_accuracy.map_errors(compared(scene)[3], *scene[1:])["error (px)"]
+    for scene in rendered["train"].values()
+]
 low, high = effects.mean_interval(errors, np.arange(len(errors)), seed=seed)
-_ = findings.save(store.Folder.open(profile, artifacts), "10_known_blur", text, np.mean(errors), low, high)
+page_claims = [
+    Claim(
+        "Mean error of the defocus map on rendered scenes is below 1 px",
+        float(np.mean(errors)),
+        float(low),
+        float(high),
+        len(errors),
+        compared_with=1.0,
+        relation="below",
+        style=".2f",
+    )
+]
+_ = headline.save(Folder.open(profile, artifacts), "10_known_blur", page_claims)
 
 # %% mystnb={"figure": {"caption": "Where the preset `physical` errs: photograph, true sigma, estimate, and their difference. Orange: too sharp; purple: too blurred. The error is largest along the outlines of objects, where the map runs from one surface into the next, and in areas without edges, which take their blur from their neighbours.", "name": "fig-known-errors"}, "image": {"alt": "Four rows: two of the motorcycle and two of controlled scenes. In each, the estimate is a smooth version of the true blur, and the difference is strongest along outlines."}}
-figures_known_blur.error_maps({name: compared(scene) for name, scene in examples.items()})
+figures.error_maps({name: compared(scene) for name, scene in examples.items()})
 
 # %% [markdown]
 # ## What the error is made of
@@ -179,8 +236,8 @@ figures_known_blur.error_maps({name: compared(scene) for name, scene in examples
 
 # %%
 parts = {
-    "motorcycle": map_quality.parts_of_error(motorcycle),
-    "scenes": map_quality.parts_of_error(rendered["train"]),
+    "motorcycle": map_error_sources.parts_of_error(motorcycle),
+    "scenes": map_error_sources.parts_of_error(rendered["train"]),
 }
 pd.concat(parts, names=["images"]).round(2)
 
@@ -189,25 +246,34 @@ pd.concat(parts, names=["images"]).round(2)
 # squares that scenes are made of, before anything blurs them:
 
 # %%
-own = {split: known_blur.own_blur_table(of, scene_size, seed) for split, of in textures.items()}
+own = {
+    split: map_accuracy.own_blur_table(of, scene_size, seed)
+    for split, of in textures.items()
+}
 pd.concat(own, names=["scenes"]).round(2)
 
 # %% [markdown]
 # And the errors on scenes that are made of the second group of photographs:
 
 # %%
-on_other = known_blur.score_table(rendered["test"])
+on_other = map_accuracy.score_table(rendered["test"])
 on_other[shown].round(2)
 
 # %% tags=["remove-input"]
 on_test = on_other.loc["physical"]
 spread = parts["motorcycle"]
-glue("known_spreading", map_quality.depth_border_sentence(spread), display=False)
+glue("known_spreading", map_error_sources.depth_border_sentence(spread), display=False)
 glue("known_near", float(spread.loc["physical", "near depth borders"]), display=False)
 glue("known_elsewhere", float(spread.loc["physical", "elsewhere"]), display=False)
-glue("known_own_train", float(own["train"]["mean of the map (px)"].mean()), display=False)
+glue(
+    "known_own_train", float(own["train"]["mean of the map (px)"].mean()), display=False
+)
 glue("known_own_test", float(own["test"]["mean of the map (px)"].mean()), display=False)
-glue("known_own_sentence", map_quality.own_blur_sentence(own["train"], own["test"]), display=False)
+glue(
+    "known_own_sentence",
+    map_error_sources.own_blur_sentence(own["train"], own["test"]),
+    display=False,
+)
 glue("known_test_bias", float(on_test["bias (px)"]), display=False)
 glue("known_train_bias", float(on_scenes.loc["physical", "bias (px)"]), display=False)
 glue("known_test_spearman", float(on_test["Spearman"]), display=False)
@@ -227,16 +293,24 @@ glue("known_test_spearman", float(on_test["Spearman"]), display=False)
 # Beyond the border nothing is known. `physical` mirrors the image there, the reference fills in zeros.
 
 # %%
-quick = {name: how for name, how in known_blur.ESTIMATORS.items() if how[1] != "closed_form"}
-profiles = known_blur.border_profiles(motorcycle, quick)
+quick = {
+    name: how
+    for name, how in map_accuracy.ESTIMATORS.items()
+    if how[1] != "closed_form"
+}
+profiles = figures.border_profiles(motorcycle, quick)
 
 # %% mystnb={"figure": {"caption": "Mean absolute error on the motorcycle over the distance from the nearest border. A curve that rises to the left has a frame that is worse than the rest.", "name": "fig-known-border"}, "image": {"alt": "Curves of error against distance from the border. Those of released and published lie far above those of physical."}}
-figures_known_blur.border_profiles(profiles)
+figures.border_profiles(profiles)
 
 # %% tags=["remove-input"]
 glue("known_outer", float(on_motorcycle.loc["physical", "outer 5 px"]), display=False)
 glue("known_inside", float(on_motorcycle.loc["physical", "inside"]), display=False)
-glue("known_outer_sentence", map_quality.border_sentence(on_motorcycle), display=False)
+glue(
+    "known_outer_sentence",
+    map_error_sources.border_sentence(on_motorcycle),
+    display=False,
+)
 
 # %% [markdown]
 # In the outer 5 px `physical` is off by {glue:text}`known_outer:.2f` px, inside by {glue:text}`known_inside:.2f` px.
@@ -249,15 +323,21 @@ glue("known_outer_sentence", map_quality.border_sentence(on_motorcycle), display
 # times the factor; the error is in pixels of the resized image.
 
 # %%
-compressed = map_quality.jpeg_table(motorcycle, [30, 50, 70, 80, 90, 95, 100])
-scaled = map_quality.resize_table(motorcycle, [0.5, 0.71, 1.0, 1.41, 2.0])
-noised = map_quality.noise_table(motorcycle, [0.0, 0.01, 0.02, 0.05], seed)
+compressed = map_error_sources.jpeg_table(motorcycle, [30, 50, 70, 80, 90, 95, 100])
+scaled = map_error_sources.resize_table(motorcycle, [0.5, 0.71, 1.0, 1.41, 2.0])
+noised = map_error_sources.noise_table(motorcycle, [0.0, 0.01, 0.02, 0.05], seed)
 
 # %% mystnb={"figure": {"caption": "Error and rank correlation over JPEG quality, the factor of resizing, and white noise. The error of a map of the mean everywhere is drawn in grey; it grows with the factor because the blur does.", "name": "fig-known-influences"}, "image": {"alt": "Six panels. The errors of physical and learned fall with JPEG quality and grow with size and noise; their correlation stays high, while those of released and published stay around zero or below."}}
-figures_known_blur.influences({"JPEG quality": compressed, "resized by": scaled, "noise (share of the range)": noised})
+figures.influences(
+    {
+        "JPEG quality": compressed,
+        "resized by": scaled,
+        "noise (share of the range)": noised,
+    }
+)
 
 # %%
-ranges = map_quality.range_table(motorcycle)
+ranges = map_error_sources.range_table(motorcycle)
 ranges[["edges (%)", "measured (%)", "error (px)", "Spearman"]].round(2)
 
 # %% tags=["remove-input"]
@@ -272,8 +352,16 @@ glue("known_double_bias", float(by_factor["bias (px)"].iloc[-1]), display=False)
 edges = ranges["edges (%)"]
 glue("known_range_edges", float(edges["released", "[-1, 1]"]), display=False)
 glue("known_range_edges_other", float(edges["released", "[0, 1]"]), display=False)
-glue("known_range_spearman", float(ranges.loc[("released", "[-1, 1]"), "Spearman"]), display=False)
-glue("known_range_spearman_other", float(ranges.loc[("released", "[0, 1]"), "Spearman"]), display=False)
+glue(
+    "known_range_spearman",
+    float(ranges.loc[("released", "[-1, 1]"), "Spearman"]),
+    display=False,
+)
+glue(
+    "known_range_spearman_other",
+    float(ranges.loc[("released", "[0, 1]"), "Spearman"]),
+    display=False,
+)
 
 # %% [markdown]
 # At JPEG quality 95 the error of `physical` is {glue:text}`known_jpeg_95_error:.2f` px; at quality
@@ -296,17 +384,23 @@ glue("known_range_spearman_other", float(ranges.loc[("released", "[0, 1]"), "Spe
 # of two scales at the same edges instead, the starting point of this method.
 
 # %%
-noisy = known_blur.with_noise(motorcycle, 0.03, seed)
-ablation = map_quality.ablation_table({"motorcycle": motorcycle, "with noise": noisy, "scenes": rendered["train"]})
+noisy = map_accuracy.with_noise(motorcycle, 0.03, seed)
+ablation = map_error_sources.ablation_table(
+    {"motorcycle": motorcycle, "with noise": noisy, "scenes": rendered["train"]}
+)
 ablation.round(3)
 
 # %% tags=["remove-input"]
-errors, ranks = (ablation["motorcycle"][measure] for measure in map_quality.BOUNDS)
+errors, ranks = (
+    ablation["motorcycle"][measure] for measure in map_error_sources.BOUNDS
+)
 glue("known_all_error", float(errors["physical"]), display=False)
 glue("known_all_spearman", float(ranks["physical"]), display=False)
 glue("known_ratio_error", float(errors["the ratio of two scales alone"]), display=False)
-glue("known_ratio_spearman", float(ranks["the ratio of two scales alone"]), display=False)
-glue("known_steps_worth", map_quality.ablation_sentence(ablation), display=False)
+glue(
+    "known_ratio_spearman", float(ranks["the ratio of two scales alone"]), display=False
+)
+glue("known_steps_worth", map_error_sources.ablation_sentence(ablation), display=False)
 
 # %% [markdown]
 # From the ratio of two scales to the whole preset, the error on the motorcycle goes from
@@ -335,9 +429,11 @@ glue("known_steps_worth", map_quality.ablation_sentence(ablation), display=False
 # What it is not: measured on a lens. All blur that it has seen was computed, and so is all blur on this page.
 
 # %%
-unseen = learned_quality.unseen_scenes(list(textures["test"].values()), simulated, seed)
+unseen = learned_accuracy.unseen_scenes(
+    list(textures["test"].values()), simulated, seed
+)
 groups = {"motorcycle": motorcycle, "simulated": unseen, "thin lens": rendered["test"]}
-learned_quality.cards().round(3)
+learned_accuracy.cards().round(3)
 
 # %% [markdown]
 # The cards that come with the weights, one for each training run: they differ by their seed alone. `error` and `held` are
@@ -347,19 +443,19 @@ learned_quality.cards().round(3)
 # same photographs.
 
 # %%
-by_seed = learned_quality.seed_table(groups)
+by_seed = learned_accuracy.seed_table(groups)
 by_seed.round(3)
 
 # %%
-step_medians = learned_quality.step_table([0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0])
+step_medians = learned_accuracy.step_table([0.5, 0.75, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0])
 step_medians.round(2)
 
 # %%
-coverage = learned_quality.coverage_table(groups)
+coverage = learned_accuracy.coverage_table(groups)
 coverage.round(1)
 
 # %% tags=["remove-input"]
-told = learned_quality.cards()
+told = learned_accuracy.cards()
 found = by_seed["motorcycle"].iloc[0]
 off = (step_medians.iloc[:, 0] - step_medians.index).abs().max()
 glue("known_learned_parameters", f"{told['parameters'].iloc[0]:,.0f}", display=False)
@@ -367,13 +463,29 @@ glue("known_learned_scenes", f"{told['scenes'].iloc[0]:,.0f}", display=False)
 glue("known_learned_simulated", simulated, display=False)
 glue("known_learned_error", float(found["error (px)"]), display=False)
 glue("known_learned_spearman", float(found["Spearman"]), display=False)
-glue("known_learned_spread", learned_quality.spread_sentence(by_seed["motorcycle"]["error (px)"]), display=False)
-glue("known_learned_moonshot", learned_quality.moonshot_sentence(found["error (px)"]), display=False)
-glue("known_learned_bounds", learned_quality.bounds_sentence(found, off, coverage.loc["simulated", 90]), display=False)
+glue(
+    "known_learned_spread",
+    learned_accuracy.spread_sentence(by_seed["motorcycle"]["error (px)"]),
+    display=False,
+)
+glue(
+    "known_learned_moonshot",
+    learned_accuracy.moonshot_sentence(found["error (px)"]),
+    display=False,
+)
+glue(
+    "known_learned_bounds",
+    learned_accuracy.bounds_sentence(found, off, coverage.loc["simulated", 90]),
+    display=False,
+)
 glue("known_learned_steps", float(off), display=False)
 glue("known_learned_held", float(coverage.loc["simulated", 90]), display=False)
 glue("known_learned_held_lens", float(coverage.loc["thin lens", 90]), display=False)
-glue("known_learned_held_motorcycle", float(coverage.loc["motorcycle", 90]), display=False)
+glue(
+    "known_learned_held_motorcycle",
+    float(coverage.loc["motorcycle", 90]),
+    display=False,
+)
 
 # %% [markdown]
 # On the motorcycle `learned` is off by {glue:text}`known_learned_error:.3f` px, with a rank correlation of
@@ -383,7 +495,9 @@ glue("known_learned_held_motorcycle", float(coverage.loc["motorcycle", 90]), dis
 
 # %% mystnb={"figure": {"caption": "Where the preset `learned` errs: photograph, true sigma, estimate, and their difference; the last two are simulated scenes of photographs that it has not seen. Compare the outlines with those of the figure above. A piece of a photograph that was soft itself is read as blurred; the truth of a simulated scene does not count that.", "name": "fig-known-learned"}, "image": {"alt": "Four rows: two of the motorcycle, whose outline the estimate follows except where it is thin, and two of simulated scenes."}}
 shown_scenes = dict(list(examples.items())[:2]) | dict(list(unseen.items())[:2])
-figures_known_blur.error_maps({name: compared(scene, "learned") for name, scene in shown_scenes.items()})
+figures.error_maps(
+    {name: compared(scene, "learned") for name, scene in shown_scenes.items()}
+)
 
 # %% [markdown]
 # ### How sure it is
@@ -392,13 +506,17 @@ figures_known_blur.error_maps({name: compared(scene, "learned") for name, scene 
 # where it is small are those with small errors.
 
 # %%
-kept = learned_quality.surest_first(unseen, np.linspace(0.1, 1, 10))
+kept = learned_accuracy.surest_first(unseen, np.linspace(0.1, 1, 10))
 
 # %% mystnb={"figure": {"caption": "Left: the share of the true sigma that intervals hold, over the share that they are to hold; on the grey line they keep their word, below it the network is too sure of itself. Right: the error when only the surest pixels of the simulated scenes are kept; the dotted line is the best possible order.", "name": "fig-known-uncertainty"}, "image": {"alt": "Two panels: lines of observed against nominal coverage beside a diagonal, and the error rising with the share of pixels kept."}}
-figures_known_blur.uncertainty_check(coverage, kept)
+figures.uncertainty_check(coverage, kept)
 
 # %% tags=["remove-input"]
-glue("known_learned_order", learned_quality.order_sentence(kept["by uncertainty"]), display=False)
+glue(
+    "known_learned_order",
+    learned_accuracy.order_sentence(kept["by uncertainty"]),
+    display=False,
+)
 
 # %% [markdown]
 # The 90 % intervals hold {glue:text}`known_learned_held:.0f` % of the truth on the simulated scenes,
@@ -410,11 +528,11 @@ glue("known_learned_order", learned_quality.order_sentence(kept["by uncertainty"
 # photograph at a time:
 
 # %%
-alone = learned_quality.by_photograph(textures["test"], scenes, scene_size, seed)
+alone = learned_accuracy.by_photograph(textures["test"], scenes, scene_size, seed)
 alone.round(2)
 
 # %% tags=["remove-input"]
-glue("known_learned_own_blur", learned_quality.own_blur_sentence(alone), display=False)
+glue("known_learned_own_blur", learned_accuracy.own_blur_sentence(alone), display=False)
 
 # %% [markdown]
 # {glue:text}`known_learned_own_blur`
@@ -422,7 +540,7 @@ glue("known_learned_own_blur", learned_quality.own_blur_sentence(alone), display
 # A lens spreads a point over a disc rather than over a Gaussian. The same simulated scenes through both:
 
 # %%
-learned_quality.psf_table(list(textures["test"].values()), simulated, seed).round(3)
+learned_accuracy.psf_table(list(textures["test"].values()), simulated, seed).round(3)
 
 # %% [markdown]
 # ### Where it fails
@@ -431,21 +549,24 @@ learned_quality.psf_table(list(textures["test"].values()), simulated, seed).roun
 # was moved during the exposure.
 
 # %%
-blind = learned_quality.blind_spots(textures["test"]["china"])
+blind = learned_accuracy.blind_spots(textures["test"]["china"])
 
 # %% mystnb={"figure": {"caption": "Left to right: photograph, true sigma, estimate, and the uncertainty, which should be large where the estimate is wrong. A flat surface tells nothing by itself; long waves look like blurred stripes; motion is taken for defocus.", "name": "fig-known-blind"}, "image": {"alt": "Four rows of a photograph and three maps, beside a constant truth."}}
 rows = {}
 for name, (image, sigma, _) in blind.items():
-    estimate, uncertainty = learned_quality.learned_by(image)
-    rows[name] = image, {"true sigma": sigma, "estimate": estimate, "uncertainty": uncertainty}
-figures_known_blur.map_rows(rows)
+    estimate, uncertainty = learned_accuracy.learned_by(image)
+    rows[name] = (
+        image,
+        {"true sigma": sigma, "estimate": estimate, "uncertainty": uncertainty},
+    )
+figures.map_rows(rows)
 
 # %%
 misled = {
     name: {
         "true (px)": float(sigma.mean()),
-        "read (px)": float(learned_quality.learned_by(image)[0].mean()),
-        "uncertainty (px)": float(learned_quality.learned_by(image)[1].mean()),
+        "read (px)": float(learned_accuracy.learned_by(image)[0].mean()),
+        "uncertainty (px)": float(learned_accuracy.learned_by(image)[1].mean()),
     }
     for name, (image, sigma, _) in blind.items()
 }
@@ -457,14 +578,21 @@ pd.DataFrame(misled).T.round(2)
 # Three photographs whose depth of field is plain to see, and whose blur nobody has measured: examples, not proof.
 
 # %% mystnb={"figure": {"caption": "Photographs with real depth of field, and their maps by `physical` and `learned`, with the uncertainty of the latter. Follow what is sharp to the eye: the face of the cat, the rim of the cup, the petals.", "name": "fig-known-natural"}, "image": {"alt": "Three rows: a cat, a cup of coffee and a flower, each with two maps of blur and one of uncertainty."}}
-natural = {"chelsea": textures["test"]["chelsea"], "coffee": coffee, "flower": textures["test"]["flower"]}
+natural = {
+    "chelsea": textures["test"]["chelsea"],
+    "coffee": coffee,
+    "flower": textures["test"]["flower"],
+}
 rows = {}
 for name, photograph in natural.items():
-    image = learned_quality.fitted(photograph, size)
-    estimate, uncertainty = learned_quality.learned_by(image)
-    physical = defocus_maps(known_blur.as_batch(image)).dense[0, 0].numpy()
-    rows[name] = image, {"physical": physical, "learned": estimate, "uncertainty": uncertainty}
-figures_known_blur.map_rows(rows)
+    image = learned_accuracy.fitted(photograph, size)
+    estimate, uncertainty = learned_accuracy.learned_by(image)
+    physical = defocus_maps(map_accuracy.as_batch(image)).dense[0, 0].numpy()
+    rows[name] = (
+        image,
+        {"physical": physical, "learned": estimate, "uncertainty": uncertainty},
+    )
+figures.map_rows(rows)
 
 # %% [markdown]
 # ## Try it
@@ -474,7 +602,7 @@ figures_known_blur.map_rows(rows)
 
 # %%
 def look(plane: float, estimator: str):
-    return figures_known_blur.error_maps({estimator: compared(motorcycle[plane], estimator)})
+    return figures.error_maps({estimator: compared(motorcycle[plane], estimator)})
 
 
 # %% mystnb={"figure": {"caption": "The motorcycle with the map of `published`: nearly all of it is too sharp, because what was not measured counts as 0.", "name": "fig-known-try"}, "image": {"alt": "One row: photograph, true sigma, an estimate that is dark almost everywhere, and an error map in one colour."}}
@@ -484,5 +612,7 @@ look(list(motorcycle)[-1], "published")
 explore(
     look,
     plane=ipywidgets.Dropdown(options=list(motorcycle), value=next(iter(motorcycle))),
-    estimator=ipywidgets.Dropdown(options=list(known_blur.ESTIMATORS), value="physical"),
+    estimator=ipywidgets.Dropdown(
+        options=list(map_accuracy.ESTIMATORS), value="physical"
+    ),
 )

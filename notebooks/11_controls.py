@@ -34,10 +34,10 @@ learning_rate: float = 0.003
 schedule: str = "one_cycle"
 precision: str = "auto"
 monitor: str = "val_auc"
-mirror: bool = True
+horizontal_flip: bool = True
 window: int = 15
-resamples: int = 2000
-workers: int = 2
+n_bootstrap: int = 2000
+n_workers: int = 2
 scheduler: str = ""
 example: int = 7
 seed: int = 0
@@ -47,15 +47,31 @@ import ipywidgets
 from IPython.display import Markdown
 from myst_nb import glue
 
-from defocus_lib import auc, cluster, collection, controls, density, figures_controls, findings, records, store, trials
-from defocus_lib.explore import explore
-from defocus_lib.training import Plan
+from defocus_lib.analysis import controls, edge_density
+from defocus_lib.data import collection, records
+from defocus_lib.detect import sweep
+from defocus_lib.detect.control_inputs import (
+    CONTROLS,
+    RELIT,
+    WITHOUT_BLUR,
+    generator,
+    relight,
+    title_of,
+)
+from defocus_lib.detect.training import Plan
+from defocus_lib.figures.controls import control_auc, control_inputs, density_effects
+from defocus_lib.maps.cache import load_maps
+from defocus_lib.run import cluster, headline
+from defocus_lib.run.artifacts import Folder, write_beside
+from defocus_lib.run.widgets import explore
+from defocus_lib.stats import auc
+from defocus_lib.stats.claims import Claim
 
-folder = store.Folder.open(profile, artifacts)
+folder = Folder.open(profile, artifacts)
 run = collection.load(folder)
-cache, _ = collection.load_maps(folder, run.reader)
+cache, _ = load_maps(folder, run.reader)
 learned = run.trained_on.split(", ")[0]
-chosen = trials.complete(collection.load_for_trials(folder))
+chosen = sweep.complete(collection.load_for_trials(folder))
 chosen = records.sample(chosen, groups, seed) if groups else chosen
 
 # %% [markdown]
@@ -72,11 +88,14 @@ test = chosen[chosen["split"] == "test"]
 def inputs_of(image: int):
     rows = test[test["label"] == 0].drop_duplicates("group")
     rows = rows.iloc[[min(image, len(rows) - 1)]]
-    batch = trials.batch_of(rows, run.reader, cache)
-    shown = ("defocus", *controls.WITHOUT_BLUR)
-    inputs = {controls.CONTROLS[name].title: controls.CONTROLS[name].inputs(batch)[0, 0].numpy() for name in shown}
-    relit = controls.relight(batch.images[0], controls.generator(batch.digests[0]))
-    return figures_controls.control_inputs(batch.images[0], {**inputs, controls.RELIT: relit})
+    batch = sweep.batch_of(rows, run.reader, cache)
+    shown = ("defocus", *WITHOUT_BLUR)
+    inputs = {
+        CONTROLS[name].title: CONTROLS[name].inputs(batch)[0, 0].numpy()
+        for name in shown
+    }
+    relit = relight(batch.images[0], generator(batch.digests[0]))
+    return control_inputs(batch.images[0], {**inputs, RELIT: relit})
 
 
 # %% mystnb={"figure": {"caption": "One test image, and what the detectors read of it. The three panels after the map hold its edges without its blur: what a detector can do on them, it can do without defocus. The last panel is the image after a change of light.", "name": "fig-control-inputs"}, "image": {"alt": "A photograph, its defocus map, its edge mask, a smooth edge density, a blotchy map of random blur, and the photograph with a darker spot."}}
@@ -99,20 +118,29 @@ plan = Plan(
     schedule=schedule,
     precision=precision,
     monitor=monitor,
-    mirror=mirror,
+    horizontal_flip=horizontal_flip,
 )
-series = trials.Trials(chosen, run.reader, cache, backbone, side, plan)
-wanted = [*trials.for_controls(learned, range(seeds)), *trials.for_matrix(trials.taught(chosen), 0)]
-with cluster.workers(workers, scheduler) as client:
+series = sweep.Trials(chosen, run.reader, cache, backbone, side, plan)
+wanted = [
+    *sweep.for_controls(learned, range(seeds)),
+    *sweep.for_matrix(sweep.taught(chosen), 0),
+]
+with cluster.workers(n_workers, scheduler) as client:
     cache.fill(chosen, run.reader)
-    answers = trials.run(series, wanted, client, progress=True)
-_ = store.write_beside(folder.path / "trials.parquet", lambda path: answers.to_parquet(path, index=False))
+    answers = sweep.run(series, wanted, client, progress=True)
+_ = write_beside(
+    folder.path / "trials.parquet", lambda path: answers.to_parquet(path, index=False)
+)
 
 # %% tags=["remove-input"]
 glue("controls_backbone", backbone, display=False)
 glue("controls_side", side, display=False)
 glue("controls_epochs", epochs, display=False)
-glue("controls_groups", int(chosen.groupby("split")["group"].nunique().max()), display=False)
+glue(
+    "controls_groups",
+    int(chosen.groupby("split")["group"].nunique().max()),
+    display=False,
+)
 glue("controls_units", f"{run.about.unit}s", display=False)
 glue("controls_learned", learned, display=False)
 glue("controls_seeds", seeds, display=False)
@@ -125,36 +153,61 @@ glue("controls_seeds", seeds, display=False)
 
 # %%
 by_title = controls.answers_by_title(answers, learned)
-draws = auc.resampled(by_title, resamples, seed)
+draws = auc.resampled(by_title, n_bootstrap, seed)
 table = auc.summary(by_title, draws)
 table.rename_axis("input")[["value", "low", "high", "lowest", "highest"]].round(2)
 
 # %% mystnb={"figure": {"caption": "Each dot is one input, each tick one seed. Compare the defocus map (green) with the rows that keep its edges and lose its blur; the row with shuffled labels should lie on the dotted line, and so should the map on a change of light.", "name": "fig-controls"}, "image": {"alt": "Rows of dots with error bars over an axis of AUC, one row an input, with a dotted line at one half."}}
-defocus = controls.CONTROLS["defocus"].title
-figures_controls.control_auc(table, {name: one.by_seed() for name, one in by_title.items()}, defocus)
+defocus = CONTROLS["defocus"].title
+control_auc(table, {name: one.by_seed() for name, one in by_title.items()}, defocus)
 
 # %% tags=["remove-input"]
-edge_titles = {name: controls.CONTROLS[name].title for name in controls.WITHOUT_BLUR}
+edge_titles = {name: CONTROLS[name].title for name in WITHOUT_BLUR}
 ahead = auc.differences(by_title, draws, defocus, edge_titles.values())
 interval = {
     "defocus": defocus,
-    "shuffled": controls.CONTROLS["shuffled"].title,
-    "relit": controls.title_of("defocus", controls.RELIT),
+    "shuffled": CONTROLS["shuffled"].title,
+    "relit": title_of("defocus", RELIT),
 }
-interval = {name: tuple(table.loc[title, ["low", "high"]]) for name, title in interval.items()}
-verdict = controls.verdict(interval, {name: tuple(ahead.loc[t, ["low", "high"]]) for name, t in edge_titles.items()})
+interval = {
+    name: tuple(table.loc[title, ["low", "high"]]) for name, title in interval.items()
+}
+verdict = controls.verdict(
+    interval,
+    {name: tuple(ahead.loc[t, ["low", "high"]]) for name, t in edge_titles.items()},
+)
 glue("controls_defocus", auc.words(table.loc[defocus]), display=False)
-glue("controls_photograph", auc.words(table.loc[controls.CONTROLS["rgb"].title]), display=False)
+glue("controls_photograph", auc.words(table.loc[CONTROLS["rgb"].title]), display=False)
 glue("controls_edges", auc.words(table.loc[edge_titles["edges"]]), display=False)
-glue("controls_density", auc.words(table.loc[edge_titles["edge density"]]), display=False)
-glue("controls_random", auc.words(table.loc[edge_titles["random sigma"]]), display=False)
-glue("controls_shuffled", auc.words(table.loc[controls.CONTROLS["shuffled"].title]), display=False)
-glue("controls_relit", auc.words(table.loc[controls.title_of("defocus", controls.RELIT)]), display=False)
-glue("controls_relit_photograph", auc.words(table.loc[controls.title_of("rgb", controls.RELIT)]), display=False)
+glue(
+    "controls_density", auc.words(table.loc[edge_titles["edge density"]]), display=False
+)
+glue(
+    "controls_random", auc.words(table.loc[edge_titles["random sigma"]]), display=False
+)
+glue(
+    "controls_shuffled", auc.words(table.loc[CONTROLS["shuffled"].title]), display=False
+)
+glue("controls_relit", auc.words(table.loc[title_of("defocus", RELIT)]), display=False)
+glue(
+    "controls_relit_photograph",
+    auc.words(table.loc[title_of("rgb", RELIT)]),
+    display=False,
+)
 glue("controls_ahead_edges", auc.words(ahead.loc[edge_titles["edges"]]), display=False)
 glue("controls_verdict", Markdown(verdict), display=False)
-text = "What a detector on the defocus map is ahead of one on its edges alone, in AUC: {number}."
-_ = findings.save(folder, "11_controls", text, *ahead.loc[edge_titles["edges"], ["value", "low", "high"]], style="+.2f")
+page_claims = [
+    Claim(
+        f"Gain in AUC of the defocus-map detector over a detector on {title}",
+        *map(float, ahead.loc[title, ["value", "low", "high"]]),
+        int(test["group"].nunique()),
+        unit=run.about.unit,
+        seeds=seeds,
+        epochs=epochs,
+    )
+    for title in edge_titles.values()
+]
+_ = headline.save(folder, "11_controls", page_claims)
 
 # %% [markdown]
 # ```{glue:md} controls_verdict
@@ -177,16 +230,18 @@ _ = findings.save(folder, "11_controls", text, *ahead.loc[edge_titles["edges"], 
 # out by regression? Over all test images; standard errors are robust to images of one {glue:text}`controls_unit`.
 
 # %%
-measured = density.measure(run.records[run.records["split"] == "test"], cache, window)
-effects = density.effect_table(measured)
+measured = edge_density.measure(
+    run.records[run.records["split"] == "test"], cache, window
+)
+effects = edge_density.effect_table(measured)
 (100 * effects).round(1)
 
 # %% mystnb={"figure": {"caption": "By how much the mean local variance of manipulated maps exceeds that of real ones, in per cent of the mean: as it is (squares), and for images of equal edge density (dots). An interval that crosses the dotted line is compatible with no effect; a dot that falls back to it was an effect of edges.", "name": "fig-density-effects"}, "image": {"alt": "For each manipulation a square and a dot with horizontal error bars, on an axis of per cent with a dotted line at zero."}}
-figures_controls.density_effects(effects)
+density_effects(effects)
 
 # %% tags=["remove-input"]
 glue("controls_unit", run.about.unit, display=False)
-glue("controls_density_sentence", density.effect_sentence(effects), display=False)
+glue("controls_density_sentence", edge_density.effect_sentence(effects), display=False)
 glue(
     "controls_density_correlation",
     float(measured["variance"].corr(measured["density"], method="spearman")),
@@ -204,4 +259,9 @@ glue(
 # Other test images, and what is left of them without blur.
 
 # %% tags=["remove-output"]
-explore(inputs_of, image=ipywidgets.IntSlider(example, 0, test.loc[test["label"] == 0, "group"].nunique() - 1))
+explore(
+    inputs_of,
+    image=ipywidgets.IntSlider(
+        example, 0, test.loc[test["label"] == 0, "group"].nunique() - 1
+    ),
+)

@@ -21,7 +21,7 @@
 profile: str = "demo"
 artifacts: str = ""
 groups: int = 75
-resamples: int = 2000
+n_bootstrap: int = 2000
 scene: int = 7
 seed: int = 0
 
@@ -31,13 +31,24 @@ import pandas as pd
 from IPython.display import Markdown
 from myst_nb import glue
 
-from defocus_lib import collection, controls, corruptions, figures_controls, findings, generalisation, records, store
-from defocus_lib.detector import load_detector
-from defocus_lib.explore import explore
+from defocus_lib.analysis import transfer
+from defocus_lib.data import collection, records
+from defocus_lib.detect.control_inputs import CONTROLS
+from defocus_lib.detect.model import load_detector
+from defocus_lib.figures.controls import (
+    damaged_pair,
+    robustness_curves,
+    transfer_matrix,
+)
+from defocus_lib.maps.cache import load_maps
+from defocus_lib.run import headline
+from defocus_lib.run.artifacts import Folder, write_beside
+from defocus_lib.run.widgets import explore
+from defocus_lib.scenes import corruptions
 
-folder = store.Folder.open(profile, artifacts)
+folder = Folder.open(profile, artifacts)
 run = collection.load(folder)
-cache, _ = collection.load_maps(folder, run.reader)
+cache, _ = load_maps(folder, run.reader)
 answers = pd.read_parquet(folder.require("trials.parquet", made_by="11_controls"))
 
 # %% [markdown]
@@ -47,19 +58,23 @@ answers = pd.read_parquet(folder.require("trials.parquet", made_by="11_controls"
 # images. They are those of the {doc}`page before <11_controls>`.
 
 # %%
-names = {name: controls.CONTROLS[name].title for name in ("defocus", "rgb", "fusion")}
+names = {name: CONTROLS[name].title for name in ("defocus", "rgb", "fusion")}
 taught = answers.loc[answers["control"] == "fusion", "trained_on"].unique()
-learned = answers[answers["control"].isin(list(names)) & answers["trained_on"].isin(taught) & (answers["seed"] == 0)]
-matrix = generalisation.matrix(learned, "frame", resamples, seed)
+learned = answers[
+    answers["control"].isin(list(names))
+    & answers["trained_on"].isin(taught)
+    & (answers["seed"] == 0)
+]
+matrix = transfer.matrix(learned, "frame", n_bootstrap, seed)
 
 # %% mystnb={"figure": {"caption": "AUC by what a detector learned (rows) and what it was asked about (columns). The diagonal is what most tables in the field show; the rest is what counts when the next manipulation comes. Red is better than guessing, blue is worse.", "name": "fig-matrix"}, "image": {"alt": "Three square tables of AUC values, one an input, with rows of manipulations learned and columns of manipulations tested."}}
-figures_controls.transfer_matrix(matrix, names)
+transfer_matrix(matrix, names)
 
 # %% [markdown]
 # With intervals (95 %, by {glue:text}`transfer_unit`):
 
 # %%
-generalisation.wide(matrix, names)
+transfer.wide(matrix, names)
 
 # %% [markdown]
 # The same by video, whose logit is the mean of its frames':
@@ -67,13 +82,18 @@ generalisation.wide(matrix, names)
 # %%
 alone = Markdown("Every image of this run stands alone: it is the same.")
 videos = run.about.unit == "video"
-generalisation.wide(generalisation.matrix(learned, "video", resamples, seed), names) if videos else alone
+transfer.wide(
+    transfer.matrix(learned, "video", n_bootstrap, seed), names
+) if videos else alone
 
 # %% tags=["remove-input"]
 glue("transfer_unit", run.about.unit, display=False)
 for name in names:
-    glue(f"transfer_{name}", generalisation.carries_over(matrix, name), display=False)
-_ = findings.save(folder, "12_generalisation", *generalisation.finding(matrix, "defocus"))
+    glue(f"transfer_{name}", transfer.carries_over(matrix, name), display=False)
+page_claims = [
+    transfer.claim(matrix, "defocus", learned["group"].nunique(), run.about.unit)
+]
+_ = headline.save(folder, "12_generalisation", page_claims)
 
 # %% [markdown]
 # On the manipulations that it did not learn, the mean AUC of the detector on maps is {glue:text}`transfer_defocus`; of
@@ -89,7 +109,9 @@ _ = findings.save(folder, "12_generalisation", *generalisation.finding(matrix, "
 
 # %%
 verified = corruptions.verification(seed=seed)
-verified.round(3).style.hide(axis="index").format(precision=3).set_table_attributes('class="dataframe"')
+verified.round(3).style.hide(axis="index").format(precision=3).set_table_attributes(
+    'class="dataframe"'
+)
 
 # %% tags=["remove-input"]
 glue("damage_off", float(100 * verified["off"].abs().max()), display=False)
@@ -102,30 +124,40 @@ glue("damage_off", float(100 * verified["off"].abs().max()), display=False)
 trained_on = run.trained_on.split(", ")[0]
 test = records.choose(run.records[run.records["split"] == "test"], [trained_on])
 test = records.sample(test, groups, seed) if groups else test
-detectors = {name: load_detector(folder.path / f"detector_{name}.safetensors")[0] for name in ("defocus", "rgb")}
-curves = generalisation.robustness(test, run.reader, cache, detectors, resamples=resamples, seed=seed)
-_ = store.write_beside(folder.path / "robustness.csv", lambda path: curves.to_csv(path, index=False))
+detectors = {
+    name: load_detector(folder.path / f"detector_{name}.safetensors")[0]
+    for name in ("defocus", "rgb")
+}
+curves = transfer.robustness(
+    test, run.reader, cache, detectors, n_bootstrap=n_bootstrap, seed=seed
+)
+_ = write_beside(
+    folder.path / "robustness.csv", lambda path: curves.to_csv(path, index=False)
+)
 
 
 # %% mystnb={"figure": {"caption": "AUC on damaged test images, with 95 % intervals. At the left end of each panel the images are as they were stored. Look where a curve leaves its band, and which detector falls first.", "name": "fig-robustness"}, "image": {"alt": "Four panels over JPEG quality, factor of resizing, blur and noise, with a line and a band for each detector and a dotted line at one half."}}
-labels = {name: f"{one.title} ({one.unit})" if one.unit else one.title for name, one in corruptions.CORRUPTIONS.items()}
-figures_controls.robustness_curves(curves, labels)
+labels = {
+    name: f"{one.title} ({one.unit})" if one.unit else one.title
+    for name, one in corruptions.CORRUPTIONS.items()
+}
+robustness_curves(curves, labels)
 
 # %%
-generalisation.wide_curves(curves, "frame")
+transfer.wide_curves(curves, "frame")
 
 # %% [markdown]
 # By video:
 
 # %%
-generalisation.wide_curves(curves, "video") if videos else alone
+transfer.wide_curves(curves, "video") if videos else alone
 
 # %% tags=["remove-input"]
 glue("damage_groups", int(test["group"].nunique()), display=False)
 glue("damage_units", f"{run.about.unit}s", display=False)
 glue("damage_learned", trained_on, display=False)
 for name in detectors:
-    glue(f"damage_{name}", generalisation.breaks_at(curves, name), display=False)
+    glue(f"damage_{name}", transfer.breaks_at(curves, name), display=False)
 
 # %% [markdown]
 # Over {glue:text}`damage_groups` {glue:text}`damage_units`, on {glue:text}`damage_learned`, the level from which a detector
@@ -147,12 +179,18 @@ def damaged(kind: str, step: int):
     level = one.levels[min(step, len(one.levels) - 1)]
     kinds = test.drop_duplicates(["label", "group"]).groupby("label")
     rows = kinds.nth(min(scene, int(kinds.size().min()) - 1))
-    images, dense = generalisation.damaged(rows, run.reader, cache, one, level)
-    return figures_controls.damaged_pair(images, dense, rows["manipulation"].tolist(), f"{kind} {level:g}")
+    images, dense = transfer.damaged(rows, run.reader, cache, one, level)
+    return damaged_pair(
+        images, dense, rows["manipulation"].tolist(), f"{kind} {level:g}"
+    )
 
 
 # %% mystnb={"figure": {"caption": "A real and a manipulated image at the last but one level of JPEG, and their defocus maps.", "name": "fig-damage-try"}, "image": {"alt": "Two photographs with visible block artefacts, and their defocus maps in colour."}}
 damaged("JPEG", 3)
 
 # %% tags=["remove-output"]
-explore(damaged, kind=ipywidgets.Dropdown(options=list(corruptions.CORRUPTIONS)), step=ipywidgets.IntSlider(1, 0, 4))
+explore(
+    damaged,
+    kind=ipywidgets.Dropdown(options=list(corruptions.CORRUPTIONS)),
+    step=ipywidgets.IntSlider(1, 0, 4),
+)

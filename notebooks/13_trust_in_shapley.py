@@ -38,7 +38,7 @@ removal_block: int = 16
 pairs: int = 30
 untrained_samples: int = 10
 bins: int = 20
-resamples: int = 1000
+n_bootstrap: int = 1000
 seed: int = 0
 
 # %%
@@ -49,31 +49,33 @@ import numpy as np
 import pandas as pd
 from myst_nb import glue
 
-from defocus_lib import (
-    alignment_nulls,
+from defocus_lib.analysis import (
+    alignment_baselines,
     attribution,
-    collection,
-    figures_trust,
-    findings,
-    sanity,
-    store,
-    stored_set,
-    trust,
+    faithfulness,
+    sanity_checks,
 )
-from defocus_lib.explore import explore
-from defocus_lib.shapley_set import groups_of, paired
+from defocus_lib.data import collection
+from defocus_lib.explain import stored_set
+from defocus_lib.explain.attribution_set import groups_of, paired
+from defocus_lib.figures import faithfulness as figures
+from defocus_lib.maps.cache import load_maps
+from defocus_lib.run import headline
+from defocus_lib.run.artifacts import Folder, write_beside
+from defocus_lib.run.widgets import explore
 
-folder = store.Folder.open(profile, artifacts)
+folder = Folder.open(profile, artifacts)
 real, fakes = stored_set.open_sets(folder)
 sets = {"real": real, **fakes}
 run = collection.load(folder)
-cache, _ = collection.load_maps(folder, run.reader)
+cache, _ = load_maps(folder, run.reader)
 detectors = {
-    model: folder.require(f"detector_{model}.safetensors", made_by="03_train_detector") for model in ("defocus", "rgb")
+    model: folder.require(f"detector_{model}.safetensors", made_by="03_train_detector")
+    for model in ("defocus", "rgb")
 }
 meta = real.meta
-shown = trust.round_robin(sets, max(images, removal_images))
-asked = trust.questions(run, cache, detectors, shown, meta)
+shown = faithfulness.round_robin(sets, max(images, removal_images))
+asked = faithfulness.questions(run, cache, detectors, shown, meta)
 few = {model: question.head(images) for model, question in asked.items()}
 headlines: dict[str, dict[str, float]] = {}
 
@@ -89,30 +91,38 @@ headlines: dict[str, dict[str, float]] = {}
 
 # %%
 errors = pd.concat(
-    trust.error_table(question, trust.parse_counts(counts), reference, repetitions, seed, block).assign(detector=model)
+    faithfulness.error_table(
+        question, faithfulness.parse_counts(counts), reference, repetitions, seed, block
+    ).assign(detector=model)
     for model, question in few.items()
 )
-summary = trust.error_summary(errors)
+summary = faithfulness.error_summary(errors)
 summary.unstack("method").round(3)
 
 # %% mystnb={"figure": {"caption": "Error of the Shapley values over the number of gradients, for random, stratified and interpolated draws. Both axes are logarithmic. Look for the number at which another line reaches the end of the dashed one.", "name": "fig-trust-errors"}, "image": {"alt": "Six panels, a row for each detector, each with a dashed, a solid and a dash-dotted falling line and a vertical dotted line."}}
-figures_trust.sampling_errors(summary, meta["samples"])
+figures.sampling_errors(summary, meta["samples"])
 
 # %% tags=["remove-input"]
 SUMMED = ("defocus_shaps", "rgb_shaps", "defocus_gaps", "rgb_gaps")
 sums = [attribution.sums_and_gaps(one.shards(*SUMMED)) for one in sets.values()]
 everyone = np.concatenate([one.groups for one in sets.values()])
 for model in few:
-    total, gaps = (np.concatenate([one[model][part] for one in sums]) for part in (0, 1))
-    missing = trust.gap_interval(total, gaps, everyone, resamples, seed)
+    total, gaps = (
+        np.concatenate([one[model][part] for one in sums]) for part in (0, 1)
+    )
+    missing = faithfulness.gap_interval(total, gaps, everyone, n_bootstrap, seed)
     headlines[f"completeness_gap_{model}"] = missing
     for key, value in missing.items():
         glue(f"trust_{model}_gap_{key}", value, display=False)
-    glue(f"trust_{model}_enough", trust.samples_sentence(summary, model), display=False)
+    glue(
+        f"trust_{model}_enough",
+        faithfulness.samples_sentence(summary, model),
+        display=False,
+    )
     last = summary.loc[(model, "stratified")].iloc[-1]
     glue(f"trust_{model}_pixels", float(last["pixels"]), display=False)
     glue(f"trust_{model}_blocks", float(last["blocks"]), display=False)
-glue("trust_most", max(trust.parse_counts(counts)), display=False)
+glue("trust_most", max(faithfulness.parse_counts(counts)), display=False)
 glue("trust_reference", reference, display=False)
 glue("trust_images", len(few["rgb"].inputs), display=False)
 glue("trust_block", block, display=False)
@@ -140,19 +150,27 @@ glue("trust_method", meta["method"], display=False)
 
 # %%
 repeats = {
-    model: trust.repeat_table(question, meta["samples"], meta["method"], seed + 1, block)
+    model: faithfulness.repeat_table(
+        question, meta["samples"], meta["method"], seed + 1, block
+    )
     for model, question in few.items()
 }
-agreement = pd.DataFrame({model: table.mean() for model, table in repeats.items()}).T.rename_axis("detector")
+agreement = pd.DataFrame(
+    {model: table.mean() for model, table in repeats.items()}
+).T.rename_axis("detector")
 agreement.round(3)
 
 
 # %%
 def two_seeds(detector: str, image: int, samples: int):
     one = asked[detector].only(image)
-    first, second = (one.values(samples, meta["method"], seed + number).values for number in (1, 2))
-    correlation = float(trust.rank_correlation(first, second)[0])
-    return figures_trust.two_draws(first[0], second[0], correlation, f"{shown[image]}, {detector}, {samples} draws")
+    first, second = (
+        one.values(samples, meta["method"], seed + number).values for number in (1, 2)
+    )
+    correlation = float(faithfulness.rank_correlation(first, second)[0])
+    return figures.two_draws(
+        first[0], second[0], correlation, f"{shown[image]}, {detector}, {samples} draws"
+    )
 
 
 # %% mystnb={"figure": {"caption": "Shapley values of one image from two seeds, with as many draws as the saved values have. Look for patterns that are in both maps; what is in one only is chance.", "name": "fig-trust-seeds"}, "image": {"alt": "Two maps in red and blue, and a scatter plot of one against the other with a diagonal line."}}
@@ -162,10 +180,16 @@ two_seeds("defocus", len(few["defocus"].inputs) - 1, meta["samples"])
 for model, table in repeats.items():
     for column in ("pixels", "blocks"):
         headlines[f"seed_to_seed_{column}_{model}"] = {"value": table[column].mean()}
-        glue(f"trust_{model}_repeat_{column}", float(table[column].mean()), display=False)
-    doubled = float(trust.spearman_brown(agreement.loc[model, "pixels"]))
+        glue(
+            f"trust_{model}_repeat_{column}", float(table[column].mean()), display=False
+        )
+    doubled = float(faithfulness.spearman_brown(agreement.loc[model, "pixels"]))
     glue(f"trust_{model}_doubled", doubled, display=False)
-    glue(f"trust_{model}_repeat", trust.repeat_sentence(*agreement.loc[model, ["pixels", "blocks"]]), display=False)
+    glue(
+        f"trust_{model}_repeat",
+        faithfulness.repeat_sentence(*agreement.loc[model, ["pixels", "blocks"]]),
+        display=False,
+    )
 
 # %% [markdown]
 # Defocus detector: {glue:text}`trust_defocus_repeat_pixels:.2f` for pixels,
@@ -184,12 +208,21 @@ for model, table in repeats.items():
 
 # %%
 cascades = {
-    model: sanity.randomisation(question, randomised_samples, randomised_parts, seed) for model, question in few.items()
+    model: sanity_checks.randomisation(
+        question, randomised_samples, randomised_parts, seed
+    )
+    for model, question in few.items()
 }
-pd.concat({m: t.groupby("randomised")[["values", "sizes"]].mean() for m, t in cascades.items()}, axis=1).round(3)
+pd.concat(
+    {
+        m: t.groupby("randomised")[["values", "sizes"]].mean()
+        for m, t in cascades.items()
+    },
+    axis=1,
+).round(3)
 
 # %% mystnb={"figure": {"caption": "Rank correlation with the values of the trained detector while its layers become random, of the values and of their sizes. Thin lines are single images; dotted lines are the correlation between two seeds of the trained detector. Look at the right end: what is left there comes from the images, not from the detector.", "name": "fig-trust-randomised"}, "image": {"alt": "Two panels, one a detector. Lines start at 1 and fall as more layers are random; horizontal dotted lines mark two levels."}}
-figures_trust.randomisation_curves(cascades, repeats)
+figures.randomisation_curves(cascades, repeats)
 
 # %% tags=["remove-input"]
 for model, table in cascades.items():
@@ -198,9 +231,13 @@ for model, table in cascades.items():
     headlines[f"random_weights_correlation_{model}"] = {"value": left}
     glue(f"trust_{model}_left", left, display=False)
     glue(f"trust_{model}_left_sizes", float(last["sizes"].mean()), display=False)
-    sentence = sanity.randomisation_sentence(left, float(agreement.loc[model, "pixels"]))
+    sentence = sanity_checks.randomisation_sentence(
+        left, float(agreement.loc[model, "pixels"])
+    )
     glue(f"trust_{model}_learned", sentence, display=False)
-    sizes = sanity.randomisation_sentence(float(last["sizes"].mean()), float(agreement.loc[model, "sizes"]))
+    sizes = sanity_checks.randomisation_sentence(
+        float(last["sizes"].mean()), float(agreement.loc[model, "sizes"])
+    )
     glue(f"trust_{model}_learned_sizes", sizes, display=False)
 
 # %% [markdown]
@@ -221,21 +258,21 @@ for model, table in cascades.items():
 
 # %%
 removed = {
-    model: sanity.removal_table(
+    model: sanity_checks.removal_table(
         replace(question, background=question.background[:removal_backgrounds]),
-        trust.saved_values(sets, shown, model),
+        faithfulness.saved_values(sets, shown, model),
         removal_steps,
         removal_block,
         seed,
     )
     for model, question in asked.items()
 }
-areas = {model: sanity.removal_areas(table) for model, table in removed.items()}
-gained = sanity.removal_summary(areas, groups_of(shown), resamples, seed)
+areas = {model: sanity_checks.removal_areas(table) for model, table in removed.items()}
+gained = sanity_checks.removal_summary(areas, groups_of(shown), n_bootstrap, seed)
 gained.round(3)
 
 # %% mystnb={"figure": {"caption": "Mean logit while blocks of pixels are replaced, by three orders. Look for a solid line that falls faster than the others on the left, and rises faster on the right.", "name": "fig-trust-removal"}, "image": {"alt": "Four panels, a row for each detector, each with a solid, a dashed and a dotted line over the part replaced."}}
-figures_trust.removal_curves(removed)
+figures.removal_curves(removed)
 
 # %% tags=["remove-input"]
 for model, row in gained.iterrows():
@@ -244,10 +281,16 @@ for model, row in gained.iterrows():
     for key, value in found.items():
         glue(f"trust_{model}_removal_{key}", float(value), display=False)
     glue(f"trust_{model}_removal_own", float(row["own"]), display=False)
-    glue(f"trust_{model}_removal", sanity.removal_sentence(**found), display=False)
-    departs, between = sanity.bend(removed[model])
+    glue(
+        f"trust_{model}_removal", sanity_checks.removal_sentence(**found), display=False
+    )
+    departs, between = sanity_checks.bend(removed[model])
     glue(f"trust_{model}_departs", departs, display=False)
-    glue(f"trust_{model}_mosaic", sanity.bend_sentence(departs, between), display=False)
+    glue(
+        f"trust_{model}_mosaic",
+        sanity_checks.bend_sentence(departs, between),
+        display=False,
+    )
 glue("trust_removal_images", len(shown), display=False)
 glue("trust_removal_block", removal_block, display=False)
 
@@ -283,41 +326,86 @@ glue("trust_removal_block", removal_block, display=False)
 # %%
 scores = {}
 for name, fake in fakes.items():
-    part = fake.take(np.arange(min(pairs, len(fake))), "dmaps", "defocus_shaps", "rgb_shaps")
-    asked_here = trust.questions(run, cache, detectors, part.ids.tolist(), meta)
-    untrained = {model: trust.untrained_values(one, untrained_samples, seed=seed) for model, one in asked_here.items()}
-    weights = {model: (getattr(part, f"{model}_shaps"), untrained[model]) for model in asked_here}
+    part = fake.take(
+        np.arange(min(pairs, len(fake))), "dmaps", "defocus_shaps", "rgb_shaps"
+    )
+    asked_here = faithfulness.questions(run, cache, detectors, part.ids.tolist(), meta)
+    untrained = {
+        model: faithfulness.untrained_values(one, untrained_samples, seed=seed)
+        for model, one in asked_here.items()
+    }
+    weights = {
+        model: (getattr(part, f"{model}_shaps"), untrained[model])
+        for model in asked_here
+    }
     twins = paired(part, real, "dmaps").dmaps
-    scores[name] = alignment_nulls.null_scores(part.dmaps, twins, weights, part.groups, bins, seed)
-compared = alignment_nulls.against_nulls(pd.concat(scores.values()), resamples, seed)
-alignment_nulls.wide(compared)
+    scores[name] = alignment_baselines.null_scores(
+        part.dmaps, twins, weights, part.groups, bins, seed
+    )
+compared = alignment_baselines.against_nulls(
+    pd.concat(scores.values()), n_bootstrap, seed
+)
+alignment_baselines.wide(compared)
 
 # %% mystnb={"figure": {"caption": "Alignment score less that of each null, all manipulations together, with all bins and with one left out. Right of the dotted line the detector scores higher than the null. Look for a null that no interval clears.", "name": "fig-trust-nulls"}, "image": {"alt": "Three panels with four rows, one a null; in each row a mark with an interval for each detector, and a vertical dotted line at 0."}}
-figures_trust.null_differences(compared)
+figures.null_differences(compared)
 
 # %% [markdown]
 # The table above has the same differences with their intervals, the next one has them by manipulation, with all bins.
 # Of so many intervals, a few miss 0 by chance.
 
 # %%
-alignment_nulls.wide(alignment_nulls.by_manipulation(scores, resamples, seed), ("manipulation", "model"))
+alignment_baselines.wide(
+    alignment_baselines.by_manipulation(scores, n_bootstrap, seed),
+    ("manipulation", "model"),
+)
 
 # %% tags=["remove-input"]
 for model in asked:
-    rows = compared[(compared["model"] == model) & (compared["left out"] == "none")].set_index("null")
-    for null in alignment_nulls.NULLS:
-        found = rows.loc[null, ["difference", "low", "high"]].astype(float).set_axis(["value", "low", "high"])
+    rows = compared[
+        (compared["model"] == model) & (compared["left out"] == "none")
+    ].set_index("null")
+    for null in alignment_baselines.NULLS:
+        found = (
+            rows.loc[null, ["difference", "low", "high"]]
+            .astype(float)
+            .set_axis(["value", "low", "high"])
+        )
         headlines[f"alignment_above_{null}_{model}"] = found.to_dict()
     glue(f"trust_{model}_score", float(rows["score"].iloc[0]), display=False)
-    glue(f"trust_{model}_nulls", alignment_nulls.null_sentence(compared, model), display=False)
-    glue(f"trust_{model}_bins", alignment_nulls.bins_sentence(compared, model), display=False)
-    glue(f"trust_{model}_verdict", alignment_nulls.nulls_verdict(compared, model), display=False)
+    glue(
+        f"trust_{model}_nulls",
+        alignment_baselines.null_sentence(compared, model),
+        display=False,
+    )
+    glue(
+        f"trust_{model}_bins",
+        alignment_baselines.bins_sentence(compared, model),
+        display=False,
+    )
+    glue(
+        f"trust_{model}_verdict",
+        alignment_baselines.nulls_verdict(compared, model),
+        display=False,
+    )
 text = "What the defocus detector's alignment score is above that of its own values, pixels permuted: {number}."
-_ = findings.save(folder, "13_trust_in_shapley", text, **headlines["alignment_above_permuted_defocus"], style="+.3f")
-uniform = compared[compared["null"] == "uniform"].drop_duplicates("left out").set_index("left out")
+_ = headline.save(
+    folder,
+    "13_trust_in_shapley",
+    text,
+    **headlines["alignment_above_permuted_defocus"],
+    style="+.3f",
+)
+uniform = (
+    compared[compared["null"] == "uniform"]
+    .drop_duplicates("left out")
+    .set_index("left out")
+)
 glue("trust_uniform_score", float(uniform.loc["none", "null score"]), display=False)
 glue("trust_lowest_bin", float(uniform.loc["lowest", "pixels left out"]), display=False)
-glue("trust_fullest_bin", float(uniform.loc["fullest", "pixels left out"]), display=False)
+glue(
+    "trust_fullest_bin", float(uniform.loc["fullest", "pixels left out"]), display=False
+)
 glue("trust_pairs", int(compared["pairs"].max()), display=False)
 glue("trust_untrained", untrained_samples, display=False)
 glue("trust_units", f"{folder.about.unit}s", display=False)
@@ -352,4 +440,6 @@ explore(
 
 # %% tags=["remove-cell"]
 table = pd.DataFrame(headlines).T.rename_axis("name").reset_index()
-store.write_beside(folder.path / "trust.csv", lambda path: table.to_csv(path, index=False)).name
+write_beside(
+    folder.path / "trust.csv", lambda path: table.to_csv(path, index=False)
+).name

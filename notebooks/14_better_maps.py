@@ -34,9 +34,9 @@ learning_rate: float = 0.003
 schedule: str = "one_cycle"
 precision: str = "auto"
 monitor: str = "val_auc"
-mirror: bool = True
-resamples: int = 2000
-workers: int = 2
+horizontal_flip: bool = True
+n_bootstrap: int = 2000
+n_workers: int = 2
 scheduler: str = ""
 example: int = 7
 seed: int = 0
@@ -47,17 +47,25 @@ import pandas as pd
 from IPython.display import Markdown
 from myst_nb import glue
 
-from defocus_lib import auc, better_maps, cluster, collection, figures_better_maps, findings, records, store, trials
-from defocus_lib.better_maps import TRUE
-from defocus_lib.explore import explore
-from defocus_lib.training import Plan
+from defocus_lib.analysis import detector_by_map
+from defocus_lib.analysis.detector_by_map import TRUE
+from defocus_lib.data import collection, records
+from defocus_lib.detect import sweep
+from defocus_lib.detect.training import Plan
+from defocus_lib.figures import detector_by_map as figures
+from defocus_lib.maps.cache import map_cache
+from defocus_lib.run import cluster, headline
+from defocus_lib.run.artifacts import Folder, write_beside
+from defocus_lib.run.widgets import explore
+from defocus_lib.stats import auc
+from defocus_lib.stats.claims import Claim
 
-folder = store.Folder.open(profile, artifacts)
+folder = Folder.open(profile, artifacts)
 run = collection.load(folder)
-chosen = trials.complete(collection.load_for_trials(folder))
+chosen = sweep.complete(collection.load_for_trials(folder))
 chosen = records.sample(chosen, groups, seed) if groups else chosen
-caches = {name: collection.map_cache(run.reader, name, "") for name in better_maps.PRESETS}
-truth = {TRUE: better_maps.TrueMaps(folder)} if "depth" in run.about.has else {}
+caches = {name: map_cache(run.reader, name, "") for name in detector_by_map.PRESETS}
+truth = {TRUE: detector_by_map.TrueMaps(folder)} if "depth" in run.about.has else {}
 sources = caches | truth
 
 # %% [markdown]
@@ -80,14 +88,19 @@ plan = Plan(
     schedule=schedule,
     precision=precision,
     monitor=monitor,
-    mirror=mirror,
+    horizontal_flip=horizontal_flip,
 )
-series = trials.Trials(chosen, run.reader, caches["physical"], backbone, side, plan)
-with cluster.workers(workers, scheduler) as client:
+series = sweep.Trials(chosen, run.reader, caches["physical"], backbone, side, plan)
+with cluster.workers(n_workers, scheduler) as client:
     for cache in caches.values():
         cache.fill(chosen, run.reader, progress=True, client=client)
-    answers = better_maps.run(series, sources, range(seeds), ["learned"], client, progress=True)
-_ = store.write_beside(folder.path / "better_maps.parquet", lambda path: answers.to_parquet(path, index=False))
+    answers = detector_by_map.run(
+        series, sources, range(seeds), ["learned"], client, progress=True
+    )
+_ = write_beside(
+    folder.path / "better_maps.parquet",
+    lambda path: answers.to_parquet(path, index=False),
+)
 
 # %% [markdown]
 # ## The maps
@@ -95,16 +108,21 @@ _ = store.write_beside(folder.path / "better_maps.parquet", lambda path: answers
 # %%
 test = chosen[chosen["split"] == "test"]
 real = test[test["label"] == 0]
-names = trials.taught(chosen)
+names = sweep.taught(chosen)
 
 
 def pair_of(image: int, manipulation: str):
-    first, fakes = real.drop_duplicates("group"), test[test["manipulation"] == manipulation]
+    first, fakes = (
+        real.drop_duplicates("group"),
+        test[test["manipulation"] == manipulation],
+    )
     first = first.iloc[[min(image, len(first) - 1)]]
     twins = fakes[fakes["pair"].isin(first["id"])]
     rows = pd.concat([first, (twins if len(twins) else fakes).head(1)])
     maps = {name: source.stack(rows)[0] for name, source in sources.items()}
-    return figures_better_maps.maps_of_pair(run.reader.stack(rows), maps, rows["manipulation"].tolist())
+    return figures.maps_of_pair(
+        run.reader.stack(rows), maps, rows["manipulation"].tolist()
+    )
 
 
 # %% mystnb={"figure": {"caption": "A real test image, a manipulated one, and their maps, all on one scale. Look for the region in the lower row whose blur does not fit its surroundings, and for the maps that show it. Where the true sigma is known, it stands on the right.", "name": "fig-better-pair"}, "image": {"alt": "Two rows, real and manipulated, of a photograph and its maps: released, published, physical, learned and, where it is known, the true sigma."}}
@@ -117,9 +135,9 @@ pair_of(example, names[0])
 # {glue:text}`better_unit`.
 
 # %%
-images = better_maps.errors_of_images(real, caches, truth[TRUE])
-errors = better_maps.error_table(images, resamples, seed)
-better_maps.errors_shown(errors)
+images = detector_by_map.errors_of_images(real, caches, truth[TRUE])
+errors = detector_by_map.error_table(images, n_bootstrap, seed)
+detector_by_map.errors_shown(errors)
 
 # %% [markdown]
 # ## The same detector on each
@@ -128,30 +146,56 @@ better_maps.errors_shown(errors)
 # {glue:text}`better_units` were tested and how far the seeds differ.
 
 # %%
-sure = better_maps.WITH_UNCERTAINTY.format("learned")
-by_map = better_maps.by_map(answers, [*sources, sure], names)
-draws = auc.resampled(by_map, resamples, seed)
-table = better_maps.auc_table(by_map, draws)
+sure = detector_by_map.WITH_UNCERTAINTY.format("learned")
+by_map = detector_by_map.by_map(answers, [*sources, sure], names)
+draws = auc.resampled(by_map, n_bootstrap, seed)
+table = detector_by_map.auc_table(by_map, draws)
 plain = table[table["map"] != sure]
-better_maps.auc_shown(plain)
+detector_by_map.auc_shown(plain)
 
 # %% mystnb={"figure": {"caption": "AUC of the same detector on each kind of map, with 95 % intervals. Where the true blur is known, the axis is the error of the map, and the star at 0 is the true blur itself: if a better map makes a better detector, markers rise to the left. The dotted line is chance.", "name": "fig-better-auc"}, "image": {"alt": "One panel a manipulation, each with a marker and an error bar for every kind of map over the error of the map in px."}}
-figures_better_maps.auc_against_error(plain, errors if truth else None)
+figures.auc_against_error(plain, errors if truth else None)
 
 # %% tags=["remove-input"]
-gain = better_maps.gains(by_map, draws, "learned", "physical")
-nearer = better_maps.nearer(images, "learned", "physical", resamples, seed) if truth else None
-ranks = better_maps.order(plain, errors[better_maps.ERROR, "value"]) if truth else None
-glue("better_verdict", Markdown(better_maps.verdict(plain, gain, nearer, ranks)), display=False)
+gain = detector_by_map.gains(by_map, draws, "learned", "physical")
+nearer = (
+    detector_by_map.nearer(images, "learned", "physical", n_bootstrap, seed)
+    if truth
+    else None
+)
+ranks = (
+    detector_by_map.order(plain, errors[detector_by_map.ERROR, "value"])
+    if truth
+    else None
+)
+glue(
+    "better_verdict",
+    Markdown(detector_by_map.verdict(plain, gain, nearer, ranks)),
+    display=False,
+)
 glue("better_unit", run.about.unit, display=False)
 glue("better_units", f"{run.about.unit}s", display=False)
 glue("better_backbone", backbone, display=False)
 glue("better_side", side, display=False)
 glue("better_epochs", epochs, display=False)
 glue("better_seeds", seeds, display=False)
-glue("better_groups", int(chosen.groupby("split")["group"].nunique().max()), display=False)
-text = f"What the learned map adds to the AUC of a detector on the physical map, on {names[0]}: {{number}}."
-_ = findings.save(folder, "14_better_maps", text, *gain.iloc[0][["value", "low", "high"]], style="+.2f")
+glue(
+    "better_groups",
+    int(chosen.groupby("split")["group"].nunique().max()),
+    display=False,
+)
+page_claims = [
+    Claim(
+        f"Gain in AUC on {name} of a detector on the learned map over one on the physical map",
+        *map(float, gain.iloc[number][["value", "low", "high"]]),
+        int(test["group"].nunique()),
+        unit=run.about.unit,
+        seeds=seeds,
+        epochs=epochs,
+    )
+    for number, name in enumerate(names)
+]
+_ = headline.save(folder, "14_better_maps", page_claims)
 
 # %% [markdown]
 # ```{glue:md} better_verdict
@@ -161,8 +205,12 @@ _ = findings.save(folder, "14_better_maps", text, *gain.iloc[0][["value", "low",
 # The differences behind this, in AUC:
 
 # %%
-left = {f"{TRUE} minus learned": better_maps.gains(by_map, draws, TRUE, "learned")} if truth else {}
-better_maps.gains_shown({"learned minus physical": gain, **left})
+left = (
+    {f"{TRUE} minus learned": detector_by_map.gains(by_map, draws, TRUE, "learned")}
+    if truth
+    else {}
+)
+detector_by_map.gains_shown({"learned minus physical": gain, **left})
 
 # %% [markdown] tags=["needs-depth"]
 # ## What a perfect map would give
@@ -173,7 +221,7 @@ better_maps.gains_shown({"learned minus physical": gain, **left})
 # wide as they were.
 
 # %% tags=["remove-input"]
-glue("better_ceiling", better_maps.ceiling(plain, *left.values()), display=False)
+glue("better_ceiling", detector_by_map.ceiling(plain, *left.values()), display=False)
 
 # %% [markdown]
 # {glue:text}`better_ceiling` The true blur has no error at all, so a detector on it also finds a difference that would
@@ -187,11 +235,11 @@ glue("better_ceiling", better_maps.ceiling(plain, *left.values()), display=False
 # to its manipulated twin, over the region: its mean, and how far single images are from it.
 
 # %%
-changes = better_maps.region_changes(test, sources, folder)
-better_maps.changes_shown(changes)
+changes = detector_by_map.region_changes(test, sources, folder)
+detector_by_map.changes_shown(changes)
 
 # %% tags=["remove-input"]
-glue("better_stands_out", better_maps.stands_out(changes, names[0]), display=False)
+glue("better_stands_out", detector_by_map.stands_out(changes, names[0]), display=False)
 
 # %% [markdown]
 # {glue:text}`better_stands_out`
@@ -203,14 +251,14 @@ glue("better_stands_out", better_maps.stands_out(changes, names[0]), display=Fal
 # units of the range of the map.
 
 # %%
-helped = better_maps.gains(by_map, draws, sure, "learned")
-better_maps.auc_shown(table[table["map"].isin(["learned", sure])])
+helped = detector_by_map.gains(by_map, draws, sure, "learned")
+detector_by_map.auc_shown(table[table["map"].isin(["learned", sure])])
 
 # %% tags=["remove-input"]
-glue("better_sure", better_maps.second_channel(helped), display=False)
+glue("better_sure", detector_by_map.second_channel(helped), display=False)
 
 # %%
-better_maps.gains_shown({"with uncertainty minus without": helped})
+detector_by_map.gains_shown({"with uncertainty minus without": helped})
 
 # %% [markdown]
 # {glue:text}`better_sure`

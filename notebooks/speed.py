@@ -31,15 +31,22 @@ terabyte_month: float = 20.0
 import pandas as pd
 from myst_nb import glue
 
-from defocus_lib import capacity, figures, store
+from defocus_lib.explain import capacity
+from defocus_lib.figures import speed as figures
+from defocus_lib.run.artifacts import project_root
 
-results = store.project_root() / "benchmarks" / "results"
-maps, shapley, many = (pd.read_csv(results / f"{name}.csv") for name in ("maps", "shapley", "store"))
+results = project_root() / "benchmarks" / "results"
+maps, shapley, many = (
+    pd.read_csv(results / f"{name}.csv") for name in ("maps", "shapley", "store")
+)
 facts = pd.concat(
-    pd.read_csv(results / f"{name}_facts.csv", index_col="what")["value"] for name in ("shapley", "store")
+    pd.read_csv(results / f"{name}_facts.csv", index_col="what")["value"]
+    for name in ("shapley", "store")
 )
 full = pd.read_csv(results / "full_strength.csv", index_col="what")["value"]
-machines = pd.read_csv(results / "machine.csv", index_col="what", dtype="str").rename_axis(None)
+machines = pd.read_csv(
+    results / "machine.csv", index_col="what", dtype="str"
+).rename_axis(None)
 machines.rename_axis("measured on", axis=1)
 
 # %% [markdown]
@@ -50,12 +57,13 @@ machines.rename_axis("measured on", axis=1)
 # cannot do without, called alone; what a preset takes beyond it is the price of everything else.
 
 # %%
-timed = maps.assign(name=maps["what"].replace("defocus_maps", "ours") + ", " + maps["preset"]).sort_values(
-    "ms_per_image"
-)
-by_name = timed.assign(name=timed["name"] + timed["workers"].map(lambda n: f", {n} worker{'s' * (n > 1)}")).set_index(
-    "name"
-)
+timed = maps.assign(
+    name=maps["what"].replace("defocus_maps", "ours") + ", " + maps["preset"]
+).sort_values("ms_per_image")
+by_name = timed.assign(
+    name=timed["name"]
+    + timed["n_workers"].map(lambda n: f", {n} worker{'s' * (n > 1)}")
+).set_index("name")
 columns = {
     "ms_per_image": "ms an image",
     "times_faster_than_literal": "times faster",
@@ -64,22 +72,46 @@ columns = {
 by_name[list(columns)].rename(columns=columns).round(2)
 
 # %% mystnb={"figure": {"caption": "Time of one defocus map of 299 px. Blue is ours. Compare the presets that read edges with the literal implementation, and with the floor; `learned` runs a network over every pixel.", "name": "fig-speed-maps"}, "image": {"alt": "Horizontal bars on a logarithmic axis of milliseconds an image: short ones of the presets that read edges, long ones of the literal implementation and of the network."}}
-figures.time_bars(by_name["ms_per_image"], [name for name in by_name.index if name.startswith("ours")])
+figures.time_bars(
+    by_name["ms_per_image"], [name for name in by_name.index if name.startswith("ours")]
+)
 
 # %% tags=["remove-input"]
-ours = maps[maps["what"] == "defocus_maps"].set_index(["preset", "workers"])
+ours = maps[maps["what"] == "defocus_maps"].set_index(["preset", "n_workers"])
 literal = ours.loc[["released", "published"]]
-for workers in (1, 2):
+for n_workers in (1, 2):
     glue(
-        f"speed_maps_{workers}",
-        float(literal["times_faster_than_literal"].xs(workers, level="workers").min()),
+        f"speed_maps_{n_workers}",
+        float(
+            literal["times_faster_than_literal"].xs(n_workers, level="n_workers").min()
+        ),
         display=False,
     )
-glue("speed_maps_difference", float(literal["largest_dense_difference"].max()), display=False)
-glue("speed_maps_identical", "identical" if literal["edges_identical"].all() else "not identical", display=False)
-glue("speed_maps_floor", float(ours.loc[("published", 1), "times_the_floor"]), display=False)
-glue("speed_maps_physical", float(ours.loc[("physical", 1), "ms_per_image"]), display=False)
-glue("speed_maps_published", float(ours.loc[("published", 1), "ms_per_image"]), display=False)
+glue(
+    "speed_maps_difference",
+    float(literal["largest_dense_difference"].max()),
+    display=False,
+)
+glue(
+    "speed_maps_identical",
+    "identical" if literal["edges_identical"].all() else "not identical",
+    display=False,
+)
+glue(
+    "speed_maps_floor",
+    float(ours.loc[("published", 1), "times_the_floor"]),
+    display=False,
+)
+glue(
+    "speed_maps_physical",
+    float(ours.loc[("physical", 1), "ms_per_image"]),
+    display=False,
+)
+glue(
+    "speed_maps_published",
+    float(ours.loc[("published", 1), "ms_per_image"]),
+    display=False,
+)
 
 # %% [markdown]
 # The presets of the reference are at least {glue:text}`speed_maps_1:.1f` times faster than the literal implementation with
@@ -114,12 +146,20 @@ alike = float(facts["lowest correlation of bf16 with fp32"])
 glue("speed_shapley_verdict", capacity.verdict(values, alike), display=False)
 glue("speed_shapley_half", float(evenly["times_faster_than_shap"]), display=False)
 glue("speed_shapley_gap", float(evenly["completeness_gap"]), display=False)
-glue("speed_interpolated_gap", float(values.loc["25 interpolated samples, bf16", "completeness_gap"]), display=False)
+glue(
+    "speed_interpolated_gap",
+    float(values.loc["25 interpolated samples, bf16", "completeness_gap"]),
+    display=False,
+)
 glue("speed_shap_gap", float(values.iloc[0]["completeness_gap"]), display=False)
 bare = facts[facts.index.str.startswith("times the bare passes")]
 glue("speed_shapley_bare", float(bare.max()), display=False)
 glue("speed_shapley_pass", int(facts["images a pass"]), display=False)
-glue("speed_shapley_crowding", float(facts["times as long with 64 images a pass"]), display=False)
+glue(
+    "speed_shapley_crowding",
+    float(facts["times as long with 64 images a pass"]),
+    display=False,
+)
 
 # %% [markdown]
 # {glue:text}`speed_shapley_verdict` Fifty stratified samples in half precision take
@@ -142,16 +182,26 @@ glue("speed_shapley_crowding", float(facts["times as long with 64 images a pass"
 # %%
 quiet = pd.concat([facts, values["relative_error"].add_prefix("relative error, ")])
 quiet = quiet.rename({"validation AUC of the detector": "validation AUC"})
-beside = pd.DataFrame({"quiet start": quiet.reindex(full.index), "full strength": full}).rename_axis(None)
+beside = pd.DataFrame(
+    {"quiet start": quiet.reindex(full.index), "full strength": full}
+).rename_axis(None)
 beside.round(4)
 
 # %% tags=["remove-input"]
 errors = full[full.index.str.startswith("relative error, ")]
 errors = errors.rename(lambda name: name.removeprefix("relative error, "))
-loud = values.loc[errors.index].assign(relative_error=errors)  # a gradient takes as long, so the times are the same
-glue("speed_loud_verdict", capacity.verdict(loud, float(full["lowest correlation of bf16 with fp32"])), display=False)
+loud = values.loc[errors.index].assign(
+    relative_error=errors
+)  # a gradient takes as long, so the times are the same
+glue(
+    "speed_loud_verdict",
+    capacity.verdict(loud, float(full["lowest correlation of bf16 with fp32"])),
+    display=False,
+)
 for begun, column in (("quiet", "quiet start"), ("loud", "full strength")):
-    glue(f"speed_{begun}_auc", float(beside.loc["validation AUC", column]), display=False)
+    glue(
+        f"speed_{begun}_auc", float(beside.loc["validation AUC", column]), display=False
+    )
 
 # %% [markdown]
 # Begun at full strength, the detector has a validation AUC of {glue:text}`speed_loud_auc:.2f`, with a quiet start
@@ -180,7 +230,11 @@ glue("speed_memory_ratio", float((memory[large] / memory[small]).max()), display
 glue("speed_memory_peak", float(memory[large].max() / 1024), display=False)
 glue("speed_memory_large", int(large), display=False)
 glue("speed_memory_times", int(large / small), display=False)
-glue("speed_half", float(1 - facts["bytes an image, float16"] / facts["bytes an image, float32"]), display=False)
+glue(
+    "speed_half",
+    float(1 - facts["bytes an image, float16"] / facts["bytes an image, float32"]),
+    display=False,
+)
 
 # %% [markdown]
 # With {glue:text}`speed_memory_times` times the images, no notebook needs more than {glue:text}`speed_memory_ratio:.2f`
@@ -209,17 +263,28 @@ one = capacity.Measured(
 )
 prices = capacity.Prices(gpu_tflops, gpu_hour, core_hour, terabyte_month)
 plan = capacity.plan(images, one, prices)
-plan.style.format({"amount": "{:,.4g}", "cost (USD)": "{:,.0f}"}, na_rep="").set_table_attributes('class="dataframe"')
+plan.style.format(
+    {"amount": "{:,.4g}", "cost (USD)": "{:,.0f}"}, na_rep=""
+).set_table_attributes('class="dataframe"')
 
 # %% tags=["remove-input"]
 glue("plan_tflops", gpu_tflops, display=False)
 glue("plan_images", images, display=False)
-on_cpu, on_gpu = plan.loc["Shapley values, on CPUs"], plan.loc["Shapley values, on GPUs instead"]
+on_cpu, on_gpu = (
+    plan.loc["Shapley values, on CPUs"],
+    plan.loc["Shapley values, on GPUs instead"],
+)
 glue("plan_cpu_hours", float(on_cpu["amount"]), display=False)
 glue("plan_gpu_hours", float(on_gpu["amount"]), display=False)
-glue("plan_map_hours", float(plan.loc["defocus maps, on CPUs", "amount"]), display=False)
+glue(
+    "plan_map_hours", float(plan.loc["defocus maps, on CPUs", "amount"]), display=False
+)
 glue("plan_shards", float(plan.loc["shards", "amount"]), display=False)
-glue("plan_storage", float(plan["amount"][plan["unit"].str.startswith("TB")].sum()), display=False)
+glue(
+    "plan_storage",
+    float(plan["amount"][plan["unit"].str.startswith("TB")].sum()),
+    display=False,
+)
 
 # %% [markdown]
 # For {glue:text}`plan_images:,d` images, the maps are the small part: {glue:text}`plan_map_hours:.0f` core hours, no work for

@@ -13,8 +13,8 @@
 # # Status
 #
 # **You will see** what this book was computed with: versions, machine, parameters, times.\
-# **Reads** the record that each run left, `runs/*.json`, its stages, `stages/*.csv`, and findings, `findings/*.json`.\
-# **Writes** `findings.md`, the findings of the run for the front page.
+# **Reads** the record that each run left, `runs/*.json`, its stages, `stages/*.csv`, and claims, `claims/*.json`.\
+# **Writes** `claims.md`, the claims of all pages for the front page.
 
 # %% tags=["parameters"]
 profile: str = "demo"
@@ -23,18 +23,24 @@ artifacts: str = ""  # empty: artifacts/<profile> in the project
 # %%
 import pandas as pd
 
-from defocus_lib import execution, findings, metering, store
+from defocus_lib.run import headline, notebook, profiling
+from defocus_lib.run.artifacts import Folder, project_root
 
-folder = store.Folder.open(profile, artifacts)
-runs = execution.read_runs(folder.path, without="status")
-_ = findings.compose(folder)
+folder = Folder.open(profile, artifacts)
+runs = notebook.read_runs(folder.path, without="status")
+_ = headline.compose(folder)
 
 # %% [markdown]
 # ## Where it ran
 
 # %%
 pd.Series(
-    {"profile": profile, "commit": execution.commit(store.project_root()), **execution.machine()}, name="this run"
+    {
+        "profile": profile,
+        "commit": notebook.commit(project_root()),
+        **notebook.machine(),
+    },
+    name="this run",
 ).to_frame()
 
 # %% [markdown]
@@ -44,7 +50,12 @@ pd.Series(
 # notebook that was up to date keeps the record of the run that made it.
 
 # %%
-times = pd.DataFrame({run.notebook: {"time (s)": run.seconds, "peak memory (MiB)": run.peak_mb} for run in runs}).T
+times = pd.DataFrame(
+    {
+        run.notebook: {"time (s)": run.seconds, "peak memory (MiB)": run.peak_mb}
+        for run in runs
+    }
+).T
 times.round(0).astype(int)
 
 # %%
@@ -64,7 +75,7 @@ glue("status_peak_gib", float(times["peak memory (MiB)"].max() / 1024), display=
 # the cache already takes no time.
 
 # %%
-metering.read_all(folder.path / "stages").dropna(axis="columns", how="all").round(1)
+profiling.read_all(folder.path / "stages").dropna(axis="columns", how="all").round(1)
 
 # %% [markdown]
 # ## Parameters and seeds
@@ -73,7 +84,12 @@ metering.read_all(folder.path / "stages").dropna(axis="columns", how="all").roun
 
 # %%
 pd.DataFrame(
-    [(run.notebook, name, str(value)) for run in runs for name, value in run.parameters.items() if name != "artifacts"],
+    [
+        (run.notebook, name, str(value))
+        for run in runs
+        for name, value in run.parameters.items()
+        if name != "artifacts"
+    ],
     columns=["notebook", "parameter", "value"],
 ).set_index(["notebook", "parameter"]).style.set_table_attributes('class="dataframe"')
 
@@ -87,4 +103,4 @@ packages = """
 numpy scipy pandas scikit-image scikit-learn statsmodels umap-learn pymatting pillow torch torchvision timm pytorch-lightning shap
 quantus matplotlib seaborn papermill jupytext jupyter-book doit
 """
-pd.Series(execution.package_versions(packages.split()), name="version").to_frame()
+pd.Series(notebook.package_versions(packages.split()), name="version").to_frame()

@@ -12,21 +12,27 @@ import numpy as np
 from scipy import ndimage
 from skimage import color, data, draw, transform
 
-from defocus_lib import shards, store, stored_set
-from defocus_lib.shapley_set import ShapleySet
+from defocus_lib.explain import shards, stored_set
+from defocus_lib.explain.attribution_set import ShapleySet
+from defocus_lib.run import artifacts
 
 MANIPULATIONS = ("resynthesis", "splice", "reenactment", "texture")
 
 
 def photographs() -> list[np.ndarray]:
     """Photographs as ``(H, W, 3)`` float in [0, 1]."""
-    return [np.asarray(load() / 255.0) for load in (data.astronaut, data.coffee, data.chelsea, data.rocket)]
+    return [
+        np.asarray(load() / 255.0)
+        for load in (data.astronaut, data.coffee, data.chelsea, data.rocket)
+    ]
 
 
 def crop(photograph: np.ndarray, size: int, rng: np.random.Generator) -> np.ndarray:
     """A random square of the photograph, its sides at most halved, as ``(size, size, 3)``."""
     top, left = (rng.integers(0, side - 2 * size + 1) for side in photograph.shape[:2])
-    return transform.resize(photograph[top : top + 2 * size, left : left + 2 * size], (size, size), anti_aliasing=True)
+    return transform.resize(
+        photograph[top : top + 2 * size, left : left + 2 * size], (size, size), anti_aliasing=True
+    )
 
 
 def elliptic_region(size: int, rng: np.random.Generator) -> np.ndarray:
@@ -40,10 +46,15 @@ def elliptic_region(size: int, rng: np.random.Generator) -> np.ndarray:
 def manipulate(name: str, image: np.ndarray, donor: np.ndarray, region: np.ndarray) -> np.ndarray:
     """The image with its region changed, roughly as the manipulation of that name does."""
     changed = {
-        "resynthesis": lambda: transform.resize(transform.rescale(image, 0.4, channel_axis=2), image.shape),
+        "resynthesis": lambda: transform.resize(
+            transform.rescale(image, 0.4, channel_axis=2), image.shape
+        ),
         "splice": lambda: ndimage.gaussian_filter(donor, (1, 1, 0)),
         "reenactment": lambda: np.roll(image, (2, 3), axis=(0, 1)),
-        "texture": lambda: ndimage.median_filter(image, (3, 3, 1)) + 0.03 * (np.indices(image.shape)[:2].sum(0) % 2),
+        "texture": lambda: (
+            ndimage.median_filter(image, (3, 3, 1))
+            + 0.03 * (np.indices(image.shape)[:2].sum(0) % 2)
+        ),
     }[name]()
     return np.clip(np.where(region[..., None], changed, image), 0, 1)
 
@@ -56,12 +67,17 @@ def stand_in_map(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return gradient > np.quantile(gradient, 0.85), dense.astype(np.float32)
 
 
-def shapley_set(ids: list[str], images: np.ndarray, regions: np.ndarray, meta: dict, seed: int) -> ShapleySet:
+def shapley_set(
+    ids: list[str], images: np.ndarray, regions: np.ndarray, meta: dict, seed: int
+) -> ShapleySet:
     """A set of these images, ``(N, H, W, 3)`` float in [0, 1]."""
     rng = np.random.default_rng(seed)
     edges, dmaps = (np.stack(parts) for parts in zip(*map(stand_in_map, images), strict=True))
     noise = rng.normal(size=(2, *dmaps.shape)) * 1e-3
-    shaps = [ndimage.gaussian_filter(part * (0.2 + dmaps), (0, 1, 1)).astype(np.float32) for part in noise]
+    shaps = [
+        ndimage.gaussian_filter(part * (0.2 + dmaps), (0, 1, 1)).astype(np.float32)
+        for part in noise
+    ]
     return ShapleySet(
         ids=np.array(ids),
         pairs=np.array([name.split("/")[0] + "/real" for name in ids]),
@@ -77,27 +93,33 @@ def shapley_set(ids: list[str], images: np.ndarray, regions: np.ndarray, meta: d
     )
 
 
-def save_shards(root: Path, sets: dict[str, ShapleySet], images: int, storage: str = "float32") -> Path:
+def save_shards(
+    root: Path, sets: dict[str, ShapleySet], images: int, storage: str = "float32"
+) -> Path:
     """Write the sets as shards of so many images, and their index."""
     files = {}
     for name, values in sets.items():
         for number, first in enumerate(range(0, len(values), images)):
             rows = np.arange(first, min(first + images, len(values)))
-            path = shards.save_set(shards.shard_path(root, name, number), values.take(rows), storage)
+            path = shards.save_set(
+                shards.shard_path(root, name, number), values.take(rows), storage
+            )
             files[name, number] = shards.checksum(path)
     return shards.write_index(root, files)
 
 
-def load(folder: store.Folder, name: str) -> ShapleySet:
+def load(folder: artifacts.Folder, name: str) -> ShapleySet:
     """A whole set of the folder."""
     stored = stored_set.open_set(folder, name)
     return stored.take(np.arange(len(stored)))
 
 
-def build(path: Path, profile: str = "smoke", scenes: int = 12, size: int = 48, seed: int = 0) -> store.Folder:
+def build(
+    path: Path, profile: str = "smoke", scenes: int = 12, size: int = 48, seed: int = 0
+) -> artifacts.Folder:
     """Write the folder: ``provenance.json``, all Shapley sets, ``features.npz``. Same arguments, same bytes."""
     rng = np.random.default_rng(seed)
-    folder = store.Folder.create(profile, path)
+    folder = artifacts.Folder.create(profile, path)
     shelf = photographs()
     real = np.stack([crop(shelf[i % len(shelf)], size, rng) for i in range(scenes)])
     donors = np.stack([crop(shelf[(i + 1) % len(shelf)], size, rng) for i in range(scenes)])
@@ -106,19 +128,28 @@ def build(path: Path, profile: str = "smoke", scenes: int = 12, size: int = 48, 
     sets = {}
     for number, name in enumerate(("real", *MANIPULATIONS)):
         triples = zip(real, donors, regions, strict=True)
-        images = real if name == "real" else np.stack([manipulate(name, *triple) for triple in triples])
+        images = (
+            real if name == "real" else np.stack([manipulate(name, *triple) for triple in triples])
+        )
         where = np.zeros_like(regions) if name == "real" else regions
         ids = [f"test-{scene:05d}/{name}" for scene in range(scenes)]
         sets[name] = shapley_set(ids, images, where, meta | {"manipulation": name}, seed + number)
     save_shards(folder.path / shards.ROOT, sets, images=5)
-    pooled = {name: transform.resize(part.dmaps, (scenes, 8, 8)).reshape(scenes, -1) for name, part in sets.items()}
+    pooled = {
+        name: transform.resize(part.dmaps, (scenes, 8, 8)).reshape(scenes, -1)
+        for name, part in sets.items()
+    }
     pooled = np.concatenate(list(pooled.values())).astype(np.float32)
     arrays = {
         "ids": np.concatenate([part.ids for part in sets.values()]),
-        "groups": np.concatenate([np.strings.partition(part.pairs, "/")[0] for part in sets.values()]),
+        "groups": np.concatenate(
+            [np.strings.partition(part.pairs, "/")[0] for part in sets.values()]
+        ),
         "manipulations": np.repeat(list(sets), scenes),
         "features": pooled,
         "features_untrained": pooled @ rng.normal(size=(pooled.shape[1], 16)).astype(np.float32),
     }
-    store.write_arrays(folder.path / "features.npz", arrays, {"profile": profile, "learned": MANIPULATIONS[0]})
+    artifacts.write_arrays(
+        folder.path / "features.npz", arrays, {"profile": profile, "learned": MANIPULATIONS[0]}
+    )
     return folder

@@ -9,7 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
-from defocus_lib import manifest
+from defocus_lib.data import manifest
 from tests import trees
 from tests.entries import FORGERIES
 
@@ -49,7 +49,9 @@ def generators_left_alone():
 @pytest.fixture(scope="session")
 def stored_tree(tmp_path_factory):
     """What :func:`tree` copies; not to be changed."""
-    return trees.faceforensics(tmp_path_factory.mktemp("ffpp"), frames=3, size=16, manipulations=FORGERIES)
+    return trees.faceforensics(
+        tmp_path_factory.mktemp("ffpp"), frames=3, size=16, manipulations=FORGERIES
+    )
 
 
 @pytest.fixture

@@ -7,13 +7,17 @@ from pathlib import Path
 
 from PIL import Image
 
-from defocus_lib import manifest as m
+from defocus_lib.data import manifest as m
 from tests import trees
 
 ABOUT = {"title": "t", "access": "a", "licence": "l"}
 FORGERIES = ("Deepfakes", "FaceSwap")
 REAL = "original_sequences/youtube/c23/v1faces"
-LISTS = {"train": [["000", "001"], ["004", "005"]], "val": [["003", "002"]], "test": [["006", "007"]]}
+LISTS = {
+    "train": [["000", "001"], ["004", "005"]],
+    "val": [["003", "002"]],
+    "test": [["006", "007"]],
+}
 
 
 def fake(name: str) -> str:
@@ -29,7 +33,9 @@ def entry(layout: str, root: Path, name: str = "mine", **others) -> m.Files:
 
 def ffpp(root: Path, split: dict | None = None, frames: int = 32, **others) -> m.FaceForensics:
     options = {"compression": "c23", "manipulations": FORGERIES, "frames": frames}
-    return entry("faceforensics", root, options=options, split=split or {"scheme": "sequential"}, **others)
+    return entry(
+        "faceforensics", root, options=options, split=split or {"scheme": "sequential"}, **others
+    )
 
 
 def union(coco: Path, ddb: Path, **others) -> m.Union:
@@ -52,7 +58,11 @@ def picture(path: Path, shade: int = 0) -> Path:
 
 def broken(tree: Path) -> list[str]:
     """Spoil three frames, each in another way; their paths."""
-    paths = [f"{REAL}/001/0000.png", f"{fake('Deepfakes')}/004_005/0001.png", f"{fake('FaceSwap')}/009_008/0002.png"]
+    paths = [
+        f"{REAL}/001/0000.png",
+        f"{fake('Deepfakes')}/004_005/0001.png",
+        f"{fake('FaceSwap')}/009_008/0002.png",
+    ]
     for spoil, path in zip((trees.truncate, trees.empty, trees.not_an_image), paths, strict=True):
         spoil(tree / path)
     return paths

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import machine, maps
-from defocus_lib.defocus import PRESETS
+from defocus_lib.maps.presets import PRESETS
 from tests.reference import defocus as literal
 
 RESULTS = Path(maps.RESULTS).parent
@@ -24,7 +24,9 @@ def test_the_baseline_computes_what_the_slow_implementation_does(photograph, pre
 
 def test_the_measured_maps_are_those_of_the_reference():
     measured = pd.read_csv(RESULTS / "maps.csv")
-    ours = measured[(measured["what"] == "defocus_maps") & measured["preset"].isin(["released", "published"])]
+    ours = measured[
+        (measured["what"] == "defocus_maps") & measured["preset"].isin(["released", "published"])
+    ]
     assert len(ours) == 4 and ours["edges_identical"].astype(bool).all()
     assert ours["largest_dense_difference"].max() < 1e-4
 
@@ -38,12 +40,18 @@ def test_shapley_values_were_measured_beside_those_of_shap():
 def test_the_same_settings_were_measured_on_a_detector_begun_at_full_strength():
     quiet = pd.read_csv(RESULTS / "shapley.csv", index_col="what").index
     full = pd.read_csv(RESULTS / "full_strength.csv", index_col="what")["value"]
-    measured = {name.removeprefix("relative error, ") for name in full.index if name.startswith("relative error")}
+    measured = {
+        name.removeprefix("relative error, ")
+        for name in full.index
+        if name.startswith("relative error")
+    }
     assert measured == {name for name in quiet if not name.endswith("fp32")} and (full > 0).all()
 
 
 def test_memory_was_measured_for_every_analysis_on_both_stores():
-    measured = pd.read_csv(RESULTS / "store.csv").pivot(index="notebook", columns="images", values="peak_mib")
+    measured = pd.read_csv(RESULTS / "store.csv").pivot(
+        index="notebook", columns="images", values="peak_mib"
+    )
     assert measured.shape == (5, 2) and measured.notna().all(axis=None)
 
 

@@ -2,7 +2,17 @@ import json
 import subprocess
 import sys
 
-HEAVY = ("torch", "timm", "shap", "sklearn", "umap", "skimage", "pandas", "matplotlib", "pytorch_lightning")
+HEAVY = (
+    "torch",
+    "timm",
+    "shap",
+    "sklearn",
+    "umap",
+    "skimage",
+    "pandas",
+    "matplotlib",
+    "pytorch_lightning",
+)
 
 
 def loaded_after(statement):
@@ -16,9 +26,7 @@ def test_importing_the_package_imports_nothing_heavy():
 
 
 def test_its_public_names_are_listed_and_load_what_they_need():
-    listed = (
-        "import defocus_lib; assert {'DefocusMaps', 'defocus_maps', 'normalize_per_sample'} <= set(dir(defocus_lib))"
-    )
+    listed = "import defocus_lib; assert {'DefocusMaps', 'defocus_maps', 'normalize_per_sample'} <= set(dir(defocus_lib))"
     assert "torch" not in loaded_after(listed)
     assert "torch" in loaded_after("from defocus_lib import defocus_maps")
 

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 import yaml
 
-from defocus_lib import manifest as m
+from defocus_lib.data import manifest as m
 from tests import artefacts, trees
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,7 +41,9 @@ def project(tmp_path_factory):
 def run(project: Path, *words: str, **variables: str) -> subprocess.CompletedProcess:
     environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
     command = [sys.executable, "-m", "defocus_lib", *words]
-    return subprocess.run(command, cwd=project, env=environment, capture_output=True, text=True, check=False)
+    return subprocess.run(
+        command, cwd=project, env=environment, capture_output=True, text=True, check=False
+    )
 
 
 def test_help_imports_nothing_heavy(project):
@@ -58,9 +60,14 @@ def test_list(project):
     done = run(project, "data", "list", GOOD_ROOT="")
     assert done.returncode == 0 and not done.stderr
     assert "GOOD_ROOT is not set" in done.stdout and str(project / "bad pictures") in done.stdout
-    listed = json.loads(run(project, "data", "list", "--json", GOOD_ROOT=str(project / "nowhere")).stdout)
+    listed = json.loads(
+        run(project, "data", "list", "--json", GOOD_ROOT=str(project / "nowhere")).stdout
+    )
     assert [entry["name"] for entry in listed] == ["good", "bad", "scenes"]
-    assert listed[0]["root"] == f"{project / 'nowhere'} (no such folder)" and listed[0]["licence"] == "CC0"
+    assert (
+        listed[0]["root"] == f"{project / 'nowhere'} (no such folder)"
+        and listed[0]["licence"] == "CC0"
+    )
 
 
 def test_verify_nothing_wrong(project):
@@ -70,7 +77,7 @@ def test_verify_nothing_wrong(project):
 
 
 def test_verify_something_wrong(project):
-    done = run(project, "data", "verify", "bad", "--json", "--workers", "1")
+    done = run(project, "data", "verify", "bad", "--json", "--n-workers", "1")
     said = json.loads(done.stdout)
     assert done.returncode == 1 and not said["ok"] and said["images"] == 19
     assert [row["path"] for row in said["problems"]["unreadable"]] == ["fake/photo-003.png"]
@@ -80,7 +87,10 @@ def test_verify_something_wrong(project):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("verify", "good"), "error: data set 'good': variable GOOD_ROOT, which its root names, is not set"),
+        (
+            ("verify", "good"),
+            "error: data set 'good': variable GOOD_ROOT, which its root names, is not set",
+        ),
         (("verify", "dog"), "error: no data set 'dog' in the manifest; it lists good, bad, scenes"),
         (("index", "scenes"), "error: data set 'scenes' is rendered in the run"),
         (("list", "--manifest", "nowhere.yaml"), "error: no manifest at nowhere.yaml"),
@@ -95,7 +105,7 @@ def test_what_can_not_be_looked_at(project, words, message):
 
 
 def test_wrong_use(project):
-    for words in (("data", "verify"), ("data", "verify", "good", "--workers", "many"), ("dta",)):
+    for words in (("data", "verify"), ("data", "verify", "good", "--n-workers", "many"), ("dta",)):
         done = run(project, *words)
         assert done.returncode == 2 and "Traceback" not in done.stderr and not done.stdout
 
@@ -127,7 +137,9 @@ def test_what_was_verified_is_indexed(project, tmp_path):
 def test_index_stops_at_an_unreadable_image(project):
     done = run(project, "data", "index", "bad")
     assert done.returncode == 1 and not done.stdout
-    assert done.stderr.splitlines()[-1].startswith(f"error: {project / 'bad pictures' / 'fake' / 'photo-003.png'}: ")
+    assert done.stderr.splitlines()[-1].startswith(
+        f"error: {project / 'bad pictures' / 'fake' / 'photo-003.png'}: "
+    )
 
 
 def test_store_verify_names_what_is_damaged(tmp_path):
@@ -148,11 +160,23 @@ def test_store_import(project, tmp_path):
     images = np.empty(2, dtype=object)
     images[:] = list(np.random.default_rng(0).random((2, 8, 8)))
     np.savez(tmp_path / "theirs.npz", dmaps=images, defocus_shaps=images, rgb_shaps=images)
-    command = ["store", "import", str(tmp_path / "theirs.npz"), "--profile", "theirs", "--set", "real"]
+    command = [
+        "store",
+        "import",
+        str(tmp_path / "theirs.npz"),
+        "--profile",
+        "theirs",
+        "--set",
+        "real",
+    ]
     done = run(project, *command)
     assert done.returncode == 0 and done.stdout.startswith("2 images:"), done.stderr
     assert (project / "artifacts" / "theirs" / "shapley" / "real" / "shard-00000.npz").exists()
     images[0] = {"no": "array"}
     np.savez(tmp_path / "theirs.npz", dmaps=images, defocus_shaps=images, rgb_shaps=images)
     done = run(project, *command)
-    assert done.returncode == 2 and "error: " in done.stderr and "arrays of numbers wanted" in done.stderr
+    assert (
+        done.returncode == 2
+        and "error: " in done.stderr
+        and "arrays of numbers wanted" in done.stderr
+    )

@@ -21,16 +21,41 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from papermill.translators import PythonTranslator
 
-from defocus_lib import execution
+from defocus_lib.run.notebook import (
+    check_parameters,
+    declared_parameters,
+    read_notebook,
+    read_profile,
+    tidy,
+)
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted((ROOT / "notebooks").glob("*.py"))
 JUPYTEXT = [sys.executable, "-m", "jupytext", "--quiet", "--sync"]
-PYTHON = {"python_version": "3.11", "python_full_version": "3.11.9", "implementation_name": "cpython"}
+PYTHON = {
+    "python_version": "3.11",
+    "python_full_version": "3.11.9",
+    "implementation_name": "cpython",
+}
 MACHINES = {
-    "linux": {"sys_platform": "linux", "platform_system": "Linux", "os_name": "posix", "platform_machine": "x86_64"},
-    "macos": {"sys_platform": "darwin", "platform_system": "Darwin", "os_name": "posix", "platform_machine": "arm64"},
-    "windows": {"sys_platform": "win32", "platform_system": "Windows", "os_name": "nt", "platform_machine": "AMD64"},
+    "linux": {
+        "sys_platform": "linux",
+        "platform_system": "Linux",
+        "os_name": "posix",
+        "platform_machine": "x86_64",
+    },
+    "macos": {
+        "sys_platform": "darwin",
+        "platform_system": "Darwin",
+        "os_name": "posix",
+        "platform_machine": "arm64",
+    },
+    "windows": {
+        "sys_platform": "win32",
+        "platform_system": "Windows",
+        "os_name": "nt",
+        "platform_machine": "AMD64",
+    },
 }
 
 
@@ -40,7 +65,10 @@ def project() -> dict:
 
 
 def direct() -> list[Requirement]:
-    return [Requirement(line) for line in (*project()["dependencies"], *project()["optional-dependencies"]["dev"])]
+    return [
+        Requirement(line)
+        for line in (*project()["dependencies"], *project()["optional-dependencies"]["dev"])
+    ]
 
 
 def pins(machine: dict[str, str]) -> dict[str, str]:
@@ -48,7 +76,9 @@ def pins(machine: dict[str, str]) -> dict[str, str]:
     lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
     found: dict[str, str] = {}
     for wanted in map(Requirement, lines):
-        if wanted.marker is None or wanted.marker.evaluate({**default_environment(), **PYTHON, **machine}):
+        if wanted.marker is None or wanted.marker.evaluate(
+            {**default_environment(), **PYTHON, **machine}
+        ):
             (pin,) = wanted.specifier
             name = canonicalize_name(wanted.name)
             assert pin.operator == "==" and not pin.version.endswith("*"), f"{wanted} is not exact"
@@ -84,7 +114,10 @@ def test_the_conda_door_opens_on_the_same_environment() -> None:
 
 def chapters() -> list[str]:
     contents = yaml.safe_load((ROOT / "book" / "_toc.yml").read_text(encoding="utf-8"))
-    return [contents["root"], *(chapter["file"] for part in contents["parts"] for chapter in part["chapters"])]
+    return [
+        contents["root"],
+        *(chapter["file"] for part in contents["parts"] for chapter in part["chapters"]),
+    ]
 
 
 def table() -> dict[str, tuple[list[str], list[str]]]:
@@ -97,9 +130,14 @@ def table() -> dict[str, tuple[list[str], list[str]]]:
 
 
 def test_every_notebook_is_in_the_book_and_in_the_graph() -> None:
-    names = [path.stem for path in SOURCES if path.stem != "01_data_on_disk"]  # stands for 01_data where it is used
+    names = [
+        path.stem for path in SOURCES if path.stem != "01_data_on_disk"
+    ]  # stands for 01_data where it is used
     assert sorted(table()) == names
-    assert sorted(chapter.removeprefix("executed/") for chapter in chapters() if "/" in chapter) == names
+    assert (
+        sorted(chapter.removeprefix("executed/") for chapter in chapters() if "/" in chapter)
+        == names
+    )
 
 
 def test_every_page_of_prose_is_in_the_book() -> None:
@@ -114,12 +152,14 @@ def test_a_notebook_reads_only_what_an_earlier_one_writes() -> None:
         written |= {*writes, f"runs/{name}.json"}
 
 
-@pytest.mark.parametrize("profile", sorted(path.stem for path in (ROOT / "notebooks" / "profiles").glob("*.yaml")))
+@pytest.mark.parametrize(
+    "profile", sorted(path.stem for path in (ROOT / "notebooks" / "profiles").glob("*.yaml"))
+)
 def test_every_profile_sets_existing_parameters_to_values_of_their_type(profile: str) -> None:
-    for name, values in execution.read_profile(ROOT / "notebooks" / "profiles", profile).items():
+    for name, values in read_profile(ROOT / "notebooks" / "profiles", profile).items():
         on_disk = name == "01_data" and "dataset" in values
-        notebook = execution.read_notebook(ROOT / "notebooks" / f"{name}{'_on_disk' if on_disk else ''}.py")
-        execution.check_parameters(name, execution.declared_parameters(notebook, name), values)
+        notebook = read_notebook(ROOT / "notebooks" / f"{name}{'_on_disk' if on_disk else ''}.py")
+        check_parameters(name, declared_parameters(notebook, name), values)
 
 
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
@@ -129,7 +169,7 @@ def test_every_notebook_follows_the_form(source: Path) -> None:
     assert notebook.metadata.kernelspec.name == "python3"
     opening, *_ = notebook.cells
     assert opening.cell_type == "markdown" and opening.source.startswith("# ")
-    declared = execution.declared_parameters(notebook, source.stem)
+    declared = declared_parameters(notebook, source.stem)
     assert list(declared)[:2] == ["profile", "artifacts"]
     assert declared["profile"] == ("ffpp" if source.stem == "01_data_on_disk" else "demo")
     assert declared["artifacts"] == ""
@@ -149,7 +189,11 @@ def test_a_widget_is_shown_in_jupyterlab_only(source: Path) -> None:
 def pairs(tmp_path: Path) -> Path:
     """A folder with the sources and the settings of jupytext, every source paired as `make lab` does it."""
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    shutil.copytree(ROOT / "notebooks", tmp_path / "notebooks", ignore=shutil.ignore_patterns("*.ipynb", "profiles"))
+    shutil.copytree(
+        ROOT / "notebooks",
+        tmp_path / "notebooks",
+        ignore=shutil.ignore_patterns("*.ipynb", "profiles"),
+    )
     subprocess.run([*JUPYTEXT, *sorted(tmp_path.glob("notebooks/*.py"))], cwd=tmp_path, check=True)
     return tmp_path
 
@@ -158,22 +202,32 @@ def test_opening_and_saving_in_jupyterlab_leaves_a_source_as_it_is(pairs: Path) 
     """Else a look at a notebook would make it count as changed, and the book run again."""
     saved = sorted(pairs.glob("notebooks/*.ipynb"))
     for path in saved:
-        nbformat.write(nbformat.read(path, as_version=4), path)  # as JupyterLab does: newer than its .py
+        nbformat.write(
+            nbformat.read(path, as_version=4), path
+        )  # as JupyterLab does: newer than its .py
     subprocess.run([*JUPYTEXT, *saved], cwd=pairs, check=True)
-    changed = [path.name for path in SOURCES if path.read_text() != (pairs / "notebooks" / path.name).read_text()]
+    changed = [
+        path.name
+        for path in SOURCES
+        if path.read_text() != (pairs / "notebooks" / path.name).read_text()
+    ]
     assert changed == [], "run `make lab`, save them, and commit what changed"
 
 
 def test_an_executed_notebook_is_not_paired(pairs: Path) -> None:
     executed = pairs / "book" / "executed" / "status.ipynb"
     executed.parent.mkdir(parents=True)
-    nbformat.write(execution.tidy(nbformat.read(pairs / "notebooks" / "status.ipynb", as_version=4)), executed)
+    nbformat.write(
+        tidy(nbformat.read(pairs / "notebooks" / "status.ipynb", as_version=4)), executed
+    )
     subprocess.run([*JUPYTEXT, executed], cwd=pairs, check=False)
     assert not executed.with_suffix(".py").exists()
 
 
 def test_no_notebook_with_outputs_is_tracked() -> None:
-    listed = subprocess.run(["git", "ls-files", "*.ipynb"], cwd=ROOT, capture_output=True, text=True, check=False)
+    listed = subprocess.run(
+        ["git", "ls-files", "*.ipynb"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     if listed.returncode:
         pytest.skip("not a git checkout")
     assert listed.stdout == ""
@@ -203,7 +257,9 @@ def make(*words: str) -> subprocess.CompletedProcess:
 @needs_make
 def test_make_alone_lists_every_verb() -> None:
     done = make()
-    verbs = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    verbs = re.search(
+        r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE
+    )
     assert done.returncode == 0
     assert re.findall(r"^  (\w+) ", done.stdout, re.MULTILINE) == verbs[1].split()
 

@@ -19,7 +19,11 @@ from scipy import ndimage
 from skimage import data
 
 FORGERIES = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
-FOREIGN = {".DS_Store": b"\x00\x00\x00\x01Bud1", "Thumbs.db": b"\xd0\xcf\x11\xe0", "notes.txt": b"to do\n"}
+FOREIGN = {
+    ".DS_Store": b"\x00\x00\x00\x01Bud1",
+    "Thumbs.db": b"\xd0\xcf\x11\xe0",
+    "notes.txt": b"to do\n",
+}
 ODD_NAMES = ("000 (copy)", "__MACOSX", ".hidden", "1", "000_001_002", "täst_übung")
 
 
@@ -35,8 +39,12 @@ def faceforensics(
 ) -> Path:
     """FaceForensics++: ``videos`` (an even number) real clips, as many fakes a manipulation, and the split lists."""
     folders = {"real": root / "original_sequences" / "youtube" / compression / faces}
-    folders |= {name: root / "manipulated_sequences" / name / compression / faces for name in manipulations}
-    clips = [clip(np.random.default_rng([seed, video]), video, frames, size) for video in range(videos)]
+    folders |= {
+        name: root / "manipulated_sequences" / name / compression / faces for name in manipulations
+    }
+    clips = [
+        clip(np.random.default_rng([seed, video]), video, frames, size) for video in range(videos)
+    ]
     for target, source in [ids for pair in _pairs(videos) for ids in (pair, pair[::-1])]:
         real = clips[int(target)]
         _write_clip(folders["real"] / target, real)
@@ -51,7 +59,11 @@ def official_splits(root: Path, videos: int, seed: int = 0) -> Path:
     """Write ``splits/{train,val,test}.json``, lists of id pairs, about 72:14:14, each pair once; returns the folder."""
     pairs = np.random.default_rng(seed).permutation(_pairs(videos)).tolist()
     held_out = max(1, round(0.14 * len(pairs)))
-    parts = {"val": pairs[:held_out], "test": pairs[held_out : 2 * held_out], "train": pairs[2 * held_out :]}
+    parts = {
+        "val": pairs[:held_out],
+        "test": pairs[held_out : 2 * held_out],
+        "train": pairs[2 * held_out :],
+    }
     (root / "splits").mkdir(parents=True, exist_ok=True)
     for name, part in parts.items():
         (root / "splits" / f"{name}.json").write_text(json.dumps(part), encoding="utf-8")
@@ -74,7 +86,10 @@ def diffusiondb(root: Path, images: int = 12, size: int = 64, seed: int = 0) -> 
     """DiffusionDB: a flat folder of generated PNG."""
     for index in range(images):
         rng = np.random.default_rng([seed, 1, index])
-        _write(root / f"{rng.bytes(8).hex()}.png", forge("Deepfakes", still(rng, size), still(rng, size)))
+        _write(
+            root / f"{rng.bytes(8).hex()}.png",
+            forge("Deepfakes", still(rng, size), still(rng, size)),
+        )
     return root
 
 
@@ -84,11 +99,20 @@ def coco(root: Path, images: int = 12, size: int = 64, seed: int = 0) -> Path:
         rng = np.random.default_rng([seed, 2, index])
         pixels = still(rng, size)[: size * 3 // 4]
         pixels = pixels if index % 2 else pixels.transpose(1, 0, 2)
-        _write(root / ("train2017", "val2017")[index % 3 == 0] / f"{7 * index + 9:012d}.jpg", pixels)
+        _write(
+            root / ("train2017", "val2017")[index % 3 == 0] / f"{7 * index + 9:012d}.jpg", pixels
+        )
     return root
 
 
-def folders(root: Path, grouped: bool = False, clips: int = 10, frames: int = 2, size: int = 64, seed: int = 0) -> Path:
+def folders(
+    root: Path,
+    grouped: bool = False,
+    clips: int = 10,
+    frames: int = 2,
+    size: int = 64,
+    seed: int = 0,
+) -> Path:
     """``real/`` and ``fake/`` with the same file names in both; ``grouped``: with a subfolder a clip."""
     for index in range(clips):
         real = clip(np.random.default_rng([seed, 3, index]), index, frames if grouped else 1, size)
@@ -137,7 +161,15 @@ def odd_folders(parent: Path, picture: Path) -> list[Path]:
 @cache
 def photographs() -> list[np.ndarray]:
     """``(H, W, 3)`` uint8 each."""
-    shelf = (data.chelsea, data.coffee, data.brick, data.coins, data.gravel, data.rocket, data.grass)
+    shelf = (
+        data.chelsea,
+        data.coffee,
+        data.brick,
+        data.coins,
+        data.gravel,
+        data.rocket,
+        data.grass,
+    )
     return [np.array(Image.fromarray(load()).convert("RGB")) for load in shelf]
 
 
@@ -161,12 +193,16 @@ def clip(rng: np.random.Generator, number: int, frames: int, size: int) -> list[
     return made
 
 
-def _window(photograph: np.ndarray, rng: np.random.Generator, size: int, room: int) -> tuple[tuple[int, int], int]:
+def _window(
+    photograph: np.ndarray, rng: np.random.Generator, size: int, room: int
+) -> tuple[tuple[int, int], int]:
     """Corner and side of a square with some contrast (not the night sky behind the rocket), with room to wander."""
     short = min(photograph.shape[:2]) - room
     for _ in range(20):
         side = int(rng.integers(min(2 * size, short * 2 // 3), short * 4 // 5))
-        top, left = (int(rng.integers(0, length - side - room + 1)) for length in photograph.shape[:2])
+        top, left = (
+            int(rng.integers(0, length - side - room + 1)) for length in photograph.shape[:2]
+        )
         if photograph[top : top + side, left : left + side].std() > 25:
             break
     return (top, left), side
@@ -187,7 +223,9 @@ def forge(name: str, real: np.ndarray, source: np.ndarray) -> np.ndarray:
 
 def _decoded(real: np.ndarray, _source: np.ndarray) -> np.ndarray:
     low = real[::3, ::3]
-    return np.stack([ndimage.zoom(c, len(real) / len(low), order=1) for c in low.transpose(2, 0, 1)], 2)
+    return np.stack(
+        [ndimage.zoom(c, len(real) / len(low), order=1) for c in low.transpose(2, 0, 1)], 2
+    )
 
 
 def _moved(real: np.ndarray, _source: np.ndarray) -> np.ndarray:

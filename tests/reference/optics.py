@@ -26,7 +26,9 @@ def blur_each_pixel(image, sigmas, spacing=0.1):
     """
     result = np.zeros((len(sigmas), *image.shape))
     for level in range(math.floor(sigmas.min() / spacing), math.ceil(sigmas.max() / spacing) + 1):
-        blurred = ndimage.gaussian_filter(image, (level * spacing, level * spacing, 0), mode="reflect")
+        blurred = ndimage.gaussian_filter(
+            image, (level * spacing, level * spacing, 0), mode="reflect"
+        )
         result += np.maximum(0, 1 - np.abs(sigmas / spacing - level))[..., None] * blurred
     return result
 
@@ -46,10 +48,18 @@ def motorcycle(image, disparity, size=299):
     side = min(image.shape[:2])
     top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
     image, disparity = (a[top : top + side, left : left + side] for a in (image, disparity))
-    sharp = np.asarray(Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS), dtype=float)
-    disparity = np.asarray(Image.fromarray(disparity).resize((size, size), Image.Resampling.NEAREST))
+    sharp = np.asarray(
+        Image.fromarray(image).resize((size, size), Image.Resampling.LANCZOS), dtype=float
+    )
+    disparity = np.asarray(
+        Image.fromarray(disparity).resize((size, size), Image.Resampling.NEAREST)
+    )
     known = np.isfinite(disparity)
     nearest = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
     disparity = disparity[tuple(nearest)]
-    sigmas = np.stack([np.clip(0.12 * np.abs(disparity - plane), 0.3, 4.5) for plane in FOCAL_PLANES])
-    return Motorcycle(sharp, disparity, np.rint(blur_each_pixel(sharp, sigmas)).astype(np.uint8), sigmas, known)
+    sigmas = np.stack(
+        [np.clip(0.12 * np.abs(disparity - plane), 0.3, 4.5) for plane in FOCAL_PLANES]
+    )
+    return Motorcycle(
+        sharp, disparity, np.rint(blur_each_pixel(sharp, sigmas)).astype(np.uint8), sigmas, known
+    )

@@ -18,7 +18,9 @@ def interpolated(f, x, background, rows, t, nodes):
     """The same sum, with gradients that are taken at ``(rows, t)`` and interpolated everywhere else."""
     pairs = zip(rows, t, strict=True)
     points = torch.stack([background[row] + step * (x - background[row]) for row, step in pairs])
-    gradients = torch.stack([torch.autograd.grad(f(p[None]).sum(), p)[0] for p in points.clone().requires_grad_(True)])
+    gradients = torch.stack(
+        [torch.autograd.grad(f(p[None]).sum(), p)[0] for p in points.clone().requires_grad_(True)]
+    )
     n = len(points)
     system = torch.ones(n + 1, n + 1, dtype=x.dtype)
     system[n, n] = 0
@@ -29,6 +31,8 @@ def interpolated(f, x, background, rows, t, nodes):
     for b in background:
         for node in range(nodes):
             here = b + (node + 0.5) / nodes * (x - b)
-            value = constant + sum(slope * -float((here - p).norm()) for slope, p in zip(slopes, points, strict=True))
+            value = constant + sum(
+                slope * -float((here - p).norm()) for slope, p in zip(slopes, points, strict=True)
+            )
             total += (x - b).flatten() * value
     return (total / (nodes * len(background))).view_as(x)

@@ -29,7 +29,9 @@ def sign_flip_pvalue(differences):
     """Exact two-sided p-value of the mean over all ``2**N`` signs."""
     n = len(differences)
     observed = sum(differences)
-    sums = [sum(d if bits >> i & 1 else -d for i, d in enumerate(differences)) for bits in range(2**n)]
+    sums = [
+        sum(d if bits >> i & 1 else -d for i, d in enumerate(differences)) for bits in range(2**n)
+    ]
     tolerance = 1e-12
     upper = sum(s >= observed - tolerance for s in sums) / len(sums)
     lower = sum(s <= observed + tolerance for s in sums) / len(sums)

@@ -1,0 +1,266 @@
+"""Separable filters of one plane: Gaussian derivatives, and means over square windows."""
+
+from __future__ import annotations
+
+import math
+from functools import cache, lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from defocus_lib.maps.kernels.compiled import for_radius, reordered
+
+
+@lru_cache
+def gaussian_factors(
+    scale: float, radius: int, phase: float = 0.0
+) -> tuple[np.ndarray, np.ndarray]:
+    """The factors of the Gaussian derivative ``-x / (2 pi s^4) exp(-(x^2 + y^2) / (2 s^2))``, from the centre outwards.
+
+    Returns
+    -------
+    along, across : (radius + 1,) float32
+        Along the derivative, and across it, at 0 to ``radius`` px plus ``phase``.
+    """
+    offsets = np.arange(radius + 1) + phase
+    bell = np.exp(-(offsets**2) / (2 * scale**2))
+    return (-offsets / (2 * math.pi * scale**4) * bell).astype(np.float32), bell.astype(np.float32)
+
+
+@reordered
+def padded(plane, margin, mirrored):
+    """A plane with ``margin`` more px on each side: its mirror image about the outermost pixels, or zeros."""
+    height, width = plane.shape
+    shape = (height + 2 * margin, width + 2 * margin)
+    result = np.empty(shape, plane.dtype) if mirrored else np.zeros(shape, plane.dtype)
+    for y in range(height):
+        inside = result[y + margin, margin:]
+        for x in range(width):
+            inside[x] = plane[y, x]
+    if mirrored:
+        first, last = margin, margin + width - 1
+        for y in range(margin, margin + height):
+            for i in range(1, margin + 1):
+                result[y, first - i], result[y, last + i] = (
+                    result[y, first + i],
+                    result[y, last - i],
+                )
+        first, last = margin, margin + height - 1
+        for i in range(1, margin + 1):
+            for x in range(width + 2 * margin):
+                result[first - i, x], result[last + i, x] = (
+                    result[first + i, x],
+                    result[last - i, x],
+                )
+    return result
+
+
+def gradient_energy(plane: np.ndarray, margin: int, scale: float, radius: int) -> np.ndarray:
+    """Squared gradient magnitude of a padded plane at one scale, per px squared.
+
+    Parameters
+    ----------
+    plane : (H + 2 margin, W + 2 margin) float32
+    margin : int
+        At least ``radius``.
+    scale : float
+        Standard deviation of the Gaussian derivative, in px.
+    radius : int
+        Where its kernel ends, in px.
+
+    Returns
+    -------
+    (H, W) float32
+    """
+    return _energy(radius)(plane, margin, *gaussian_factors(scale, radius), None)
+
+
+class Gradient(NamedTuple):
+    """Slopes of a plane along its two axes, per px, and their energy: each ``(H, W)`` float32."""
+
+    down: np.ndarray
+    across: np.ndarray
+    energy: np.ndarray
+
+
+def gradient(plane: np.ndarray, margin: int, scale: float, radius: int) -> Gradient:
+    """:func:`gradient_energy`, and the slopes that it is made of."""
+    height, width = (side - 2 * margin for side in plane.shape)
+    slopes = np.empty((2, height, width), np.float32)
+    return Gradient(
+        *slopes, _energy(radius)(plane, margin, *gaussian_factors(scale, radius), slopes)
+    )
+
+
+@cache
+def _energy(radius: int):
+    """The sweep for kernels of one radius: known when compiled, it is unrolled."""
+
+    @reordered
+    @for_radius(radius)
+    def energy(plane, margin, along, across, slopes):
+        height, width = plane.shape[0] - 2 * margin, plane.shape[1] - 2 * margin
+        slope = np.empty((height + 2 * radius, width), np.float32)
+        level = np.empty_like(slope)
+        for y in range(height + 2 * radius):
+            row = plane[y + margin - radius, margin - radius :]
+            for x in range(width):
+                falls, total = np.float32(0), across[0] * row[x + radius]
+                for j in range(1, radius + 1):
+                    falls += along[j] * (row[x + radius - j] - row[x + radius + j])
+                    total += across[j] * (row[x + radius - j] + row[x + radius + j])
+                slope[y, x], level[y, x] = falls, total
+        result = np.empty((height, width), np.float32)
+        for y in range(height):
+            for x in range(width):
+                right = across[0] * slope[y + radius, x]
+                for j in range(1, radius + 1):
+                    right += across[j] * (slope[y + radius - j, x] + slope[y + radius + j, x])
+                result[y, x] = right * right
+                if slopes is not None:
+                    slopes[1, y, x] = right
+        for y in range(height):
+            for x in range(width):
+                down = np.float32(0)
+                for j in range(1, radius + 1):
+                    down += along[j] * (level[y + radius - j, x] - level[y + radius + j, x])
+                result[y, x] += down * down
+                if slopes is not None:
+                    slopes[0, y, x] = down
+        return result
+
+    return energy
+
+
+def half_grid(
+    plane: np.ndarray, margin: int, scale: float, radius: int, half_margin: int
+) -> np.ndarray:
+    """A padded plane, smoothed by a Gaussian, at every second point along both axes, and one more on each side.
+
+    The points lie symmetrically: on pixels where a side is odd, midway between two where it is even. A mirrored plane
+    has the mirrored grid.
+
+    Parameters
+    ----------
+    plane : (H + 2 margin, W + 2 margin) float32
+    margin : int
+        At least ``2 half_margin + radius + 3``.
+    scale, radius : float, int
+        Of the Gaussian, in px.
+    half_margin : int
+        How many points beyond the grid are wanted, for a filter to come.
+
+    Returns
+    -------
+    (h + 2 half_margin, w + 2 half_margin) float32
+        Such that differences of neighbours are slopes per px.
+    """
+    shifts = [1 - (side - 2 * margin) % 2 for side in plane.shape]
+    over_rows, over_columns = (_paired_factors(scale, radius, shift) for shift in shifts)
+    return _half_grid(radius)(plane, margin, half_margin + 1, shifts, over_rows, over_columns)
+
+
+@lru_cache
+def _paired_factors(scale: float, radius: int, shift: int) -> np.ndarray:
+    """Factors for pairs of pixels; where the grid lies on a pixel, the centre is a pair with itself."""
+    _, bell = gaussian_factors(scale, radius, shift / 2)
+    pairs = bell * np.where(np.arange(radius + 1) + shift > 0, 1, 0.5)
+    # The Gaussian's sum, and for each axis the root of a step of 2 px.
+    return (pairs / (2 * math.sqrt(math.pi) * scale)).astype(np.float32)
+
+
+@cache
+def _half_grid(radius: int):
+    @reordered
+    @for_radius(radius)
+    def half_grid(plane, margin, border, shifts, over_rows, over_columns):
+        (shift_rows, shift_columns), start = shifts, margin - 2 * border - radius
+        rows = (plane.shape[0] - 2 * margin + 1) // 2 + 2 * border
+        columns = (plane.shape[1] - 2 * margin + 1) // 2 + 2 * border
+        level = np.empty((2 * rows + 2 * radius + 1, columns), np.float32)
+        # Even and odd columns apart: what meets a kernel's factor then lies side by side.
+        parts = np.empty((4, columns + radius + 1), np.float32)
+        even, odd, even_after, odd_after = parts[0], parts[1], parts[2], parts[3]
+        for y in range(len(level)):
+            before, after = plane[y + start, start:], plane[y + start, start + shift_columns :]
+            for x in range(columns + radius):
+                even[x], odd[x] = before[2 * x], before[2 * x + 1]
+                even_after[x], odd_after[x] = after[2 * x], after[2 * x + 1]
+            for x in range(columns):
+                total = np.float32(0)
+                for j in range(radius + 1):
+                    first, last = radius - j, radius + j
+                    left = odd[x + (first >> 1)] if first & 1 else even[x + (first >> 1)]
+                    other = odd_after[x + (last >> 1)] if last & 1 else even_after[x + (last >> 1)]
+                    total += over_columns[j] * (left + other)
+                level[y, x] = total
+        smooth = np.empty((rows, columns), np.float32)
+        for y in range(rows):
+            before, after = 2 * y + radius, 2 * y + radius + shift_rows
+            for x in range(columns):
+                total = np.float32(0)
+                for j in range(radius + 1):
+                    total += over_rows[j] * (level[before - j, x] + level[after + j, x])
+                smooth[y, x] = total
+        return smooth
+
+    return half_grid
+
+
+def box_means(planes: np.ndarray, radius: int) -> np.ndarray:
+    """Means over the part of the ``(2 radius + 1)``-square window that lies inside the plane.
+
+    Parameters
+    ----------
+    planes : (K, H, W) float
+    radius : int
+        Half the window's side, in px.
+
+    Returns
+    -------
+    (K, H, W) of the type of the planes
+    """
+    shares = (1 / _window_sides(size, radius) for size in planes.shape[1:])
+    return _box_means(radius)(planes, *(share.astype(planes.dtype) for share in shares))
+
+
+def _window_sides(size: int, radius: int) -> np.ndarray:
+    """How many pixels of the window around each position of one axis lie inside the plane."""
+    position = np.arange(size)
+    return np.minimum(position + radius, size - 1) - np.maximum(position - radius, 0) + 1
+
+
+@cache
+def _box_means(radius: int):
+    """Running sums down the columns; along the rows all that is in the window, unrolled as above."""
+
+    @reordered
+    @for_radius(radius)
+    def box_means(planes, row_shares, column_shares):
+        count, height, width = planes.shape
+        means = np.empty_like(planes)
+        columns = np.empty(width, np.float64)
+        row = np.zeros(width + 2 * radius, planes.dtype)
+        for k in range(count):
+            columns[:] = 0
+            for below in range(height + radius):
+                if below < height:
+                    entering = planes[k, below]
+                    for x in range(width):
+                        columns[x] += entering[x]
+                if below > 2 * radius:
+                    leaving = planes[k, below - 2 * radius - 1]
+                    for x in range(width):
+                        columns[x] -= leaving[x]
+                if below >= radius:
+                    share, mean = row_shares[below - radius], means[k, below - radius]
+                    for x in range(width):
+                        row[x + radius] = columns[x]
+                    for x in range(width):
+                        total = row[x]
+                        for j in range(1, 2 * radius + 1):
+                            total += row[x + j]
+                        mean[x] = total * share * column_shares[x]
+        return means
+
+    return box_means

@@ -1,0 +1,401 @@
+"""Training the learned estimator on simulated photographs, each rendered when it is due and never seen again.
+
+Loop, checkpoints, mixed precision and progress bar are Lightning's. Which scene comes when depends on the seed alone.
+Where the steps of the budget are used up first, two runs reach the same weights, also if one of them was killed and
+resumed; where the minutes are, it depends on the machine, and the card says how many steps that were.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import numpy as np
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import ModelCheckpoint, Timer
+from pytorch_lightning.loggers import CSVLogger
+from scipy.special import ndtri
+from timm.optim import create_optimizer_v2
+from torch import nn
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from defocus_lib.data.manifest import load_manifest, load_photograph
+from defocus_lib.maps.learned import Estimator, save_estimator
+from defocus_lib.precision import AUTO, for_training, here
+from defocus_lib.run.artifacts import project_root
+from defocus_lib.run.lightning import CheckpointFiles, ProgressBar, generators_kept, quietly
+from defocus_lib.scenes.simulated import SIDE, expose, source
+
+WARM_UP = 0.03  # share of the budget after which the learning rate is at its peak
+SETTLED = 0.25  # share of the budget after which batch normalisation no longer follows the batch
+# timm's name of AdaMuon: steps along orthogonal matrices, scaled by the second moment. After 1,500 steps of a network
+# half as large the error on validation scenes was .43 px, with AdamW .54.
+OPTIMIZER = "nadamuon"
+SLACK = 0.05  # of the minutes, before they count where there are steps too: a slow start changes no learning rate
+COVERED = 0.9  # share of the truth that an interval is to hold
+LAST = "last.ckpt"
+
+
+@dataclass(frozen=True)
+class Budget:
+    """How to train.
+
+    Attributes
+    ----------
+    minutes : float
+        Training ends after so many, 0 for no limit; those before an interruption count.
+    steps : int
+        Training ends after so many, 0 for no limit.
+    seed : int
+        Of the first weights and the scenes.
+    batch_size : int
+        Scenes a step.
+    side : int
+        Of a scene in px, a multiple of 16.
+    learning_rate : float
+        At its peak; it falls to 0 along a cosine as the budget is used up.
+    every : int
+        Steps between checkpoints; an interruption loses at most these.
+    validation : int
+        Scenes that the error is watched on, and the uncertainty calibrated. They choose nothing else.
+    n_workers : int
+        Processes that render; 0 renders in the training process.
+    precision : str
+        Lightning's name, such as "32-true" or "bf16-mixed"; "auto" is the latter where the machine computes in it.
+
+    Raises
+    ------
+    ValueError
+        If there is no limit, or a number is out of range.
+    """
+
+    minutes: float = 60
+    steps: int = 16000
+    seed: int = 0
+    batch_size: int = 8
+    side: int = SIDE
+    learning_rate: float = 2e-3
+    every: int = 500
+    validation: int = 512
+    n_workers: int = 1
+    precision: str = AUTO
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "precision", for_training(self.precision, here()))
+        for name in ("batch_size", "side", "learning_rate", "every", "validation"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; a positive number wanted")
+        for name in ("minutes", "steps", "seed", "n_workers"):
+            if not getattr(self, name) >= 0:
+                raise ValueError(f"{name} is {getattr(self, name)}; 0 or more wanted")
+        if self.side % 16:
+            raise ValueError(f"side is {self.side} px; a multiple of 16 wanted")
+        if not (self.minutes or self.steps):
+            raise ValueError(
+                "minutes and steps are both 0: training would never end; one of them wanted"
+            )
+
+    def used(self, steps: int, seconds: float) -> float:
+        """The share of the budget that is used up, in [0, 1]."""
+        by_steps = steps / self.steps if self.steps else 0.0
+        by_time = seconds / (60 * self.minutes) if self.minutes else 0.0
+        if self.steps:
+            by_time = (by_time - SLACK) / (1 - SLACK)
+        return min(1.0, max(by_steps, by_time))
+
+
+def rate(used: float) -> float:
+    """Learning rate at a share of the budget, relative to its peak: a linear rise, then half a cosine down to 0."""
+    return min(1.0, used / WARM_UP) * (1 + math.cos(math.pi * used)) / 2
+
+
+def loss(sigma: torch.Tensor, scale: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
+    """Mean absolute error, and the negative log-likelihood of a Laplace distribution around the estimate.
+
+    The second term teaches the scale what the error is, and leaves the estimate alone.
+
+    Parameters
+    ----------
+    sigma, scale, truth : (B, 1, H, W) float, in px
+    """
+    error = (sigma - truth).abs()
+    return error.mean() + 0.2 * (torch.log(scale) + error.detach() / scale).mean()
+
+
+def calibrated(error: np.ndarray, deviation: np.ndarray) -> float:
+    """The factor of the uncertainty at which 90 % of the errors lie within the 90 % interval of a normal distribution.
+
+    Parameters
+    ----------
+    error, deviation : (N,) float
+        Absolute error, and standard deviation as the network says, in px.
+    """
+    half_width = ndtri((1 + COVERED) / 2)
+    return float(np.quantile(error / (half_width * deviation), COVERED))
+
+
+class Scenes(Dataset):
+    """Simulated photographs, each by its number: luma and sigma, ``(1, H, W)`` float32.
+
+    Parameters
+    ----------
+    photographs : sequence of (h, w) uint8
+        See :func:`defocus_lib.scenes.simulated.source`.
+    seed : sequence of int
+        A scene depends on it and its number alone.
+    """
+
+    def __init__(
+        self, photographs: Sequence[np.ndarray], seed: Sequence[int], count: int, side: int
+    ):
+        self.photographs, self.seed, self.count, self.side = photographs, tuple(seed), count, side
+
+    def __len__(self) -> int:
+        return self.count
+
+    def __getitem__(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
+        made = expose(self.photographs, np.random.default_rng([*self.seed, number]), self.side)
+        grey = torch.from_numpy(made.grey.astype(np.float32) / 255)
+        return grey[None], torch.from_numpy(made.sigma)[None]
+
+
+class _NeverAgain(Sampler[int]):
+    """The numbers of an epoch: they go on where those of the epoch before ended, also in a run that is resumed."""
+
+    def __init__(self, length: int, first: Callable[[], int]):
+        self.length, self.first = length, first
+
+    def __len__(self) -> int:
+        return self.length
+
+    def __iter__(self) -> Iterator[int]:
+        first = self.first()
+        return iter(range(first, first + self.length))
+
+
+class _Task(pl.LightningModule):
+    """Loss, learning rate and validation; an epoch is what lies between two checkpoints."""
+
+    def __init__(
+        self, estimator: Estimator, train: Scenes, val: Scenes, budget: Budget, timer: Timer
+    ):
+        super().__init__()
+        self.estimator, self.budget, self.timer = estimator, budget, timer
+        self.train_scenes, self.val_scenes = train, val
+
+    def train_dataloader(self) -> DataLoader:
+        size = self.budget.batch_size
+        sampler = _NeverAgain(self.budget.every * size, lambda: self.global_step * size)
+        return DataLoader(
+            self.train_scenes,
+            size,
+            sampler=sampler,
+            num_workers=self.budget.n_workers,
+            persistent_workers=self.budget.n_workers > 0,
+            worker_init_fn=_one_thread,
+            generator=torch.Generator(),
+        )
+
+    def val_dataloader(self) -> DataLoader:
+        # Rendered once and kept: they are the same each time.
+        return DataLoader(
+            [self.val_scenes[number] for number in range(len(self.val_scenes))],
+            self.budget.batch_size,
+        )
+
+    def on_train_batch_start(self, _batch, _index) -> int | None:
+        used = self.budget.used(self.global_step, self.timer.time_elapsed("train"))
+        for group in self.optimizers().param_groups:
+            group["lr"] = self.budget.learning_rate * rate(used)
+        if used >= SETTLED:
+            _settle(self.estimator)
+        if used >= 1:
+            self.trainer.should_stop = True
+            return -1
+        return None
+
+    def training_step(self, batch, _index):
+        grey, truth = batch
+        sigma, scale = self.estimator(grey.contiguous(memory_format=torch.channels_last))
+        self.log(
+            "train_error",
+            (sigma.detach() - truth).abs().mean(),
+            on_step=False,
+            on_epoch=True,
+            prog_bar=True,
+        )
+        return loss(sigma, scale, truth)
+
+    def validation_step(self, batch, _index):
+        grey, truth = batch
+        sigma, _ = self.estimator(grey.contiguous(memory_format=torch.channels_last))
+        self.log("val_error", (sigma - truth).abs().mean(), prog_bar=True)
+
+    def configure_optimizers(self):
+        return create_optimizer_v2(
+            self.estimator, OPTIMIZER, lr=self.budget.learning_rate, weight_decay=1e-4
+        )
+
+
+def _settle(estimator: Estimator) -> None:
+    """Normalise by the means of all batches so far, as after training: the few scenes of one batch say little about
+    all, and an absolute number, a blur in px, suffers from what they happen to be."""
+    for module in estimator.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.eval()
+
+
+def _one_thread(_worker: int) -> None:
+    torch.set_num_threads(1)
+
+
+def perform(budget: Budget, folder: Path | None = None, resume: bool = False) -> tuple[Path, dict]:
+    """Train on the packaged photographs of the split `train`, calibrate on those of `val`, and write weights and card.
+
+    Parameters
+    ----------
+    budget : Budget
+    folder : Path, optional
+        By default ``artifacts/estimator-SEED``.
+    resume : bool
+        Go on from the last checkpoint if there is one.
+
+    Returns
+    -------
+    Path
+        Of the weights.
+    dict
+        Their card: what :func:`train` tells, the photographs, and the commit.
+    """
+    from defocus_lib.run.notebook import commit  # imports what runs notebooks
+
+    folder = folder or project_root() / "artifacts" / f"estimator-{budget.seed}"
+    listed = load_manifest()
+    sources = {split: listed.photographs_of(split) for split in ("train", "val")}
+    used = {split: [source(load_photograph(one)) for one in of] for split, of in sources.items()}
+    estimator, card = train(used["train"], used["val"], budget, folder, resume)
+    names = {split: [one.name for one in of] for split, of in sources.items()}
+    card |= {
+        "photographs": names,
+        "parameters": sum(p.numel() for p in estimator.parameters()),
+        "commit": commit(Path(__file__).parent),
+    }
+    return save_estimator(folder / f"estimator-{budget.seed}.safetensors", estimator, card), card
+
+
+def train(
+    photographs: Sequence[np.ndarray],
+    validation: Sequence[np.ndarray],
+    budget: Budget,
+    folder: Path,
+    resume: bool = False,
+    progress: bool = True,
+) -> tuple[Estimator, dict]:
+    """Train an estimator and calibrate its uncertainty. The caller's random state is left as it was.
+
+    Parameters
+    ----------
+    photographs, validation : sequences of (h, w) uint8
+        What textures are cut from, see :func:`defocus_lib.scenes.simulated.source`.
+    budget : Budget
+    folder : Path
+        Gets ``last.ckpt`` and ``logs/``.
+    resume : bool
+        Go on from ``last.ckpt`` if there is one.
+    progress : bool
+        Show a progress bar.
+
+    Returns
+    -------
+    Estimator
+        In eval mode.
+    dict
+        The budget, the steps and scenes that it allowed, and of the validation scenes: mean absolute error in px,
+        calibration, and the share (%) that 90 % intervals hold after it.
+    """
+    with generators_kept(), quietly(), _cores_left_for(budget.n_workers):
+        torch.manual_seed(budget.seed)
+        estimator = Estimator().to(memory_format=torch.channels_last)
+        scenes = Scenes(photographs, (budget.seed, 0), sys.maxsize, budget.side)
+        # Of all seeds the same, so that they can be compared.
+        held_out = Scenes(validation, (2**31, 1), budget.validation, budget.side)
+        timer = Timer(timedelta(minutes=budget.minutes) if budget.minutes else None)
+        trainer = _trainer(budget, folder, timer, progress)
+        task = _Task(estimator, scenes, held_out, budget, timer)
+        last = folder / LAST
+        with redirect_stdout(sys.stderr):
+            trainer.fit(
+                task, ckpt_path=last if resume and last.is_file() else None, weights_only=True
+            )
+        estimator = estimator.cpu().eval()
+        found = _calibrate(estimator, held_out)
+    steps = trainer.global_step
+    return estimator, {
+        **asdict(budget),
+        "steps": steps,
+        "scenes": steps * budget.batch_size,
+        "validation": found,
+    }
+
+
+@contextmanager
+def _cores_left_for(n_workers: int) -> Iterator[None]:
+    """Threads for what the rendering leaves: both at once on one core would slow each other down."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(max(1, before - n_workers))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _trainer(budget: Budget, folder: Path, timer: Timer, progress: bool) -> pl.Trainer:
+    last = ModelCheckpoint(
+        dirpath=folder,
+        filename=Path(LAST).stem,
+        save_on_train_epoch_end=True,
+        enable_version_counter=False,
+    )
+    return pl.Trainer(
+        max_epochs=-1,
+        max_steps=budget.steps or -1,
+        precision=budget.precision,
+        gradient_clip_val=1.0,
+        accelerator="auto",
+        devices=1,
+        default_root_dir=folder,
+        logger=CSVLogger(folder, name="logs"),
+        plugins=[CheckpointFiles()],
+        callbacks=[timer, *([ProgressBar(refresh_rate=5)] if progress else []), last],
+        use_distributed_sampler=False,
+        enable_progress_bar=progress,
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+    )
+
+
+def _calibrate(estimator: Estimator, scenes: Scenes) -> dict:
+    """Set the calibration from scenes, and say how good the estimator is on them."""
+    errors, deviations = [], []
+    with torch.inference_mode():
+        for number in range(len(scenes)):
+            grey, truth = scenes[number]
+            sigma, scale = estimator(grey[None])
+            errors.append((sigma[0] - truth).abs().numpy().ravel())
+            deviations.append(math.sqrt(2) * scale.numpy().ravel())
+    error, deviation = np.concatenate(errors), np.concatenate(deviations)
+    factor = calibrated(error, deviation)
+    estimator.calibration.fill_(factor)
+    held = np.mean(error <= ndtri((1 + COVERED) / 2) * factor * deviation)
+    return {
+        "error (px)": round(float(error.mean()), 4),
+        "calibration": round(factor, 4),
+        "held (%)": round(100 * float(held), 2),
+    }

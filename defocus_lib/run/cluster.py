@@ -1,0 +1,142 @@
+"""Independent jobs, in this process, in several, or on several machines (Dask does the latter two)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from itertools import islice
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from distributed import Client
+
+Job, Result = TypeVar("Job"), TypeVar("Result")
+
+# For glibc, which by default returns large freed blocks to the system, and has each cleared when it is asked for anew.
+# Dask's own setting returns even small ones: a step of training then takes up to three times as long.
+FREED_MEMORY_KEPT = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 32)}
+# Jobs handed out before their worker is free: it never waits, and the scheduler never holds more than these.
+AHEAD = 2
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Let torch use one thread: sums are the same on every machine, and jobs side by side do not fight for cores."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def workers(count: int = 1, scheduler: str = "") -> Iterator[Client | None]:
+    """Who works: ``None`` stands for this process.
+
+    Parameters
+    ----------
+    count : int
+        From 2 on, so many processes of a local cluster, which share the cores.
+    scheduler : str
+        Address of a running Dask scheduler, ``tcp://host:8786``; its workers see the same folders, and ``count`` does
+        not matter.
+
+    Raises
+    ------
+    ValueError
+        If ``count`` is below 1.
+    OSError
+        If nobody answers at the address.
+    """
+    if count < 1:
+        raise ValueError(f"n_workers is {count}; at least 1 wanted")
+    if scheduler:
+        with _running(scheduler) as client:
+            yield client
+    elif count == 1:
+        yield None
+    else:
+        import dask
+        from distributed import Client, LocalCluster
+
+        threads = str(max(1, (os.cpu_count() or 1) // count))
+        environment = dict.fromkeys(
+            ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads
+        )
+        # One job a worker at a time. No limit on memory: the size of a batch bounds it, and half of a machine that
+        # others use too says nothing.
+        options = {"threads_per_worker": 1, "memory_limit": None}
+        inherited = {"distributed.nanny.pre-spawn-environ": environment | FREED_MEMORY_KEPT}
+        with _environment_kept(), dask.config.set(inherited):
+            local = LocalCluster(n_workers=count, dashboard_address="127.0.0.1:0", **options)
+            with local, Client(local) as client:
+                yield client
+
+
+@contextmanager
+def _environment_kept() -> Iterator[None]:
+    """Dask sets variables (one thread, among others) that later child processes of ours would inherit."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+def _running(scheduler: str) -> Client:
+    from distributed import Client
+
+    try:
+        return Client(scheduler, timeout="10s")
+    except (OSError, ValueError) as error:
+        raise OSError(
+            f"no Dask scheduler answers at {scheduler!r} ({error or type(error).__name__})"
+        ) from error
+
+
+def as_they_finish(
+    function: Callable[[Job], Result], jobs: Iterable[Job], client: Client | None
+) -> Iterator[Result]:
+    """``function`` of each job, in the order in which they end. What a worker leaves undone when it dies, others do.
+
+    Parameters
+    ----------
+    function : callable
+        Picklable, as its jobs and results are. It may be called again for a job that a dead worker had begun.
+    jobs : iterable
+        Taken a few at a time.
+    client : Client or None
+        As :func:`workers` gives it.
+
+    Raises
+    ------
+    Exception
+        Whatever the first job that fails raises; the others are called off.
+    """
+    jobs = iter(jobs)
+    if client is None:
+        yield from map(function, jobs)
+        return
+    from distributed import as_completed
+
+    running = as_completed([])
+
+    def hand_out() -> None:
+        slots = AHEAD * max(
+            1, sum(client.nthreads().values())
+        )  # anew each time: workers come and go
+        more = islice(jobs, max(0, slots - running.count()))
+        running.update([client.submit(function, job, pure=False) for job in more])
+
+    hand_out()
+    try:
+        for future in running:
+            yield future.result()
+            hand_out()
+    finally:
+        client.cancel(list(running.futures))

@@ -1,0 +1,150 @@
+"""How long each stage of a run takes and how much memory it needs, measured from outside of what is measured."""
+
+from __future__ import annotations
+
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import pandas as pd
+import psutil
+
+from defocus_lib.run.artifacts import write_beside
+
+COLUMNS = ["stage", "seconds", "images", "images_per_second", "peak_mib", "peak_gpu_mib"]
+
+
+class Stages:
+    """Wall-clock time and peak memory by stage.
+
+    Examples
+    --------
+    >>> stages = Stages()
+    >>> with stages("maps", images=3):
+    ...     pass
+    >>> stages.table()["stage"].tolist()
+    ['maps']
+    """
+
+    def __init__(self, interval: float = 0.05) -> None:
+        self.interval = interval
+        self._rows: list[dict] = []
+
+    @contextmanager
+    def __call__(self, stage: str, images: int = 0) -> Iterator[dict]:
+        """Measure the block as ``stage``; it is recorded also if it fails.
+
+        ``images`` is how many it handles. A block that learns their number on the way sets it in the dict it is given.
+        """
+        memory, started, row = {"peak": 0}, time.perf_counter(), {"stage": stage, "images": images}
+        _reset_gpu_peak()
+        try:
+            with peak_memory(_this_process_and_below, self.interval) as memory:
+                yield row
+        finally:
+            row |= {"seconds": time.perf_counter() - started, "peak_mib": memory["peak"] / 2**20}
+            self._rows.append(row | {"peak_gpu_mib": _gpu_peak() / 2**20})
+
+    def table(self) -> pd.DataFrame:
+        """One row a stage, in the order of their ends.
+
+        Returns
+        -------
+        DataFrame
+            stage; seconds; images, images_per_second (NaN where no images were named); peak_mib, the largest resident
+            memory of the process and those it started, sampled; peak_gpu_mib, the largest that torch had allocated on
+            one GPU (NaN where there is none).
+        """
+        table = pd.DataFrame(self._rows, columns=COLUMNS)
+        return table.assign(
+            images_per_second=(table["images"] / table["seconds"]).where(table["images"] > 0)
+        )
+
+
+def save(path: Path, stages: Mapping[str, Stages]) -> Path:
+    """Write the tables of several detectors as one CSV; the name of each goes before its stages."""
+    named = {name: part.table() for name, part in stages.items()}
+    table = pd.concat(
+        rows.assign(stage=f"{name} ".lstrip() + rows["stage"]) for name, rows in named.items()
+    )
+    return write_beside(path, lambda beside: table.to_csv(beside, index=False))
+
+
+def read_all(folder: Path) -> pd.DataFrame:
+    """What :func:`save` wrote into a folder: index (notebook, stage), in the order of the files' names."""
+    tables = {
+        path.stem: pd.read_csv(path).set_index("stage") for path in sorted(folder.glob("*.csv"))
+    }
+    return pd.concat(tables, names=["notebook"]).rename(
+        columns=lambda name: name.replace("_", " ").replace("mib", "MiB")
+    )
+
+
+@contextmanager
+def peak_memory(
+    processes: Callable[[], Iterable[psutil.Process]], interval: float = 0.1
+) -> Iterator[dict[str, int]]:
+    """Watch the resident memory of processes while a block runs.
+
+    Parameters
+    ----------
+    processes : callable
+        Gives those to watch, asked anew for each sample.
+    interval : float
+        Seconds between samples. One is taken at the beginning and one at the end of the block.
+
+    Yields
+    ------
+    dict
+        ``peak``: the largest sum so far, in bytes.
+    """
+    memory, done = {"peak": 0}, threading.Event()
+
+    def sample() -> None:
+        memory["peak"] = max(memory["peak"], sum(_resident(process) for process in processes()))
+
+    def watch() -> None:
+        while not done.wait(interval):
+            sample()
+
+    watcher = threading.Thread(target=watch, daemon=True)
+    sample()
+    watcher.start()
+    try:
+        yield memory
+    finally:
+        done.set()
+        watcher.join()
+        sample()
+
+
+def _resident(process: psutil.Process) -> int:
+    try:
+        return process.memory_info().rss
+    except psutil.Error:  # it ended meanwhile
+        return 0
+
+
+def _this_process_and_below() -> list[psutil.Process]:
+    me = psutil.Process()
+    return [me, *me.children(recursive=True)]
+
+
+def _gpus() -> range:
+    """The GPUs that torch is using. Looking does not import it, nor start CUDA."""
+    torch = sys.modules.get("torch")
+    return range(torch.cuda.device_count()) if torch and torch.cuda.is_initialized() else range(0)
+
+
+def _reset_gpu_peak() -> None:
+    for gpu in _gpus():
+        sys.modules["torch"].cuda.reset_peak_memory_stats(gpu)
+
+
+def _gpu_peak() -> float:
+    """The largest allocation on one GPU in bytes."""
+    peaks = [sys.modules["torch"].cuda.max_memory_allocated(gpu) for gpu in _gpus()]
+    return max(peaks, default=float("nan"))

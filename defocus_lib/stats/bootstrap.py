@@ -1,0 +1,107 @@
+"""The one bootstrap of the book: whole groups are resampled, and the one place that formats an interval.
+
+Frames of a video, and a real video and its fakes, resemble each other. What was sampled independently is the group (the
+target video, the scene, the picture), so every interval resamples groups (Efron & Tibshirani 1993).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+from scipy import stats
+
+CONFIDENCE = 0.95
+BATCH = 100  # resamples in memory at once
+NO_BREAK = "\N{NO-BREAK SPACE}"
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A statistic with its 95 % percentile interval.
+
+    Attributes
+    ----------
+    value, low, high : () or (M,) float64
+        ``low`` and ``high`` are NaN where nothing could be resampled.
+    distribution : (n_bootstrap,) or (M, n_bootstrap) float64
+        The statistic of every resample; empty where nothing could be resampled.
+    """
+
+    value: np.ndarray
+    low: np.ndarray
+    high: np.ndarray
+    distribution: np.ndarray
+
+
+def strata(labels: np.ndarray, codes: np.ndarray) -> list[np.ndarray]:
+    """Groups with real images only, with fake ones only, and with both, as arrays of codes; none is empty.
+
+    Parameters
+    ----------
+    labels : (N,) int
+        1 = fake.
+    codes : (N,) int
+        Group of each image, from 0 on.
+    """
+    fakes, images = np.bincount(codes, weights=labels), np.bincount(codes)
+    parts = (fakes == 0, fakes == images, (fakes > 0) & (fakes < images))
+    return [np.flatnonzero(part) for part in parts if part.any()]
+
+
+def bootstrap(
+    statistic: Callable[[np.ndarray], ArrayLike],
+    labels: np.ndarray,
+    groups: np.ndarray,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+) -> Estimate:
+    """A statistic of images, and its interval over resampled groups.
+
+    Groups with only real images, only fake ones, and both are resampled apart, so that every resample has both classes.
+    A stratum of a single group contributes that group every time.
+
+    Parameters
+    ----------
+    statistic : callable
+        Weights ``(N,)`` float64, which say how often each image counts, to a value or to ``(M,)`` values.
+    labels : (N,) int
+        1 = fake. All 0 where the classes do not matter.
+    groups : (N,)
+        What was sampled independently.
+    n_bootstrap, seed : int
+    """
+    codes, names = pd.factorize(np.asarray(groups), sort=True)
+    kinds = strata(np.asarray(labels), codes)
+    drawn = [kind for kind in kinds if len(kind) > 1]
+    fixed = [kind for kind in kinds if len(kind) == 1]
+
+    def resampled(*chosen: np.ndarray) -> ArrayLike:
+        counts = np.bincount(np.concatenate([*chosen, *fixed]), minlength=len(names))
+        return statistic(counts[codes].astype(np.float64))
+
+    value = np.asarray(statistic(np.ones(len(codes))), dtype=np.float64)
+    if not drawn:
+        nothing = np.full(value.shape, np.nan)
+        return Estimate(value, nothing, nothing, np.empty((*value.shape, 0)))
+    result = stats.bootstrap(
+        drawn,
+        resampled,
+        vectorized=False,
+        n_resamples=n_bootstrap,
+        batch=BATCH,
+        confidence_level=CONFIDENCE,
+        method="percentile",
+        rng=np.random.default_rng(seed),
+    )
+    low, high = map(np.asarray, result.confidence_interval)
+    return Estimate(value, low, high, result.bootstrap_distribution)
+
+
+def formatted(value: float, low: float = np.nan, high: float = np.nan, style: str = ".2f") -> str:
+    """A value with its interval as text, ``0.88 [0.85, 0.91]``; without an interval where ``low`` is NaN."""
+    bounds = "" if np.isnan(low) else f" [{low:{style}}, {high:{style}}]"
+    return f"{value:{style}}{bounds}".replace(" ", NO_BREAK)

@@ -1,0 +1,333 @@
+"""Made-up maps and answers whose outcome is known: the words follow the numbers."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from defocus_lib.analysis import detector_by_map, map_accuracy
+from defocus_lib.analysis.detector_by_map import ERROR, SPEARMAN, TRUE
+from defocus_lib.data import collection
+from defocus_lib.detect.sweep import Trials
+from defocus_lib.detect.training import Plan
+from defocus_lib.figures import detector_by_map as figures
+from defocus_lib.run import artifacts
+from defocus_lib.scenes import rendered
+from defocus_lib.stats import auc
+from tests import runs
+
+KINDS = ("splice", "texture")
+
+
+class Made:
+    """Maps that are the truth with an error of so many px, up or down by turns."""
+
+    def __init__(self, truth, error, preset="made"):
+        self.truth, self.error, self.preset = truth, error, preset
+
+    def stack(self, records):
+        sigma, edges = self.truth.stack(records)
+        sign = np.where(np.arange(sigma.shape[2]) % 2, 1, -1)
+        return (sigma + self.error * sign).astype(np.float32), edges
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Three test scenes with a splice each, and what is true of them."""
+    path, rng = tmp_path_factory.mktemp("better"), np.random.default_rng(0)
+    table = rendered.records({"train": 0, "val": 0, "test": 3}, "splice", ("splice",))
+    regions = np.zeros((6, 32, 32), bool)
+    regions[1::2, 8:16, 8:16] = True
+    truth = {
+        "ids": table["id"].to_numpy(dtype=str),
+        "regions": regions,
+        "region_sigma": np.arange(6.0) + 4,
+    }
+    truth |= {
+        "scenes": np.unique(table["group"].to_numpy(dtype=str)),
+        "sigma": rng.uniform(1, 3, (3, 32, 32)),
+    }
+    made = artifacts.Folder.create(
+        "p", path, artifacts.About("scenes", has=("pairs", "regions", "depth"))
+    )
+    artifacts.write_arrays(path / rendered.TRUTH, truth, {})
+    return made, table, truth
+
+
+def test_true_maps_stand_where_a_cache_is_wanted(folder):
+    made, table, truth = folder
+    dense, edges = detector_by_map.TrueMaps(made).stack(table.iloc[[3, 2]])
+    assert dense.shape == edges.shape == (2, 32, 32) and not edges.any()
+    assert (dense[0, 8:16, 8:16] == 7).all()
+    np.testing.assert_array_equal(dense[1], truth["sigma"][1])
+
+
+def test_errors_of_images_are_those_of_their_maps(folder):
+    made, table, _ = folder
+    truth = detector_by_map.TrueMaps(made)
+    real = table[table["label"] == 0]
+    maps = {"near": Made(truth, 0.1), "far": Made(truth, 0.7)}
+    images = detector_by_map.errors_of_images(real, maps, truth)
+    assert images["map"].tolist() == ["near"] * 3 + ["far"] * 3
+    np.testing.assert_allclose(images[ERROR], [0.1] * 3 + [0.7] * 3, rtol=1e-5)
+    sigma, estimate = truth.stack(real)[0][1], maps["far"].stack(real)[0][1]
+    known = map_accuracy.map_errors(estimate, sigma, np.ones_like(sigma, bool))
+    assert images[SPEARMAN][4] == known[SPEARMAN] < images[SPEARMAN][1]
+
+    table = detector_by_map.error_table(images, n_bootstrap=50)
+    assert table.index.tolist() == ["near", "far"]
+    assert table.loc["far", (ERROR, "value")] == pytest.approx(0.7, rel=1e-5)
+    assert detector_by_map.nearer(images, "near", "far", 50) == pytest.approx(
+        (0.6, 0.6, 0.6), rel=1e-5
+    )
+    assert "0.70\N{NO-BREAK SPACE}[0.70," in detector_by_map.errors_shown(table).loc["far", ERROR]
+
+
+def test_changes_in_the_region_are_those_between_twins(folder):
+    made, table, truth = folder
+    maps = {TRUE: detector_by_map.TrueMaps(made), "blind": Made(detector_by_map.TrueMaps(made), 0)}
+    maps["blind"].stack = lambda records: (np.ones((len(records), 32, 32), np.float32), None)
+    changes = detector_by_map.region_changes(table, maps, made)
+    expected = [5 + 2 * i - truth["sigma"][i, 8:16, 8:16].mean() for i in range(3)]
+    np.testing.assert_allclose(
+        changes.loc[0, ["mean", "spread"]].astype(float), [np.mean(expected), np.std(expected)]
+    )
+    assert (
+        changes["map"].tolist() == [TRUE, "blind"]
+        and changes.loc[1, "mean"] == changes.loc[1, "spread"] == 0
+    )
+    assert detector_by_map.changes_shown(changes).loc["blind", "splice"].startswith("+0.00")
+    alone = table.assign(pair="")
+    assert detector_by_map.region_changes(alone, maps, made).empty
+
+
+@pytest.mark.parametrize(
+    ("learned", "physical", "said"),
+    [
+        ((0.5, 0.4), (0.6, 0.2), "more on the physical map"),
+        ((-0.9, 0.1), (0.6, 0.2), "more on the learned map"),
+        ((0.5, 0.5), (0.2, 0.2), "on both alike"),
+        ((0.0, 0.0), (0.0, 0.0), "on both alike"),
+    ],
+)
+def test_the_numbers_choose_where_it_stands_out(learned, physical, said):
+    rows = [
+        (name, "splice", *values) for name, values in (("learned", learned), ("physical", physical))
+    ]
+    changes = pd.DataFrame(rows, columns=["map", "manipulation", "mean", "spread"])
+    words = detector_by_map.stands_out(changes, "splice")
+    assert (
+        words.endswith(f"stands out {said}.")
+        and f"{learned[0]:+.2f} px on the learned map" in words
+    )
+
+
+def test_a_constant_map_orders_nothing(folder):
+    made, table, _ = folder
+    truth = detector_by_map.TrueMaps(made)
+
+    class Flat(Made):
+        def stack(self, records):
+            return np.ones((len(records), 32, 32), np.float32), None
+
+    images = detector_by_map.errors_of_images(table.head(2), {"flat": Flat(truth, 0)}, truth)
+    assert images[SPEARMAN].tolist() == [0, 0]
+
+
+def test_detectors_learn_each_map_and_manipulation(tmp_path):
+    path = runs.prepare(tmp_path)
+    run = collection.load(artifacts.Folder.open("tiny", path / "run"))
+    plan = Plan(epochs=1, batch_size=16, learning_rate=0.003, monitor="val_accuracy")
+    cache = runs.cache_of(path)
+
+    class Sure:
+        preset = "sure"
+
+        def stack(self, records):
+            return cache.stack(records)
+
+        def uncertainty(self, records):
+            return 0.1 + 0 * cache.stack(records)[0]
+
+    series = Trials(run.records, run.reader, cache, "test_resnet", 32, plan)
+    answers = detector_by_map.run(
+        series, {"physical": cache, "sure": Sure()}, [0], uncertain=["sure"]
+    )
+    sure = detector_by_map.WITH_UNCERTAINTY.format("sure")
+    assert set(answers["map"]) == {"physical", "sure", sure}
+    assert (answers.groupby("trained_on")["manipulation"].agg(set).map(sorted)).tolist() == [
+        ["Deepfakes", "real"],
+        ["FaceSwap", "real"],
+    ]
+    found = detector_by_map.by_map(answers, ["sure", "physical"], ["FaceSwap", "Deepfakes"])
+    assert list(found) == [
+        "sure|FaceSwap",
+        "sure|Deepfakes",
+        "physical|FaceSwap",
+        "physical|Deepfakes",
+    ]
+    np.testing.assert_array_equal(found["sure|FaceSwap"].scores, found["physical|FaceSwap"].scores)
+    rows = answers[(answers["map"] == sure) & (answers["trained_on"] == "FaceSwap")]
+    assert (auc.answers_of(rows).scores != found["sure|FaceSwap"].scores).any()
+
+
+# Answers that were made up: for each map and manipulation a gap between real and manipulated images.
+
+
+def answers_with(gaps, groups=60, seeds=3):
+    labels, names = np.tile([0, 1], groups), np.repeat([f"g{i:02d}" for i in range(groups)], 2)
+    noise = np.random.default_rng(0).normal(size=(seeds, 2 * groups))
+    return {key: auc.Answers(labels, names, noise + gap * labels) for key, gap in gaps.items()}
+
+
+def outcome(**gaps):
+    """Of ``map=(gap on splice, gap on texture)``."""
+    pairs = {
+        name.replace("_", " "): dict(zip(KINDS, pair, strict=True)) for name, pair in gaps.items()
+    }
+    found = answers_with(
+        {f"{name}|{kind}": gap for name, pair in pairs.items() for kind, gap in pair.items()}
+    )
+    draws = auc.resampled(found, 200)
+    return found, draws, detector_by_map.auc_table(found, draws)
+
+
+def verdict_of(learned, physical, better=(0.2, 0.1, 0.3), ranks=(1.0, -0.5)):
+    found, draws, table = outcome(learned=learned, physical=physical)
+    ranks = None if ranks is None else pd.Series(ranks, index=KINDS)
+    return detector_by_map.verdict(
+        table, detector_by_map.gains(found, draws, "learned", "physical"), better, ranks
+    )
+
+
+@pytest.mark.parametrize(
+    ("learned", "physical", "said", "not_said"),
+    [
+        ((3, 3), (1, 1), ["Yes.", "does better on it for all 2 manipulations"], ["guessing", "worse"]),
+        ((3, 0), (1, 0), ["Yes.", "better on it for splice", "guessing on either for texture"], ["worse"]),
+        ((3, 1), (1, 1), ["In part.", "better on it for splice", "about as well on either", "for texture"], ["worse"]),
+        ((3, 1), (1, 3), ["In part.", "better on it for splice", "worse on it for texture"], ["about as well"]),
+        ((1, 1), (3, 3), ["No.", "does worse on it for all 2 manipulations"], ["better"]),
+        ((2, 2), (2, 2), ["No.", "about as well on either, within the intervals, for all 2"], ["better", "worse"]),
+        ((0, 0), (0, 0), ["No.", "guessing on either for all 2 manipulations"], ["better", "worse"]),
+    ],
+)  # fmt: skip
+def test_the_numbers_choose_the_verdict(learned, physical, said, not_said):
+    words = verdict_of(learned, physical)
+    assert all(part in words for part in said), words
+    assert not any(part in words for part in not_said), words
+    assert "it rises at every step for splice; it does not rise for texture" in words
+    assert "nearer to the truth than the physical one; the same detector" in words
+
+
+def test_without_a_nearer_map_there_is_no_answer():
+    level, behind = (
+        verdict_of((3, 3), (1, 1), (0, -0.1, 0.1)),
+        verdict_of((3, 3), (1, 1), (-0.2, -0.3, -0.1)),
+    )
+    assert "can't be shown to be nearer" in level and "farther from the truth" in behind
+    for words in (level, behind):
+        assert (
+            "do not answer the question" in words
+            and "does better on it" in words
+            and "Yes" not in words
+        )
+    unknown = verdict_of((3, 3), (1, 1), better=None, ranks=None)
+    assert (
+        unknown.startswith("How far a map is from the truth, nobody knows here.")
+        and "rises" not in unknown
+    )
+
+
+def test_gains_are_differences_of_auc_by_manipulation():
+    found, draws, table = outcome(learned=(3, 1), physical=(1, 1))
+    gain = detector_by_map.gains(found, draws, "learned", "physical")
+    wide = table.pivot(index="manipulation", columns="map", values="value")
+    assert gain.index.tolist() == list(KINDS)
+    np.testing.assert_allclose(
+        gain["value"], (wide["learned"] - wide["physical"])[list(KINDS)], atol=1e-12
+    )
+    assert (
+        gain.loc["texture"].tolist() == [0, 0, 0]
+        or gain["low"]["texture"] <= 0 <= gain["high"]["texture"]
+    )
+    text = detector_by_map.gains_shown({"learned minus physical": gain})
+    assert text.loc["splice"].item().startswith("+0.") and text.index.tolist() == list(KINDS)
+
+
+def test_auc_rises_with_accuracy_or_does_not():
+    errors = pd.Series({"released": 1.0, "physical": 0.5, "learned": 0.2})
+    *_, table = outcome(released=(0, 3), physical=(1, 2), learned=(2, 1), true_sigma=(0, 9))
+    assert detector_by_map.order(table, errors).to_dict() == {"splice": 1.0, "texture": -1.0}
+    *_, flat = outcome(released=(1, 1), physical=(1, 1), learned=(1, 1))
+    assert detector_by_map.order(flat, errors).tolist() == [0, 0], "nothing rises"
+
+
+@pytest.mark.parametrize(
+    ("true", "learned", "said"),
+    [
+        ((4, 4), (1, 1), ["does better still for all 2 manipulations"]),
+        ((4, 0), (1, 1), ["better still for splice", "says nothing of texture, so what the learned map shows"]),
+        ((2, 0), (2, 0), ["no better than the learned map, within the intervals, for splice", "and neither does"]),
+        ((1, 1), (4, 1), ["The learned map does better than the true blur for splice", "for texture"]),
+    ],
+)  # fmt: skip
+def test_the_numbers_choose_what_is_left_to_gain(true, learned, said):
+    found, draws, table = outcome(learned=learned, true_sigma=true)
+    words = detector_by_map.ceiling(table, detector_by_map.gains(found, draws, TRUE, "learned"))
+    assert all(part in words for part in said), words
+
+
+def test_the_numbers_choose_what_uncertainty_is_worth():
+    gain = pd.DataFrame(
+        {"value": [0.1, -0.1], "low": [0.05, -0.2], "high": [0.2, -0.05]}, index=KINDS
+    )
+    assert detector_by_map.second_channel(gain).endswith(
+        "it helps for splice; it harms for texture."
+    )
+    assert "could show for all 2 manipulations" in detector_by_map.second_channel(
+        gain.assign(low=-1.0, high=1.0)
+    )
+
+
+def test_tables_keep_the_order_of_maps_and_manipulations():
+    *_, table = outcome(released=(0, 0), physical=(1, 2), learned=(2, 2))
+    shown = detector_by_map.auc_shown(table)
+    assert shown.index.tolist() == [
+        "released",
+        "physical",
+        "learned",
+    ] and shown.columns.tolist() == list(KINDS)
+
+
+# Figures
+
+
+def errors_of(**errors):
+    columns = pd.MultiIndex.from_product([(ERROR, SPEARMAN), ("value", "low", "high")])
+    rows = [[e, e - 0.1, e + 0.1, 0.5, 0.4, 0.6] for e in errors.values()]
+    return pd.DataFrame(rows, index=list(errors), columns=columns)
+
+
+def test_markers_stand_at_the_error_of_their_map_and_the_truth_at_none():
+    *_, table = outcome(physical=(1, 1), learned=(2, 1), true_sigma=(4, 0))
+    fig = figures.auc_against_error(table, errors_of(physical=0.6, learned=0.3))
+    assert [ax.get_title() for ax in fig.axes] == list(KINDS)
+    places = [line.get_xdata().tolist() for line in fig.axes[0].lines if line.get_marker() in "^D*"]
+    assert places == [[0.6], [0.3], [0.0]]
+    assert "px" in fig.axes[0].get_xlabel() and "AUC" in fig.axes[0].get_ylabel()
+    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["physical", "learned", TRUE]
+
+
+def test_without_errors_maps_stand_side_by_side_under_their_names():
+    *_, table = outcome(physical=(1, 1), learned=(2, 1))
+    (ax, _) = figures.auc_against_error(table).axes
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["physical", "learned"]
+
+
+def test_maps_of_a_pair_share_one_scale():
+    maps = {"physical": np.ones((2, 8, 8)), TRUE: np.full((2, 8, 8), 3.0)}
+    fig = figures.maps_of_pair(np.zeros((2, 8, 8, 3), np.uint8), maps, ["real", "splice"])
+    assert {
+        ax.images[0].get_clim() for ax in fig.axes[:6] if ax.images[0].get_array().ndim == 2
+    } == {(0, 3)}
+    assert [fig.axes[row].get_ylabel() for row in (0, 3)] == ["real", "splice"]

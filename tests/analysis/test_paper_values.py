@@ -1,0 +1,89 @@
+import pytest
+
+from defocus_lib.analysis import mask, paper_values
+
+FACEFORENSICS = ["Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures"]
+
+
+def test_published_tables_agree_with_each_other():
+    counts, sweep = paper_values.mask_counts(), paper_values.threshold_sweep()
+    assert list(counts.index) == list(sweep.columns) == list(paper_values.COUNTERPART.values())
+    assert counts.loc["Deepfakes", "share %"] == pytest.approx(10.01, abs=0.005)
+    assert sweep.apply(lambda column: column.is_monotonic_increasing).all()
+    assert (sweep.iloc[-1] < paper_values.PIXELS).all()
+
+
+@pytest.mark.parametrize(
+    ("names", "found", "relation"),
+    [
+        (
+            ["texture", "splice"],
+            {"texture": "NeuralTextures", "splice": "FaceSwap"},
+            "other data: FaceForensics++",
+        ),
+        (
+            FACEFORENSICS,
+            dict(zip(FACEFORENSICS, FACEFORENSICS, strict=True)),
+            "the authors' own run on FaceForensics++",
+        ),
+        (
+            ["FaceShifter", "Deepfakes"],
+            {"Deepfakes": "Deepfakes"},
+            "the authors' own run on FaceForensics++",
+        ),
+        (["FaceShifter"], {}, ""),
+        (["fake"], {}, ""),
+        ([], {}, ""),
+    ],
+)
+def test_counterparts_and_what_they_are_to_a_run(names, found, relation):
+    assert paper_values.counterpart(names) == found
+    assert paper_values.relation(names).startswith(relation) and bool(
+        paper_values.relation(names)
+    ) == bool(relation)
+
+
+def table(*names):
+    return mask.count_table({name: [1, 2] for name in names}, pixels=10)
+
+
+def test_published_rows_follow_ours():
+    found = paper_values.beside(table("texture", "splice"), paper_values.mask_counts())
+    assert found.index.get_level_values("manipulation").tolist() == [
+        "texture",
+        "splice",
+        "NeuralTextures",
+        "FaceSwap",
+    ]
+    assert found.index.get_level_values("data").str.startswith("other data").tolist() == [
+        False,
+        False,
+        True,
+        True,
+    ]
+    with pytest.raises(ValueError, match="columns"):
+        paper_values.beside(table("splice"), paper_values.local_variance())
+
+
+def test_a_run_on_the_same_data_stands_beside_the_authors_own():
+    found = paper_values.beside(table("FaceSwap", "FaceShifter"), paper_values.mask_counts())
+    assert found.index.tolist() == [
+        ("this run", "FaceSwap"),
+        ("this run", "FaceShifter"),
+        ("the authors' own run on FaceForensics++", "FaceSwap"),
+    ]
+    assert found["average"].tolist() == [1.5, 1.5, 6797.20]
+
+
+def test_without_a_counterpart_ours_stand_alone_in_the_same_form():
+    found = paper_values.beside(table("fake"), paper_values.mask_counts())
+    assert found.index.tolist() == [("this run", "fake")] and found.index.names == [
+        "data",
+        "manipulation",
+    ]
+
+
+def test_a_counterpart_that_a_published_table_lacks_is_left_out():
+    theirs = paper_values.local_variance()
+    ours = theirs.set_axis(["Face2Face"], axis="index").rename_axis("manipulation")
+    assert paper_values.beside(ours, theirs).index.tolist() == [("this run", "Face2Face")]

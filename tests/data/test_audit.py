@@ -1,0 +1,241 @@
+"""What ``verify`` finds wrong with a tree, and how it says so; lists of checksums come from ``sha256sum``."""
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from defocus_lib.data import manifest as m
+from defocus_lib.data.audit import HEADINGS, read_checksums, verify
+from tests import trees
+from tests.entries import (
+    FORGERIES,
+    LISTS,
+    REAL,
+    broken,
+    entry,
+    fake,
+    ffpp,
+    picture,
+    union,
+    write_lists,
+)
+
+needs_sha256sum = pytest.mark.skipif(
+    shutil.which("sha256sum") is None, reason="no sha256sum on this machine"
+)
+OFFICIAL = {"scheme": "official", "lists": "splits"}
+
+
+@pytest.fixture(scope="module")
+def stored_tree(tmp_path_factory):
+    root = trees.faceforensics(
+        tmp_path_factory.mktemp("ffpp"), frames=3, size=16, manipulations=FORGERIES
+    )
+    write_lists(root / "splits", LISTS | {"val": [["003", "002"], ["009", "008"]]})
+    return root
+
+
+@pytest.fixture
+def tree(stored_tree, tmp_path):
+    """A FaceForensics++ tree with nothing wrong, by the official split."""
+    return Path(shutil.copytree(stored_tree, tmp_path / "ffpp"))
+
+
+def problems(dataset: m.Dataset) -> dict[str, list[dict]]:
+    """The problems that there are, as JSON gives them."""
+    report = verify(dataset, n_workers=2)
+    said = json.loads(json.dumps(report.as_json()))["problems"]
+    assert set(said) == set(HEADINGS)
+    assert report.ok == (not any(said.values()))
+    return {key: found for key, found in said.items() if found}
+
+
+def test_a_tree_with_nothing_wrong(tree):
+    trees.foreign_files(tree / REAL)
+    report = verify(ffpp(tree, OFFICIAL))
+    assert report.ok and len(report.foreign) == 3
+    assert (report.images, report.groups, report.root) == (90, 10, str(tree))
+    assert report.as_json()["counts"]["FaceSwap"] == {"train": 12, "val": 12, "test": 6}
+    assert "nothing is wrong" in report.text() and "no list of checksums" in report.text()
+
+
+def test_every_unreadable_file_is_named(tree):
+    paths = broken(tree)
+    found = problems(ffpp(tree, OFFICIAL))
+    assert [row["path"] for row in found["unreadable"]] == paths
+    assert [row["id"] for row in found["missing_pairs"]] == [
+        "001_000/0000/Deepfakes",
+        "001_000/0000/FaceSwap",
+    ]
+    for path in sorted((tree / REAL).rglob("*.png")):
+        trees.not_an_image(path)
+    text = verify(ffpp(tree, OFFICIAL)).text()
+    assert all(
+        f"{REAL}/00{video}/000{frame}.png: " in text for video in range(10) for frame in range(3)
+    )
+
+
+def test_missing_frames_odd_names_and_copies(tree):
+    (tree / REAL / "002" / "0001.png").unlink()
+    (tree / fake("FaceSwap") / "000 (copy)").mkdir()
+    shutil.copy(tree / REAL / "000" / "0000.png", tree / REAL / "009" / "0002.png")
+    found = problems(ffpp(tree, OFFICIAL))
+    assert set(found) == {"missing_pairs", "odd", "duplicates"}
+    assert [row["id"] for row in found["missing_pairs"]] == [
+        "002_003/0001/Deepfakes",
+        "002_003/0001/FaceSwap",
+    ]
+    assert [row["path"] for row in found["odd"]] == [f"{fake('FaceSwap')}/000 (copy)"]
+    assert [(row["id"], row["across_splits"]) for row in found["duplicates"]] == [
+        ("000/0000/real", True),
+        ("009/0002/real", True),
+    ]
+
+
+def test_the_leak_of_the_sequential_split_is_a_problem(tree):
+    found = problems(ffpp(tree))
+    assert found == {
+        "leakage": [
+            {
+                "split": "train",
+                "other_split": "val",
+                "identities": 2,
+                "fake_videos": 4,
+                "fake_images": 12,
+            },
+        ]
+    }
+
+
+def test_videos_in_no_list_are_a_problem(tree):
+    write_lists(tree / "splits", LISTS)
+    assert [row["reason"] for row in problems(ffpp(tree, OFFICIAL))["odd"]] == [
+        "in no list of the split"
+    ] * 6
+
+
+def test_pairs_by_name_that_nobody_has_are_missing(tmp_path):
+    for number, name in enumerate(("real/a", "real/b", "fake/c", "fake/d")):
+        picture(tmp_path / f"{name}.png", number)
+    assert set(problems(entry("folders", tmp_path))) == {
+        "one_sided"
+    }  # two and two can't be cut in three
+    found = problems(entry("folders", tmp_path, options={"pairs": "by_name"}))
+    assert [row["id"] for row in found["missing_pairs"]] == ["c/fake", "d/fake"]
+
+
+def test_a_tree_without_a_readable_image(tmp_path):
+    trees.empty(picture(tmp_path / "a.png"))
+    report = verify(entry("coco", tmp_path))
+    assert not report.ok and report.images == 0 and "a.png: the file is empty" in report.text()
+
+
+def test_one_is_not_several(tmp_path):
+    picture(tmp_path / "a.png")
+    one = verify(entry("coco", tmp_path)).text()
+    assert (
+        "1 image, 1 group (" in one
+        and "0 images that can't be read" in one
+        and "0 files that are no images" in one
+    )
+    trees.empty(picture(tmp_path / "b.png"))
+    (tmp_path / "notes.txt").touch()
+    two = verify(entry("coco", tmp_path)).text()
+    assert (
+        "1 image that can't be read\n    b.png: " in two
+        and "1 file that is no image: notes.txt" in two
+    )
+
+
+def test_long_lists_are_shortened_in_the_text_alone(tmp_path):
+    for number in range(30):
+        (tmp_path / f"part-{number}").mkdir()
+    picture(tmp_path / "a.png")
+    report = verify(entry("diffusiondb", tmp_path))
+    assert "and 10 more (--json lists all)" in report.text()
+    assert len(report.as_json()["problems"]["odd"]) == 30
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Checksums.
+
+
+def write_checksums(root: Path, *options: str) -> None:
+    """What ``sha256sum`` says of all files below ``root``."""
+    files = sorted(path.relative_to(root) for path in root.rglob("*") if path.is_file())
+    made = subprocess.run(
+        ["sha256sum", *options, *files], cwd=root, capture_output=True, check=True
+    )
+    (root / "SHA256SUMS").write_bytes(made.stdout)
+
+
+@needs_sha256sum
+@pytest.mark.parametrize("options", [(), ("--binary",)])
+def test_good_checksums(tree, options):
+    write_checksums(tree, *options)
+    report = verify(ffpp(tree, OFFICIAL, checksums="SHA256SUMS"))
+    assert report.ok and report.has_checksums and "0 differences" in report.text()
+
+
+@needs_sha256sum
+def test_bad_checksums(tree):
+    write_checksums(tree)
+    picture(tree / REAL / "000" / "0000.png", 5)  # another image
+    trees.empty(tree / REAL / "001" / "0000.png")  # unreadable too
+    (tree / fake("FaceSwap") / "000_001" / "0002.png").unlink()
+    picture(tree / REAL / "003" / "0003.png", 6)
+    (tree / "splits" / "train.json").write_text(
+        json.dumps(LISTS["train"]) + "\n"
+    )  # no image, but in the list
+    found = problems(ffpp(tree, OFFICIAL, checksums="SHA256SUMS"))["checksums"]
+    reasons = {row["path"]: row["reason"] for row in found}
+    assert reasons.pop(f"{REAL}/003/0003.png") == "not in the list of checksums"
+    assert (
+        reasons.pop(f"{fake('FaceSwap')}/000_001/0002.png")
+        == "in the list of checksums, not on disk"
+    )
+    assert set(reasons) == {f"{REAL}/000/0000.png", f"{REAL}/001/0000.png", "splits/train.json"}
+    assert all(reason.startswith("SHA-256 is ") for reason in reasons.values())
+
+
+@needs_sha256sum
+def test_checksums_of_a_part(tmp_path):
+    coco, ddb = (
+        trees.coco(tmp_path / "coco", images=4, size=8),
+        trees.diffusiondb(tmp_path / "ddb", 4, 8),
+    )
+    write_checksums(coco)
+    both = union(coco, ddb)
+    both._parts = (both._parts[0].model_copy(update={"checksums": "SHA256SUMS"}), both._parts[1])
+    assert problems(both) == {}
+    spoilt = next(coco.glob("*/*.jpg"))
+    picture(spoilt.with_suffix(".png")).rename(spoilt)
+    assert [row["path"] for row in problems(both)["checksums"]] == [
+        f"coco/{spoilt.relative_to(coco).as_posix()}"
+    ]
+
+
+@needs_sha256sum
+def test_names_in_a_list_of_checksums(tmp_path):
+    names = ["a b", "übung", "back\\slash", "line\nbreak", "sub/ two", "#"]
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(name)
+    write_checksums(tmp_path)
+    assert sorted(name for name, _ in read_checksums(tmp_path / "SHA256SUMS")) == sorted(names)
+
+
+def test_other_forms_of_a_list(tmp_path):
+    path = tmp_path / "sums"
+    path.write_bytes(f"{'A' * 64}  ./a.png\r\n\r\n{'b' * 64} *b.png".encode())
+    assert list(read_checksums(path)) == [("a.png", "a" * 64), ("b.png", "b" * 64)]
+    path.write_text(f"{'a' * 64}  a.png\nMD5 (b.png) = 0\n")
+    with pytest.raises(
+        ValueError, match=r"sums, line 2: 'MD5 \(b\.png\) = 0' found; '<SHA-256>  <path>' wanted"
+    ):
+        list(read_checksums(path))
+    with pytest.raises(FileNotFoundError, match=r"no file of checksums at .*nowhere"):
+        list(read_checksums(tmp_path / "nowhere"))

@@ -1,0 +1,134 @@
+import hashlib
+import pickle
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader
+
+from defocus_lib.data.images import Reader, UnreadableImage
+from defocus_lib.detect.inputs import Inputs
+from defocus_lib.maps.cache import MapCache
+from defocus_lib.maps.presets import defocus_maps
+from defocus_lib.run.artifacts import MissingArtifact
+from tests import trees
+
+SIZE = 48
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return trees.folders(tmp_path_factory.mktemp("pictures"), clips=4, size=SIZE)
+
+
+@pytest.fixture(scope="module")
+def records(root):
+    """Eight images, real and fake in turn, under an index that starts elsewhere."""
+    paths = [
+        root / kind / f"photo-{index:03d}.png" for index in range(4) for kind in ("real", "fake")
+    ]
+    table = pd.DataFrame(
+        {"path": [path.relative_to(root).as_posix() for path in paths], "label": [0, 1] * 4}
+    )
+    return table.assign(
+        digest=[hashlib.sha256(p.read_bytes()).hexdigest() for p in paths]
+    ).set_index(np.arange(8) + 5)
+
+
+@pytest.fixture(scope="module")
+def reader(root):
+    return Reader(root, SIZE)
+
+
+@pytest.fixture(scope="module")
+def cache(tmp_path_factory, records, reader):
+    made = MapCache(tmp_path_factory.mktemp("maps"), "physical", "", SIZE, "stretch")
+    made.fill(records, reader, n_workers=2)
+    return made
+
+
+@pytest.fixture(scope="module")
+def wanted(root, records):
+    """Photographs ``(8, 3, H, W)`` and maps ``(8, 1, H, W)`` in [0, 1], the long way round."""
+    photographs = np.stack(
+        [np.moveaxis(np.asarray(Image.open(root / path)), 2, 0) for path in records["path"]]
+    )
+    photographs = photographs.astype(np.float32) / 255
+    dense = defocus_maps(photographs, "physical").dense.numpy()
+    low, high = dense.min((1, 2, 3), keepdims=True), dense.max((1, 2, 3), keepdims=True)
+    assert (high > low).all()
+    return photographs, (dense - low) / (high - low)
+
+
+def inputs_of(wanted, reads):
+    photographs, maps = wanted
+    return {"defocus": maps, "rgb": photographs, "fusion": np.concatenate([photographs, maps], 1)}[
+        reads
+    ]
+
+
+@pytest.mark.parametrize(("reads", "channels"), [("defocus", 1), ("rgb", 3), ("fusion", 4)])
+def test_inputs_and_labels(records, reader, cache, wanted, reads, channels):
+    dataset = Inputs(records, reads, reader, cache)
+    assert len(dataset) == 8
+    for index, (values, label) in enumerate(dataset[row] for row in range(8)):
+        assert (
+            values.shape == (channels, SIZE, SIZE) and values.dtype == label.dtype == torch.float32
+        )
+        assert label.shape == () and label == index % 2
+        np.testing.assert_allclose(values, inputs_of(wanted, reads)[index], atol=1e-6)
+    everything = torch.stack([dataset[row][0] for row in range(8)])
+    assert everything.min() >= 0 and everything.max() <= 1
+
+
+def test_the_order_is_that_of_the_rows(records, reader, wanted):
+    turned = Inputs(records.iloc[::-1], "rgb", reader)
+    np.testing.assert_array_equal(turned[0][0], wanted[0][7])
+    assert [float(turned[row][1]) for row in range(8)] == [1, 0] * 4
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_worker_processes_read_the_same(records, reader, cache, wanted, start):
+    dataset = pickle.loads(pickle.dumps(Inputs(records, "fusion", reader, cache)))
+    values, labels = zip(
+        *DataLoader(dataset, 3, num_workers=2, multiprocessing_context=start), strict=True
+    )
+    np.testing.assert_allclose(torch.cat(values), inputs_of(wanted, "fusion"), atol=1e-6)
+    assert torch.cat(labels).tolist() == [0, 1] * 4
+
+
+def test_a_constant_map_is_zero(tmp_path):
+    Image.new("RGB", (SIZE, SIZE), "grey").save(tmp_path / "a.png")
+    digest = hashlib.sha256((tmp_path / "a.png").read_bytes()).hexdigest()
+    records = pd.DataFrame({"path": ["a.png"], "label": [0], "digest": [digest]})
+    cache = MapCache(tmp_path / "maps", "physical", "", SIZE, "stretch")
+    cache.fill(records, Reader(tmp_path, SIZE))
+    assert not Inputs(records, "defocus", Reader(tmp_path, SIZE), cache)[0][0].any()
+
+
+def test_what_is_wrong_with_an_image_reaches_the_caller(records, reader, tmp_path):
+    nothing = Inputs(
+        records, "defocus", reader, MapCache(tmp_path, "physical", "", SIZE, "stretch")
+    )
+    with pytest.raises(MissingArtifact, match="run notebook 02_defocus_map first"):
+        nothing[0]
+    gone = Inputs(records.assign(path="none.png"), "rgb", reader)
+    with pytest.raises(UnreadableImage, match=r"none\.png: can't be opened"):
+        list(DataLoader(gone, num_workers=1))
+
+
+def test_arguments_are_checked(records, reader, cache):
+    with pytest.raises(ValueError, match="unknown input 'map'; one of defocus, rgb, fusion wanted"):
+        Inputs(records, "map", reader, cache)
+    for reads in ("defocus", "fusion"):
+        with pytest.raises(
+            ValueError, match=f"a detector that reads {reads} needs a cache of maps"
+        ):
+            Inputs(records, reads, reader)
+        with pytest.raises(
+            ValueError,
+            match="the reader gives images of size 32, fit stretch; the maps are of size 48",
+        ):
+            Inputs(records, reads, Reader(reader.root, 32), cache)

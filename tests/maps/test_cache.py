@@ -1,0 +1,352 @@
+import hashlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from defocus_lib.data import images
+from defocus_lib.data.images import Reader, UnreadableImage
+from defocus_lib.maps import presets, propagation
+from defocus_lib.maps.cache import MapCache, __file__, version
+from defocus_lib.run import artifacts
+from tests import trees
+
+SIZE = 48
+
+
+def records_of(root: Path) -> pd.DataFrame:
+    paths = sorted(path for path in root.rglob("*") if path.is_file())
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in paths]
+    return pd.DataFrame(
+        {"path": [p.relative_to(root).as_posix() for p in paths], "digest": digests}
+    )
+
+
+def counts(found: pd.Series) -> tuple[int, int]:
+    return found["computed"], found["found"]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    return trees.folders(tmp_path_factory.mktemp("pictures"), clips=4, size=SIZE)
+
+
+@pytest.fixture(scope="module")
+def records(root):
+    return records_of(root)
+
+
+@pytest.fixture
+def reader(root):
+    return Reader(root, SIZE)
+
+
+@pytest.fixture
+def cache(tmp_path):
+    return MapCache(tmp_path / "maps", "physical", "", SIZE, "stretch")
+
+
+@pytest.fixture(scope="module")
+def filled_once(root, records, tmp_path_factory):
+    cache = MapCache(tmp_path_factory.mktemp("filled"), "physical", "", SIZE, "stretch")
+    assert counts(cache.fill(records, Reader(root, SIZE), n_workers=2)) == (8, 0)
+    return cache
+
+
+@pytest.fixture
+def filled(filled_once, cache):
+    """A full cache that a test may spoil."""
+    shutil.copytree(filled_once.folder, cache.folder)
+    return cache
+
+
+@pytest.mark.parametrize(
+    ("preset", "method", "size", "fit"),
+    [
+        ("physical", "", SIZE, "stretch"),
+        ("released", "", 32, "crop"),
+        ("published", "gaussian", 0, "stretch"),
+    ],
+)
+def test_a_cached_map_is_the_map(root, records, tmp_path, preset, method, size, fit):
+    cache = MapCache(tmp_path, preset, method, size, fit)
+    assert counts(cache.fill(records, Reader(root, size, fit), n_workers=1)) == (8, 0)
+    pixels = [
+        images.fit_square(np.asarray(Image.open(root / path)), size or SIZE, fit)
+        for path in records["path"]
+    ]
+    floats = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2) / 255
+    wanted = presets.defocus_maps(floats, preset, method or None)
+    dense, edges = cache.stack(records)
+    assert dense.dtype == np.float32 and edges.dtype == bool and edges.any()
+    np.testing.assert_array_equal(dense, wanted.dense[:, 0])
+    np.testing.assert_array_equal(edges, wanted.edges[:, 0])
+
+
+def test_rows_come_back_in_their_order(filled, records):
+    turned = records.iloc[::-1]
+    for n_workers in (1, 2):
+        for ours, theirs in zip(
+            filled.stack(turned, n_workers), filled.stack(records), strict=True
+        ):
+            np.testing.assert_array_equal(ours, theirs[::-1])
+
+
+def test_plain_numpy_reads_a_map(filled, records):
+    path = filled.path(records["digest"][0])
+    assert path.parent.parent == filled.folder and path.parent.name == path.name[:2]
+    with np.load(path, allow_pickle=False) as file:
+        assert file["dense"].dtype == np.float32
+        edges = np.unpackbits(file["edges"], axis=1, count=SIZE)
+        np.testing.assert_array_equal(edges, filled.load(records["digest"][0]).edges)
+        said = json.loads(str(file["meta"]))
+    assert said["image"] == records["digest"][0] and said["version"] == version()
+    assert (said["preset"], said["propagation"], said["size"], said["fit"]) == (
+        "physical",
+        "gaussian",
+        SIZE,
+        "stretch",
+    )
+
+
+@pytest.mark.parametrize(
+    "change", [{"preset": "released"}, {"propagation": "guided"}, {"size": 64}, {"fit": "crop"}]
+)
+def test_each_setting_has_maps_of_its_own(cache, change):
+    assert replace(cache, **change).key("0" * 64) != cache.key("0" * 64)
+
+
+def test_a_key_tells_images_apart_and_nothing_else(cache, tmp_path):
+    assert cache.key("0" * 64) != cache.key("1" * 64)
+    assert replace(cache, folder=tmp_path / "elsewhere").key("0" * 64) == cache.key("0" * 64)
+    assert replace(cache, propagation="gaussian").key("0" * 64) == cache.key(
+        "0" * 64
+    )  # the preset's own, spelt out
+
+
+@pytest.mark.parametrize("module", [presets, propagation])
+def test_another_method_has_another_version(cache, monkeypatch, tmp_path, module):
+    before, key = version(), cache.key("0" * 64)
+    assert len(before) == 12 and int(before, 16) >= 0
+    source = Path(module.__file__).read_bytes()
+    changed, windows = tmp_path / "changed.py", tmp_path / "windows.py"
+    changed.write_bytes(source + b"# changed\n")
+    windows.write_bytes(source.replace(b"\n", b"\r\n"))
+    try:
+        for path, same in ((changed, False), (windows, True)):
+            version.cache_clear()
+            monkeypatch.setattr(module, "__file__", str(path))
+            assert (version() == before) == same and (cache.key("0" * 64) == key) == same
+    finally:
+        version.cache_clear()
+
+
+def test_path_and_order_do_not_matter(filled, root, records, tmp_path):
+    other = tmp_path / "other" / "place"
+    for index, path in enumerate(records["path"][::-1]):
+        other.mkdir(parents=True, exist_ok=True)
+        shutil.copy(root / path, other / f"{index}.png")
+    moved = records_of(other.parent).sample(frac=1, random_state=0)
+    assert counts(filled.fill(moved, Reader(other.parent, SIZE))) == (0, 8)
+
+
+def test_images_of_the_same_content_count_once(cache, root, records, tmp_path):
+    shutil.copytree(root, tmp_path / "twice" / "a")
+    shutil.copytree(root, tmp_path / "twice" / "b")
+    both = records_of(tmp_path / "twice")
+    assert counts(cache.fill(both, Reader(tmp_path / "twice", SIZE), n_workers=2)) == (8, 0)
+    dense, _ = cache.stack(both)
+    np.testing.assert_array_equal(dense[:8], dense[8:])
+    assert len(list(cache.folder.rglob("*.npz"))) == 8
+
+
+def state(folder: Path) -> dict[str, tuple]:
+    return {
+        path.name: (path.stat().st_mtime_ns, path.stat().st_ino) for path in folder.rglob("*.npz")
+    }
+
+
+def test_only_what_is_missing_is_computed(filled, filled_once, records, reader):
+    gone = records["digest"][[1, 4, 6]]
+    for digest in gone:
+        filled.path(digest).unlink()
+    before = state(filled.folder)
+    assert counts(filled.fill(records, reader, n_workers=2)) == (3, 5)
+    after = state(filled.folder)
+    assert {name: after[name] for name in before} == before and len(after) == 8
+    for digest in gone:
+        assert filled.path(digest).read_bytes() == filled_once.path(digest).read_bytes()
+
+
+def rewritten(**change):
+    def spoil(path):
+        with np.load(path) as file:
+            arrays = {name: file[name] for name in file.files} | change
+        np.savez(path, **arrays)
+
+    return spoil
+
+
+def overwritten(path):
+    content = path.read_bytes()
+    path.write_bytes(content[:2000] + bytes(64) + content[2064:])
+
+
+SPOIL = {
+    "truncated": trees.truncate,
+    "empty": trees.empty,
+    "text": trees.not_an_image,
+    "overwritten": overwritten,
+    "other size": rewritten(dense=np.zeros((40, 40), np.float32)),
+    "other type": rewritten(dense=np.zeros((SIZE, SIZE))),
+    "not finite": rewritten(dense=np.full((SIZE, SIZE), np.nan, np.float32)),
+    "no edges": rewritten(edges=np.zeros((SIZE, SIZE), np.float32)),
+    "pickled": rewritten(dense=np.array([{}], dtype=object)),
+}
+
+
+@pytest.mark.parametrize("spoil", SPOIL.values(), ids=SPOIL)
+def test_a_damaged_map_is_named_and_computed_again(filled, filled_once, records, reader, spoil):
+    digest = records["digest"][2]
+    path = filled.path(digest)
+    spoil(path)
+    with pytest.raises(ValueError) as refused:
+        filled.load(digest)
+    assert str(refused.value).startswith(f"{path}: ")
+    assert counts(filled.fill(records, reader, n_workers=1)) == (1, 7)
+    assert path.read_bytes() == filled_once.path(digest).read_bytes()
+
+
+def test_a_missing_map_names_the_notebook(cache, records):
+    with pytest.raises(
+        artifacts.MissingArtifact,
+        match=r"the physical map of image .*: run notebook 02_defocus_map first",
+    ):
+        cache.load(records["digest"][0])
+    with pytest.raises(artifacts.MissingArtifact):
+        cache.stack(records)
+
+
+@pytest.mark.parametrize("n_workers", [1, 2])
+def test_what_was_done_before_a_failure_stays(cache, root, tmp_path, n_workers):
+    broken = tmp_path / "broken"
+    shutil.copytree(root, broken)
+    path = trees.truncate(broken / "fake" / "photo-001.png")
+    records = records_of(broken)  # the second of eight
+    with pytest.raises(UnreadableImage, match=r"photo-001\.png: damaged or truncated"):
+        cache.fill(records, Reader(broken, SIZE), n_workers=n_workers)
+    files = [file for file in cache.folder.rglob("*") if file.is_file()]
+    done = records[[cache.path(digest) in files for digest in records["digest"]]]
+    assert len(done) == len(files) == len(cache.stack(done)[0])
+    assert len(files) == 1 if n_workers == 1 else 1 <= len(files) <= 7
+    rest = records[records["path"] != path.relative_to(broken).as_posix()]
+    assert counts(cache.fill(rest, Reader(broken, SIZE))) == (7 - len(files), len(files))
+
+
+KILLED = """
+import sys
+import pandas as pd
+from pathlib import Path
+from defocus_lib.images import Reader
+from defocus_lib.maps import MapCache
+folder, root, table = map(Path, sys.argv[1:])
+MapCache(folder, "physical", "", 64, "stretch").fill(pd.read_json(table), Reader(root, 64), n_workers=2)
+"""
+
+
+def test_a_killed_run_is_taken_up(tmp_path):
+    root, table, folder = (
+        trees.folders(tmp_path / "many", clips=120),
+        tmp_path / "table.json",
+        tmp_path / "maps",
+    )
+    records = records_of(root)
+    records.to_json(table)
+    checkout = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    run = subprocess.Popen([sys.executable, "-c", KILLED, folder, root, table], env=checkout)
+    while run.poll() is None and len(list(folder.rglob("[0-9a-f]*.npz"))) < 5:
+        time.sleep(0.005)
+    run.send_signal(signal.SIGKILL)
+    assert run.wait() == -signal.SIGKILL, "it ended before it could be killed"
+    cache = MapCache(folder, "physical", "", 64, "stretch")
+    done = records[[cache.path(digest).exists() for digest in records["digest"]]]
+    assert 5 <= len(done) < len(records)
+    cache.stack(done)  # whole, each of them
+    assert counts(cache.fill(records, Reader(root, 64), n_workers=2)) == (
+        len(records) - len(done),
+        len(done),
+    )
+
+
+def test_processes_compute_what_threads_do(cache, filled_once, records, reader):
+    with joblib.parallel_config(backend="loky"):
+        assert counts(cache.fill(records, reader, n_workers=2)) == (8, 0)
+    for digest in records["digest"]:
+        assert cache.path(digest).read_bytes() == filled_once.path(digest).read_bytes()
+
+
+def test_the_caller_is_left_alone(cache, records, reader, generators_left_alone):
+    threads = torch.get_num_threads()
+    with generators_left_alone():
+        cache.fill(records, reader, n_workers=2)
+    assert torch.get_num_threads() == threads
+
+
+def test_a_progress_bar_where_it_is_wanted(filled, records, reader, capsys):
+    filled.fill(records, reader, progress=True)
+    shown = capsys.readouterr().err
+    assert "defocus maps: 100%" in shown and "8/8" in shown and "image/s" in shown
+    filled.fill(records, reader)
+    assert not capsys.readouterr().err
+
+
+def test_no_records(cache, records, reader):
+    assert counts(cache.fill(records[:0], reader)) == (0, 0)
+    with pytest.raises(ValueError, match="records has no row"):
+        cache.stack(records[:0])
+
+
+def test_maps_of_several_sizes_do_not_stack(tmp_path):
+    root = trees.coco(tmp_path / "coco", images=2, size=48)
+    records, cache = records_of(root), MapCache(tmp_path / "maps", "physical", "", 0, "stretch")
+    cache.fill(records, Reader(root))
+    with pytest.raises(ValueError, match=r"map 1 is \(.*\), the first \(.*\); one size wanted"):
+        cache.stack(records)
+
+
+@pytest.mark.parametrize("change", [{"size": 32}, {"fit": "crop"}])
+def test_a_reader_of_other_images_is_refused(cache, records, reader, change):
+    with pytest.raises(
+        ValueError,
+        match=r"the reader gives images of size .*; the maps are of size 48, fit stretch",
+    ):
+        cache.fill(records, replace(reader, **change))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            {"preset": "fast"},
+            "unknown preset 'fast'; one of 'released', 'published', 'physical', 'learned' wanted",
+        ),
+        ({"propagation": "matting"}, "unknown propagation 'matting'; one of '', 'gaussian'"),
+        ({"fit": "pad"}, "unknown fit 'pad'"),
+        ({"size": 16}, "size is 16; 0 .as stored. or at least 32 wanted"),
+    ],
+)
+def test_a_cache_checks_its_settings(cache, change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(cache, **change)

@@ -1,0 +1,87 @@
+"""Notebooks 05 and 06 on data of other shapes: videos of several frames, and images without counterparts."""
+
+from dataclasses import replace
+
+import matplotlib.pyplot as plt
+import numpy as np
+
+from defocus_lib.run import artifacts
+from defocus_lib.run.notebook import leave_out, read_notebook
+from tests import artefacts
+
+ROOT = artifacts.project_root(artifacts.Path(__file__).parent)
+VIDEOS = artifacts.About("own", "own videos", "video", ("pairs",))
+UNPAIRED = artifacts.About("own", "own images", "image", ())
+SMALL = {"threshold": 0.2, "window": 7, "n_bootstrap": 30, "simulations": 3}
+
+
+def fill(folder, ids, pairs, seed=0):
+    """Save a real and a manipulated set of these ids with noise for maps; a real image names itself as its pair."""
+    rng, sets = np.random.default_rng(seed), {}
+    for name in ("real", "Deepfakes"):
+        images = rng.random((len(ids[name]), 24, 24, 3))
+        nowhere = np.zeros(images.shape[:3], dtype=bool)
+        meta = {"profile": "smoke", "manipulations": ["Deepfakes"], "manipulation": name}
+        made = artefacts.shapley_set(ids[name], images, nowhere, meta, seed)
+        sets[name] = replace(made, pairs=np.array(pairs[name]))
+    artefacts.save_shards(folder.path / artefacts.shards.ROOT, sets, images=5)
+
+
+def videos(path):
+    folder = artifacts.Folder.create("smoke", path, VIDEOS)
+    frames = [(video, frame) for video in range(6) for frame in range(1 + video % 3, 5)]
+    ids = {"real": [f"{video:03d}/{frame:04d}/real" for video, frame in frames]}
+    ids["Deepfakes"] = [
+        f"{video:03d}_{video + 1:03d}/{frame:04d}/Deepfakes" for video, frame in frames
+    ]
+    fill(folder, ids, {"real": ids["real"], "Deepfakes": ids["real"]})
+    return folder
+
+
+def unpaired(path):
+    folder = artifacts.Folder.create("smoke", path, UNPAIRED)
+    ids = {
+        "real": [f"{number:03d}/real" for number in range(9)],
+        "Deepfakes": [f"x{number}/Deepfakes" for number in range(7)],
+    }
+    fill(folder, ids, {"real": ids["real"], "Deepfakes": [""] * 7})
+    return folder
+
+
+def run(name, folder):
+    """Run the cells that the data allow in this process; what is glued, by its name."""
+    notebook = leave_out(read_notebook(ROOT / "notebooks" / f"{name}.py"), folder.path)
+    space, glued = {}, {}
+    for cell in notebook.cells:
+        if cell.cell_type == "code":
+            exec(cell.source.replace("from myst_nb import glue", ""), space)
+            space |= {"glue": lambda key, value, display: glued.update({key: value})}
+            if "parameters" in cell.metadata.get("tags", []):
+                space |= {"profile": "smoke", "artifacts": str(folder.path)}
+                space |= {key: value for key, value in SMALL.items() if key in space}
+    plt.close("all")
+    return space, glued
+
+
+def test_variance_of_videos_is_tested_by_video(tmp_path):
+    space, glued = run("06_local_variance", videos(tmp_path))
+    row = space["tests"].loc["Deepfakes"]
+    assert row["groups"] == 6 < row["real images"] and row["naive KS p"] != row["KS p"]
+    assert space["clusters"]["groups"].tolist() == [6, 6] and space["clusters"]["ICC"].notna().all()
+    assert (
+        "with videos as units" in glued["variance_naive"]
+        and "independent ones" in glued["variance_clusters"]
+    )
+
+
+def test_masks_of_videos_have_intervals_by_video(tmp_path):
+    space, glued = run("05_binary_mask", videos(tmp_path))
+    assert space["sure"].loc["Deepfakes", "groups"] == 6 < space["sure"].loc["Deepfakes", "pairs"]
+    assert "excess" not in space and "video" in glued["mask_drawn"]
+
+
+def test_variance_without_pairs_has_no_paired_test(tmp_path):
+    space, glued = run("06_local_variance", unpaired(tmp_path))
+    assert "paired p" not in space["tests"] and space["tests"].loc["Deepfakes", "groups"] == 16
+    assert "no pairs" in glued["variance_paired"] and "no pairs" in glued["variance_alike"]
+    assert space["sizes"]["low"].notna().all()
