@@ -284,8 +284,10 @@ def claim(matrix: pd.DataFrame, control: str, groups: int, unit: str) -> Claim:
     )
     return Claim(
         f"AUC of a small defocus-map detector on {learned} exceeds chance",
-        *map(float, row[["value", "low", "high"]]),
-        groups=groups,
+        float(row["value"]),
+        float(row["low"]),
+        float(row["high"]),
+        groups,
         compared_with=0.5,
         unit=unit,
         seeds=1,
