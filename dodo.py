@@ -84,7 +84,7 @@ FRONT_PAGE = ["overview.png", "this_run.md", "claims.md"]
 
 NOTEBOOKS = {
     # name                (reads, writes)
-    "01_data": ([], [*DATA, "trial_records.parquet", "this_run.md"]),
+    "01_data": ([], [*DATA, "sweep_records.parquet", "this_run.md"]),
     "02_defocus_map": (DATA, [MAPS, "stages/02_defocus_map.csv"]),
     "03_train_detector": (
         [*DATA, MAPS],
@@ -103,14 +103,14 @@ NOTEBOOKS = {
     "08_shapley_view": (SHAPLEY, ["overview.png"]),
     "09_alignment_score": (SHAPLEY, []),
     "10_known_blur": (DATA[:1], ["claims/10_known_blur.json"]),
-    "11_controls": ([*DATA, "trial_records.parquet", MAPS], [TRIALS, "claims/11_controls.json"]),
+    "11_controls": ([*DATA, "sweep_records.parquet", MAPS], [TRIALS, "claims/11_controls.json"]),
     "12_generalisation": (
         [*DATA, MAPS, *DETECTORS, TRIALS],
         ["robustness.csv", "claims/12_generalisation.json"],
     ),
     "13_trust_in_shapley": ([*DATA, MAPS, *DETECTORS, *SHAPLEY], ["trust.csv"]),
     "14_better_maps": (
-        [*DATA, "trial_records.parquet"],
+        [*DATA, "sweep_records.parquet"],
         ["better_maps.parquet", "claims/14_better_maps.json"],
     ),
     "speed": ([], []),

@@ -15,7 +15,7 @@
 # **You will see** the photographs, the lens, and the scenes on which everything else in this book is measured.\
 # **Reads** `data_manifest.yaml` and the photographs that it lists, which ship inside installed packages.\
 # **Writes** `records.parquet`, one row an image, the images, and `truth.npz`, what is true of them; and
-# `trial_records.parquet`, those that notebooks 11 and 14 learn from.
+# `sweep_records.parquet`, those that notebooks 11 and 14 learn from.
 #
 # The scenes are a controlled experiment with known truth, not deepfakes: {doc}`../data` says what they are, and where
 # the likeness to real manipulations ends.
@@ -29,7 +29,7 @@ test_scenes: int = 150
 size: int = 128
 manipulations: str = "resynthesis, splice, reenactment, texture"
 train_on: str = "resynthesis"
-trial_scenes: int = 400
+sweep_scenes: int = 400
 seed: int = 0
 
 # %%
@@ -93,21 +93,21 @@ figures.lens_curves(
 #
 # Every scene is photographed once; that is the real image. The training and validation scenes have one twin each, of the
 # manipulation that the detectors learn. The test scenes have all of them. Notebooks 11 and 14 train small detectors on
-# every manipulation: for them the first `trial_scenes` of both splits have all twins, too.
+# every manipulation: for them the first `sweep_scenes` of both splits have all twins, too.
 
 # %%
 table = rendered.records(
     {"train": train_scenes, "val": val_scenes, "test": test_scenes},
     train_on,
     names,
-    by_all=trial_scenes,
+    by_all=sweep_scenes,
 )
 arrays = rendered.photograph_all(table, photographs, seed, size, progress=True)
 images = arrays.pop("images")
 every = rendered.store_images(folder.path, table, images)
 records = collection.for_training_on(every, train_on)
 collection.save(folder, records)
-collection.save_for_trials(folder, every)
+collection.save_sweep_records(folder, every)
 write_arrays(
     folder.path / "truth.npz",
     arrays,

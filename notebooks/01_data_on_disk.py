@@ -14,7 +14,7 @@
 #
 # **You will see** what the data set holds, what was left out and why, and examples of it.\
 # **Reads** `data_manifest.yaml` and the files below the root that it names.\
-# **Writes** `records.parquet`, one row an image, and `trial_records.parquet`, those that notebooks 11 and 14
+# **Writes** `records.parquet`, one row an image, and `sweep_records.parquet`, those that notebooks 11 and 14
 # learn from.
 
 # %% tags=["parameters"]
@@ -77,7 +77,7 @@ chosen = collection.for_training_on(every, train_on)
 about = collection.about(entry, chosen, size)
 folder = Folder.create(profile, artifacts, about)
 collection.save(folder, chosen)
-collection.save_for_trials(folder, every)
+collection.save_sweep_records(folder, every)
 collection.write_summary(folder)
 records.counts(chosen)
 

@@ -71,7 +71,7 @@ folder = Folder.open(profile, artifacts)
 run = collection.load(folder)
 cache, _ = load_maps(folder, run.reader)
 learned = run.trained_on.split(", ")[0]
-chosen = sweep.complete(collection.load_for_trials(folder))
+chosen = sweep.complete(collection.load_sweep_records(folder))
 chosen = records.sample(chosen, groups, seed) if groups else chosen
 
 # %% [markdown]

@@ -62,7 +62,7 @@ from defocus_lib.stats.claims import Claim
 
 folder = Folder.open(profile, artifacts)
 run = collection.load(folder)
-chosen = sweep.complete(collection.load_for_trials(folder))
+chosen = sweep.complete(collection.load_sweep_records(folder))
 chosen = records.sample(chosen, groups, seed) if groups else chosen
 caches = {name: map_cache(run.reader, name, "") for name in detector_by_map.PRESETS}
 truth = {TRUE: detector_by_map.TrueMaps(folder)} if "depth" in run.about.has else {}

@@ -18,7 +18,7 @@ from defocus_lib.data.records import has_pairs, one_sided_splits
 from defocus_lib.run.artifacts import About, Folder, write_beside
 
 RECORDS = "records.parquet"
-TRIAL_RECORDS = "trial_records.parquet"
+SWEEP_RECORDS = "sweep_records.parquet"
 SUMMARY = "this_run.md"
 
 
@@ -58,22 +58,22 @@ def save(folder: Folder, records: pd.DataFrame) -> Path:
     return write_beside(folder.path / RECORDS, lambda path: records.to_parquet(path, index=False))
 
 
-def save_for_trials(folder: Folder, records: pd.DataFrame) -> Path:
+def save_sweep_records(folder: Folder, records: pd.DataFrame) -> Path:
     """Write the records of notebook 11, which learns every manipulation: training images show all of them."""
     return write_beside(
-        folder.path / TRIAL_RECORDS, lambda path: records.to_parquet(path, index=False)
+        folder.path / SWEEP_RECORDS, lambda path: records.to_parquet(path, index=False)
     )
 
 
-def load_for_trials(folder: Folder) -> pd.DataFrame:
-    """The records that :func:`save_for_trials` wrote.
+def load_sweep_records(folder: Folder) -> pd.DataFrame:
+    """The records that :func:`save_sweep_records` wrote.
 
     Raises
     ------
     MissingArtifact
         If notebook 01 has not.
     """
-    return pd.read_parquet(folder.require(TRIAL_RECORDS, made_by="01_data"))
+    return pd.read_parquet(folder.require(SWEEP_RECORDS, made_by="01_data"))
 
 
 def load(folder: Folder) -> Collection:
