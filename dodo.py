@@ -78,7 +78,7 @@ def declared(name: str) -> dict[str, object]:
 SHAPLEY = ["shapley/index.parquet"]  # it names every shard, with its checksum
 DETECTORS = ["detector_defocus.safetensors", "detector_rgb.safetensors"]
 DATA = ["records.parquet", *([] if ENTRY else ["truth.npz"])]
-TRIALS = "trials.parquet"
+SWEEP = "sweep.parquet"
 MAPS = "maps.json"
 FRONT_PAGE = ["overview.png", "this_run.md", "claims.md"]
 
@@ -103,9 +103,9 @@ NOTEBOOKS = {
     "08_shapley_view": (SHAPLEY, ["overview.png"]),
     "09_alignment_score": (SHAPLEY, []),
     "10_known_blur": (DATA[:1], ["claims/10_known_blur.json"]),
-    "11_controls": ([*DATA, "sweep_records.parquet", MAPS], [TRIALS, "claims/11_controls.json"]),
+    "11_controls": ([*DATA, "sweep_records.parquet", MAPS], [SWEEP, "claims/11_controls.json"]),
     "12_generalisation": (
-        [*DATA, MAPS, *DETECTORS, TRIALS],
+        [*DATA, MAPS, *DETECTORS, SWEEP],
         ["robustness.csv", "claims/12_generalisation.json"],
     ),
     "13_trust_in_shapley": ([*DATA, MAPS, *DETECTORS, *SHAPLEY], ["trust.csv"]),

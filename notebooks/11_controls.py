@@ -14,7 +14,7 @@
 #
 # **You will see** whether a detector on defocus maps lives on blur, or on what else a map shows.\
 # **Reads** the records and images (notebook 01) and their maps (notebook 02).\
-# **Writes** `trials.parquet`, what every small detector of this page and the next says about the test images, and a line
+# **Writes** `sweep.parquet`, what every small detector of this page and the next says about the test images, and a line
 # for the front page.
 #
 # A map is drawn from edges. Where a manipulation changes edges, a detector on maps can see it without any blur. So the
@@ -27,7 +27,7 @@ artifacts: str = ""
 groups: int = 400
 seeds: int = 3
 backbone: str = "test_resnet"
-side: int = 64
+input_size: int = 64
 epochs: int = 10
 batch_size: int = 64
 learning_rate: float = 0.003
@@ -51,11 +51,11 @@ from defocus_lib.analysis import controls, edge_density
 from defocus_lib.data import collection, records
 from defocus_lib.detect import sweep
 from defocus_lib.detect.control_inputs import (
-    CONTROLS,
-    RELIT,
+    INPUTS,
+    ILLUMINATION,
     WITHOUT_BLUR,
     generator,
-    relight,
+    change_illumination,
     title_of,
 )
 from defocus_lib.detect.training import Plan
@@ -79,7 +79,7 @@ chosen = records.sample(chosen, groups, seed) if groups else chosen
 #
 # *Edges alone* is the mask of edge pixels; *edge density* its average around each pixel; *random blur at the same edges*
 # is the map that comes out when the readings at the edges are dealt out among them at random. The photograph is there
-# for comparison. A change of light darkens a soft spot: every pixel keeps its blur.
+# for comparison. A illumination change darkens a soft spot: every pixel keeps its blur.
 
 # %%
 test = chosen[chosen["split"] == "test"]
@@ -91,20 +91,19 @@ def inputs_of(image: int):
     batch = sweep.batch_of(rows, run.reader, cache)
     shown = ("defocus", *WITHOUT_BLUR)
     inputs = {
-        CONTROLS[name].title: CONTROLS[name].inputs(batch)[0, 0].numpy()
-        for name in shown
+        INPUTS[name].title: INPUTS[name].inputs(batch)[0, 0].numpy() for name in shown
     }
-    relit = relight(batch.images[0], generator(batch.digests[0]))
-    return control_inputs(batch.images[0], {**inputs, RELIT: relit})
+    relit = change_illumination(batch.images[0], generator(batch.digests[0]))
+    return control_inputs(batch.images[0], {**inputs, ILLUMINATION: relit})
 
 
-# %% mystnb={"figure": {"caption": "One test image, and what the detectors read of it. The three panels after the map hold its edges without its blur: what a detector can do on them, it can do without defocus. The last panel is the image after a change of light.", "name": "fig-control-inputs"}, "image": {"alt": "A photograph, its defocus map, its edge mask, a smooth edge density, a blotchy map of random blur, and the photograph with a darker spot."}}
+# %% mystnb={"figure": {"caption": "One test image, and what the detectors read of it. The three panels after the map hold its edges without its blur: what a detector can do on them, it can do without defocus. The last panel is the image after an illumination change.", "name": "fig-control-inputs"}, "image": {"alt": "A photograph, its defocus map, its edge mask, a smooth edge density, a blotchy map of random blur, and the photograph with a darker spot."}}
 inputs_of(example)
 
 # %% [markdown]
 # ## One training run
 #
-# Small detectors, all alike: {glue:text}`controls_backbone`, {glue:text}`controls_side` px, {glue:text}`controls_epochs`
+# Small detectors, all alike: {glue:text}`controls_backbone`, {glue:text}`controls_input_size` px, {glue:text}`controls_epochs`
 # epochs over the images of at most {glue:text}`controls_groups` {glue:text}`controls_units` a split. The controls learn
 # {glue:text}`controls_learned` with {glue:text}`controls_seeds` seeds each. For the next page, map, photograph and both
 # learn every manipulation once, each from the same {glue:text}`controls_units`: what lacks one of them is left out of
@@ -120,21 +119,21 @@ plan = Plan(
     monitor=monitor,
     horizontal_flip=horizontal_flip,
 )
-series = sweep.Trials(chosen, run.reader, cache, backbone, side, plan)
+series = sweep.Sweep(chosen, run.reader, cache, backbone, input_size, plan)
 wanted = [
     *sweep.for_controls(learned, range(seeds)),
-    *sweep.for_matrix(sweep.taught(chosen), 0),
+    *sweep.for_matrix(sweep.training_manipulations(chosen), 0),
 ]
 with cluster.workers(n_workers, scheduler) as client:
     cache.fill(chosen, run.reader)
     answers = sweep.run(series, wanted, client, progress=True)
 _ = write_beside(
-    folder.path / "trials.parquet", lambda path: answers.to_parquet(path, index=False)
+    folder.path / "sweep.parquet", lambda path: answers.to_parquet(path, index=False)
 )
 
 # %% tags=["remove-input"]
 glue("controls_backbone", backbone, display=False)
-glue("controls_side", side, display=False)
+glue("controls_input_size", input_size, display=False)
 glue("controls_epochs", epochs, display=False)
 glue(
     "controls_groups",
@@ -157,17 +156,17 @@ draws = auc.resampled(by_title, n_bootstrap, seed)
 table = auc.summary(by_title, draws)
 table.rename_axis("input")[["value", "low", "high", "lowest", "highest"]].round(2)
 
-# %% mystnb={"figure": {"caption": "Each dot is one input, each tick one seed. Compare the defocus map (green) with the rows that keep its edges and lose its blur; the row with shuffled labels should lie on the dotted line, and so should the map on a change of light.", "name": "fig-controls"}, "image": {"alt": "Rows of dots with error bars over an axis of AUC, one row an input, with a dotted line at one half."}}
-defocus = CONTROLS["defocus"].title
+# %% mystnb={"figure": {"caption": "Each dot is one input, each tick one seed. Compare the defocus map (green) with the rows that keep its edges and lose its blur; the row with shuffled labels should lie on the dotted line, and so should the map on an illumination change.", "name": "fig-controls"}, "image": {"alt": "Rows of dots with error bars over an axis of AUC, one row an input, with a dotted line at one half."}}
+defocus = INPUTS["defocus"].title
 control_auc(table, {name: one.by_seed() for name, one in by_title.items()}, defocus)
 
 # %% tags=["remove-input"]
-edge_titles = {name: CONTROLS[name].title for name in WITHOUT_BLUR}
+edge_titles = {name: INPUTS[name].title for name in WITHOUT_BLUR}
 ahead = auc.differences(by_title, draws, defocus, edge_titles.values())
 interval = {
     "defocus": defocus,
-    "shuffled": CONTROLS["shuffled"].title,
-    "relit": title_of("defocus", RELIT),
+    "shuffled": INPUTS["shuffled"].title,
+    "relit": title_of("defocus", ILLUMINATION),
 }
 interval = {
     name: tuple(table.loc[title, ["low", "high"]]) for name, title in interval.items()
@@ -177,21 +176,23 @@ verdict = controls.verdict(
     {name: tuple(ahead.loc[t, ["low", "high"]]) for name, t in edge_titles.items()},
 )
 glue("controls_defocus", auc.words(table.loc[defocus]), display=False)
-glue("controls_photograph", auc.words(table.loc[CONTROLS["rgb"].title]), display=False)
+glue("controls_photograph", auc.words(table.loc[INPUTS["rgb"].title]), display=False)
 glue("controls_edges", auc.words(table.loc[edge_titles["edges"]]), display=False)
 glue(
     "controls_density", auc.words(table.loc[edge_titles["edge density"]]), display=False
 )
 glue(
-    "controls_random", auc.words(table.loc[edge_titles["random sigma"]]), display=False
+    "controls_random", auc.words(table.loc[edge_titles["permuted blur"]]), display=False
 )
+glue("controls_shuffled", auc.words(table.loc[INPUTS["shuffled"].title]), display=False)
 glue(
-    "controls_shuffled", auc.words(table.loc[CONTROLS["shuffled"].title]), display=False
+    "controls_relit",
+    auc.words(table.loc[title_of("defocus", ILLUMINATION)]),
+    display=False,
 )
-glue("controls_relit", auc.words(table.loc[title_of("defocus", RELIT)]), display=False)
 glue(
     "controls_relit_photograph",
-    auc.words(table.loc[title_of("rgb", RELIT)]),
+    auc.words(table.loc[title_of("rgb", ILLUMINATION)]),
     display=False,
 )
 glue("controls_ahead_edges", auc.words(ahead.loc[edge_titles["edges"]]), display=False)
@@ -217,7 +218,7 @@ _ = headline.save(folder, "11_controls", page_claims)
 # In numbers: {glue:text}`controls_defocus` on the map, {glue:text}`controls_photograph` on the photograph;
 # {glue:text}`controls_edges` on the edges alone, {glue:text}`controls_density` on their density,
 # {glue:text}`controls_random` with random blur at the same edges. The map is ahead of its edges by
-# {glue:text}`controls_ahead_edges`. With shuffled labels it is {glue:text}`controls_shuffled`. A change of light, seen on the
+# {glue:text}`controls_ahead_edges`. With shuffled labels it is {glue:text}`controls_shuffled`. A illumination change, seen on the
 # map: {glue:text}`controls_relit`; seen on the photograph: {glue:text}`controls_relit_photograph`.
 #
 # What this cannot say: a larger network, or more data, may find in the map what this one did not. The intervals with

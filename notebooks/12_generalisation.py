@@ -14,7 +14,7 @@
 #
 # **You will see** what a detector knows about manipulations that it never saw, and how much damage to the picture it
 # bears.\
-# **Reads** `trials.parquet` (notebook 11), the detectors (notebook 03), the images and their maps.\
+# **Reads** `sweep.parquet` (notebook 11), the detectors (notebook 03), the images and their maps.\
 # **Writes** `robustness.csv`, and a line for the front page.
 
 # %% tags=["parameters"]
@@ -33,10 +33,10 @@ from myst_nb import glue
 
 from defocus_lib.analysis import transfer
 from defocus_lib.data import collection, records
-from defocus_lib.detect.control_inputs import CONTROLS
+from defocus_lib.detect.control_inputs import INPUTS
 from defocus_lib.detect.model import load_detector
 from defocus_lib.figures.controls import (
-    damaged_pair,
+    corrupted_pair,
     robustness_curves,
     transfer_matrix,
 )
@@ -49,7 +49,7 @@ from defocus_lib.scenes import corruptions
 folder = Folder.open(profile, artifacts)
 run = collection.load(folder)
 cache, _ = load_maps(folder, run.reader)
-answers = pd.read_parquet(folder.require("trials.parquet", made_by="11_controls"))
+answers = pd.read_parquet(folder.require("sweep.parquet", made_by="11_controls"))
 
 # %% [markdown]
 # ## From one manipulation to another
@@ -58,11 +58,11 @@ answers = pd.read_parquet(folder.require("trials.parquet", made_by="11_controls"
 # images. They are those of the {doc}`page before <11_controls>`.
 
 # %%
-names = {name: CONTROLS[name].title for name in ("defocus", "rgb", "fusion")}
-taught = answers.loc[answers["control"] == "fusion", "trained_on"].unique()
+names = {name: INPUTS[name].title for name in ("defocus", "rgb", "fusion")}
+taught = answers.loc[answers["input"] == "fusion", "training_manipulation"].unique()
 learned = answers[
-    answers["control"].isin(list(names))
-    & answers["trained_on"].isin(taught)
+    answers["input"].isin(list(names))
+    & answers["training_manipulation"].isin(taught)
     & (answers["seed"] == 0)
 ]
 matrix = transfer.matrix(learned, "frame", n_bootstrap, seed)
@@ -121,8 +121,10 @@ glue("damage_off", float(100 * verified["off"].abs().max()), display=False)
 # after each of them. The maps are computed anew, from the damaged images; nothing was trained on any damage.
 
 # %%
-trained_on = run.trained_on.split(", ")[0]
-test = records.choose(run.records[run.records["split"] == "test"], [trained_on])
+training_manipulation = run.trained_on.split(", ")[0]
+test = records.choose(
+    run.records[run.records["split"] == "test"], [training_manipulation]
+)
 test = records.sample(test, groups, seed) if groups else test
 detectors = {
     name: load_detector(folder.path / f"detector_{name}.safetensors")[0]
@@ -155,7 +157,7 @@ transfer.wide_curves(curves, "video") if videos else alone
 # %% tags=["remove-input"]
 glue("damage_groups", int(test["group"].nunique()), display=False)
 glue("damage_units", f"{run.about.unit}s", display=False)
-glue("damage_learned", trained_on, display=False)
+glue("damage_learned", training_manipulation, display=False)
 for name in detectors:
     glue(f"damage_{name}", transfer.breaks_at(curves, name), display=False)
 
@@ -180,7 +182,7 @@ def damaged(kind: str, step: int):
     kinds = test.drop_duplicates(["label", "group"]).groupby("label")
     rows = kinds.nth(min(scene, int(kinds.size().min()) - 1))
     images, dense = transfer.damaged(rows, run.reader, cache, one, level)
-    return damaged_pair(
+    return corrupted_pair(
         images, dense, rows["manipulation"].tolist(), f"{kind} {level:g}"
     )
 

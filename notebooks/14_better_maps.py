@@ -27,7 +27,7 @@ artifacts: str = ""
 groups: int = 300
 seeds: int = 3
 backbone: str = "test_resnet"
-side: int = 32
+input_size: int = 32
 epochs: int = 6
 batch_size: int = 64
 learning_rate: float = 0.003
@@ -76,7 +76,7 @@ sources = caches | truth
 # rendered scenes made of other photographs; it also says how sure it is of each pixel.
 #
 # The detectors are one {glue:text}`better_backbone` for each manipulation, seed and kind of map, at
-# {glue:text}`better_side` px, for {glue:text}`better_epochs` epochs over the images of at most
+# {glue:text}`better_input_size` px, for {glue:text}`better_epochs` epochs over the images of at most
 # {glue:text}`better_groups` {glue:text}`better_units` a split; {glue:text}`better_seeds` seeds. Each learns one
 # manipulation and is asked about that one, on test images.
 
@@ -90,7 +90,7 @@ plan = Plan(
     monitor=monitor,
     horizontal_flip=horizontal_flip,
 )
-series = sweep.Trials(chosen, run.reader, caches["physical"], backbone, side, plan)
+series = sweep.Sweep(chosen, run.reader, caches["physical"], backbone, input_size, plan)
 with cluster.workers(n_workers, scheduler) as client:
     for cache in caches.values():
         cache.fill(chosen, run.reader, progress=True, client=client)
@@ -108,7 +108,7 @@ _ = write_beside(
 # %%
 test = chosen[chosen["split"] == "test"]
 real = test[test["label"] == 0]
-names = sweep.taught(chosen)
+names = sweep.training_manipulations(chosen)
 
 
 def pair_of(image: int, manipulation: str):
@@ -176,7 +176,7 @@ glue(
 glue("better_unit", run.about.unit, display=False)
 glue("better_units", f"{run.about.unit}s", display=False)
 glue("better_backbone", backbone, display=False)
-glue("better_side", side, display=False)
+glue("better_input_size", input_size, display=False)
 glue("better_epochs", epochs, display=False)
 glue("better_seeds", seeds, display=False)
 glue(

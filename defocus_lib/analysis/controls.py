@@ -11,27 +11,29 @@ from collections.abc import Mapping
 import pandas as pd
 
 from defocus_lib.data.records import REAL
-from defocus_lib.detect.control_inputs import CONTROLS, RELIT, title_of
-from defocus_lib.stats.auc import Answers, answers_of
+from defocus_lib.detect.control_inputs import ILLUMINATION, INPUTS, title_of
+from defocus_lib.stats.auc import Predictions, predictions_of
 
 
-def answers_by_title(trials: pd.DataFrame, trained_on: str) -> dict[str, Answers]:
-    """The answers of the controls, in the order of :data:`CONTROLS`, then those on a change of light.
+def answers_by_title(trials: pd.DataFrame, training_manipulation: str) -> dict[str, Predictions]:
+    """The answers of the controls, in the order of :data:`INPUTS`, then those on an illumination change.
 
     Parameters
     ----------
     trials : DataFrame
         As :func:`defocus_lib.detect.sweep.run` returns them.
-    trained_on : str
+    training_manipulation : str
         The manipulation that the controls learned.
     """
     found = {}
-    for learned in (trained_on, RELIT):
-        for control in CONTROLS:
-            rows = trials[(trials["control"] == control) & (trials["trained_on"] == learned)]
+    for learned in (training_manipulation, ILLUMINATION):
+        for control in INPUTS:
+            rows = trials[
+                (trials["input"] == control) & (trials["training_manipulation"] == learned)
+            ]
             if len(rows) and control != "fusion":
                 tested = rows[rows["manipulation"].isin([REAL, learned])]
-                found[title_of(control, learned)] = answers_of(tested)
+                found[title_of(control, learned)] = predictions_of(tested)
     return found
 
 
@@ -71,7 +73,7 @@ def _within(value: float, interval: tuple[float, float]) -> bool:
 
 
 def _beyond_edges(ahead: Mapping[str, tuple[float, float]]) -> str:
-    titles = {name: CONTROLS[name].title for name in ahead}
+    titles = {name: INPUTS[name].title for name in ahead}
     beaten = [titles[name] for name, (low, _) in ahead.items() if low > 0]
     better = [titles[name] for name, (_, high) in ahead.items() if high < 0]
     level = [title for title in titles.values() if title not in (*beaten, *better)]
@@ -94,13 +96,13 @@ def _beyond_edges(ahead: Mapping[str, tuple[float, float]]) -> str:
 
 def _only_blur(relit: tuple[float, float]) -> str:
     if _within(0.5, relit):
-        return "A change of light that leaves all blur as it was goes unnoticed on the map, as it should."
+        return "A illumination change that leaves all blur as it was goes unnoticed on the map, as it should."
     if relit[0] > 0.5:
         return (
-            "But a change of light that leaves all blur as it was is noticed on the map too: which edges are found "
+            "But an illumination change that leaves all blur as it was is noticed on the map too: which edges are found "
             "depends on contrast, so the map also reports what has nothing to do with focus."
         )
-    return "On a change of light the detector is wrong more often than chance would be, for which there is no good reason."
+    return "On an illumination change the detector is wrong more often than chance would be, for which there is no good reason."
 
 
 def _listed(names: list[str]) -> str:

@@ -17,11 +17,11 @@ import pandas as pd
 from defocus_lib.analysis.map_accuracy import map_errors
 from defocus_lib.data.records import REAL
 from defocus_lib.detect import sweep
-from defocus_lib.detect.sweep import Maps, Trial, Trials
+from defocus_lib.detect.sweep import Maps, Run, Sweep
 from defocus_lib.run.artifacts import Folder
 from defocus_lib.scenes.rendered import true_maps, true_regions
 from defocus_lib.stats import auc
-from defocus_lib.stats.auc import Answers
+from defocus_lib.stats.auc import Predictions
 from defocus_lib.stats.effects import listed, mean_interval
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class TrueMaps:
 
 
 def run(
-    series: Trials,
+    series: Sweep,
     sources: Mapping[str, Maps],
     seeds: Sequence[int],
     uncertain: Sequence[str] = (),
@@ -59,7 +59,7 @@ def run(
 
     Parameters
     ----------
-    series : Trials
+    series : Sweep
         Everything but the maps.
     sources : mapping of str to Maps
         By preset.
@@ -72,17 +72,17 @@ def run(
     Returns
     -------
     DataFrame
-        As :meth:`defocus_lib.detect.sweep.Trials.answers`, and the column map: the preset, and whether uncertainty was read.
+        As :meth:`defocus_lib.detect.sweep.Sweep.predictions`, and the column map: the preset, and whether uncertainty was read.
     """
     wanted = []
-    for name in sweep.taught(series.records):
+    for name in sweep.training_manipulations(series.records):
         records = series.records[series.records["manipulation"].isin([REAL, name])]
         for preset, source in sources.items():
             controls = ("defocus", SURE) if preset in uncertain else ("defocus",)
-            some = [Trial(control, name, seed) for control in controls for seed in seeds]
+            some = [Run(control, name, seed) for control in controls for seed in seeds]
             wanted.append((replace(series, records=records, cache=source), some))
     answers = sweep.run_all(wanted, client, progress)
-    sure = answers["control"] == SURE
+    sure = answers["input"] == SURE
     return answers.assign(
         map=answers["preset"].where(~sure, answers["preset"].map(WITH_UNCERTAINTY.format))
     )
@@ -90,16 +90,16 @@ def run(
 
 def by_map(
     answers: pd.DataFrame, maps: Iterable[str], manipulations: Iterable[str]
-) -> dict[str, Answers]:
+) -> dict[str, Predictions]:
     """The answers that :func:`run` returns, by map and manipulation, named ``map|manipulation``, in the order given."""
-    found = {key: rows for key, rows in answers.groupby(["map", "trained_on"])}
+    found = {key: rows for key, rows in answers.groupby(["map", "training_manipulation"])}
     return {
-        f"{one}|{name}": auc.answers_of(found[one, name])
+        f"{one}|{name}": auc.predictions_of(found[one, name])
         for one, name in product(maps, manipulations)
     }
 
 
-def auc_table(answers: Mapping[str, Answers], draws: pd.DataFrame) -> pd.DataFrame:
+def auc_table(answers: Mapping[str, Predictions], draws: pd.DataFrame) -> pd.DataFrame:
     """AUC of each map and manipulation: columns map, manipulation, value, low, high, seeds, lowest, highest.
 
     Parameters
@@ -113,7 +113,7 @@ def auc_table(answers: Mapping[str, Answers], draws: pd.DataFrame) -> pd.DataFra
 
 
 def gains(
-    answers: Mapping[str, Answers], draws: pd.DataFrame, one: str, other: str
+    answers: Mapping[str, Predictions], draws: pd.DataFrame, one: str, other: str
 ) -> pd.DataFrame:
     """AUC on one map minus that on another: one row a manipulation; value, low, high (95 %)."""
     names = [name.partition("|")[2] for name in answers if name.startswith(f"{one}|")]

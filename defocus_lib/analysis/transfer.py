@@ -22,7 +22,7 @@ from defocus_lib.maps.cache import MapCache
 from defocus_lib.maps.presets import defocus_maps
 from defocus_lib.scenes.corruptions import CORRUPTIONS, Corruption
 from defocus_lib.stats import auc
-from defocus_lib.stats.auc import Answers
+from defocus_lib.stats.auc import Predictions
 from defocus_lib.stats.claims import Claim
 
 CHUNK = 64  # images of full size in memory
@@ -49,8 +49,8 @@ def at_level(predictions: pd.DataFrame, level: str) -> pd.DataFrame:
 
 def matrix_answers(
     trials: pd.DataFrame, level: str = "frame"
-) -> dict[tuple[str, str, str], Answers]:
-    """Answers by (control, trained on, tested on); real images are compared with one manipulation at a time.
+) -> dict[tuple[str, str, str], Predictions]:
+    """Predictions by (control, trained on, tested on); real images are compared with one manipulation at a time.
 
     Parameters
     ----------
@@ -59,11 +59,11 @@ def matrix_answers(
     level : {"frame", "video"}
     """
     found = {}
-    for (control, trained), rows in trials.groupby(["control", "trained_on"], sort=False):
+    for (control, trained), rows in trials.groupby(["input", "training_manipulation"], sort=False):
         table = at_level(rows, level)
         for tested in rows.loc[rows["label"] == 1, "manipulation"].unique():
             chosen = table[table["manipulation"].isin([REAL, tested])]
-            found[control, trained, tested] = auc.answers_of(chosen)
+            found[control, trained, tested] = auc.predictions_of(chosen)
     return found
 
 
@@ -75,8 +75,8 @@ def matrix(
     Returns
     -------
     DataFrame
-        control, trained_on, tested_on, value, low, high (95 %, by group). One row a control has ``tested_on`` "others"
-        and ``trained_on`` "each": the mean off the diagonal, where there is more than one manipulation.
+        control, training_manipulation, test_manipulation, value, low, high (95 %, by group). One row a control has ``test_manipulation`` "others"
+        and ``training_manipulation`` "each": the mean off the diagonal, where there is more than one manipulation.
     """
     answers = {"|".join(key): one for key, one in matrix_answers(trials, level).items()}
     draws = auc.resampled(answers, n_bootstrap, seed)
@@ -84,14 +84,21 @@ def matrix(
     names = [name.split("|") for name in cells.index]
     table = cells.reset_index(drop=True)[["value", "low", "high"]]
     table = pd.concat(
-        [pd.DataFrame(names, columns=["control", "trained_on", "tested_on"]), table], axis=1
+        [
+            pd.DataFrame(names, columns=["input", "training_manipulation", "test_manipulation"]),
+            table,
+        ],
+        axis=1,
     )
     means = []
-    for control, rows in table[table["trained_on"] != table["tested_on"]].groupby(
-        "control", sort=False
-    ):
+    for control, rows in table[
+        table["training_manipulation"] != table["test_manipulation"]
+    ].groupby("input", sort=False):
         off = draws[
-            ["|".join(row) for row in rows[["control", "trained_on", "tested_on"]].to_numpy()]
+            [
+                "|".join(row)
+                for row in rows[["input", "training_manipulation", "test_manipulation"]].to_numpy()
+            ]
         ].mean(axis=1)
         bounds = off.quantile([(1 - auc.LEVEL) / 2, (1 + auc.LEVEL) / 2]).tolist()
         means.append((control, "each", "others", rows["value"].mean(), *bounds))
@@ -204,7 +211,7 @@ def robustness(
 
 
 def _curve(found: Mapping[float, pd.DataFrame], n_bootstrap: int, seed: int) -> pd.DataFrame:
-    answers = {level: auc.answers_of(table) for level, table in found.items()}
+    answers = {level: auc.predictions_of(table) for level, table in found.items()}
     draws = auc.resampled(answers, n_bootstrap, seed)
     change = auc.differences(answers, draws, next(iter(answers)), answers) * -1
     change = change.rename(columns={"value": "change", "low": "change_high", "high": "change_low"})
@@ -215,12 +222,14 @@ def _curve(found: Mapping[float, pd.DataFrame], n_bootstrap: int, seed: int) -> 
 
 def wide(matrix: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
     """The cells of :func:`matrix` with their intervals, as text: one row an input and manipulation learned."""
-    cells = matrix[matrix["trained_on"] != "each"]
+    cells = matrix[matrix["training_manipulation"] != "each"]
     cells = cells.assign(
-        cell=[auc.words(row) for _, row in cells.iterrows()], input=cells["control"].map(titles)
+        cell=[auc.words(row) for _, row in cells.iterrows()], input=cells["input"].map(titles)
     )
-    names = cells["tested_on"].unique()
-    table = cells.pivot(index=["input", "trained_on"], columns="tested_on", values="cell")
+    names = cells["test_manipulation"].unique()
+    table = cells.pivot(
+        index=["input", "training_manipulation"], columns="test_manipulation", values="cell"
+    )
     order = [
         (title, name) for title in titles.values() for name in names if (title, name) in table.index
     ]
@@ -245,7 +254,7 @@ def wide_curves(curves: pd.DataFrame, by: str) -> pd.DataFrame:
 
 def carries_over(matrix: pd.DataFrame, control: str) -> str:
     """What the mean off the diagonal says of one input, in words that its interval chooses."""
-    rows = matrix[(matrix["control"] == control) & (matrix["trained_on"] == "each")]
+    rows = matrix[(matrix["input"] == control) & (matrix["training_manipulation"] == "each")]
     if rows.empty:
         return "With one manipulation there is none to carry over to."
     row = rows.iloc[0]
@@ -274,8 +283,8 @@ def breaks_at(curves: pd.DataFrame, detector: str, by: str = "frame") -> str:
 def claim(matrix: pd.DataFrame, control: str, groups: int, unit: str) -> Claim:
     """That a detector tells manipulations that it did not learn from real images, on average; with a single
     manipulation, that it tells the one that it learned."""
-    rows = matrix[matrix["control"] == control]
-    others = rows[rows["trained_on"] == "each"]
+    rows = matrix[matrix["input"] == control]
+    others = rows[rows["training_manipulation"] == "each"]
     row = (rows if others.empty else others).iloc[0]
     learned = (
         "the manipulation that it learned"

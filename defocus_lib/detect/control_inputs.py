@@ -18,7 +18,7 @@ from defocus_lib.maps.edges import DENSITY_SPREAD, edge_density
 from defocus_lib.maps.presets import defocus_maps, normalize_per_sample
 from defocus_lib.maps.propagation import gaussian_plane
 
-RELIT = "change of light"
+ILLUMINATION = "illumination change"
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Control:
+class Input:
     """One kind of input.
 
     Attributes
@@ -106,15 +106,15 @@ def _edge_density(batch: Batch) -> torch.Tensor:
     return normalize_per_sample(torch.from_numpy(edge_density(batch.edges))[:, None])
 
 
-def _random_sigma(batch: Batch) -> torch.Tensor:
+def _permuted_blur(batch: Batch) -> torch.Tensor:
     dense = [
-        _dealt_out(image, digest, batch.preset)
+        _permuted_map(image, digest, batch.preset)
         for image, digest in zip(batch.images, batch.digests, strict=True)
     ]
     return normalize_per_sample(torch.from_numpy(np.stack(dense))[:, None])
 
 
-def _dealt_out(image: np.ndarray, digest: str, preset: str) -> np.ndarray:
+def _permuted_map(image: np.ndarray, digest: str, preset: str) -> np.ndarray:
     """The map of an image, ``(H, W)``, when the readings at its edges are dealt out among these edges at random."""
     maps = defocus_maps(as_planes(image)[None], preset)
     sparse, valid = maps.sparse[0, 0].numpy(), maps.valid[0, 0].numpy()
@@ -128,29 +128,27 @@ def generator(digest: str, *more: int) -> np.random.Generator:
     return np.random.default_rng([int(digest[:15], 16), *more])
 
 
-CONTROLS = {
-    "defocus": Control("defocus map", "defocus", _map, from_maps=True),
-    "rgb": Control("photograph", "rgb", _photograph),
-    "fusion": Control("photograph and map", "fusion", _both),
-    "map and uncertainty": Control(
+INPUTS = {
+    "defocus": Input("defocus map", "defocus", _map, from_maps=True),
+    "rgb": Input("photograph", "rgb", _photograph),
+    "fusion": Input("photograph and map", "fusion", _both),
+    "map and uncertainty": Input(
         "defocus map and its uncertainty",
         "rgb",
         _map_and_uncertainty,
         uncertain=True,
         from_maps=True,
     ),
-    "edges": Control("edges alone", "defocus", _edges, from_maps=True),
-    "edge density": Control("edge density", "defocus", _edge_density, from_maps=True),
-    "random sigma": Control("random blur at the same edges", "defocus", _random_sigma),
-    "shuffled": Control(
-        "defocus map, labels shuffled", "defocus", _map, shuffled=True, from_maps=True
-    ),
+    "edges": Input("edges only", "defocus", _edges, from_maps=True),
+    "edge density": Input("edge density", "defocus", _edge_density, from_maps=True),
+    "permuted blur": Input("blur readings permuted among edges", "defocus", _permuted_blur),
+    "shuffled": Input("labels shuffled", "defocus", _map, shuffled=True, from_maps=True),
 }
-WITHOUT_BLUR = ("edges", "edge density", "random sigma")
+WITHOUT_BLUR = ("edges", "edge density", "permuted blur")
 """The controls that keep the edges of the map and lose its blur."""
 
 
-def relight(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def change_illumination(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Darken a soft spot of the image, as a shadow does. Every pixel keeps its blur.
 
     Parameters
@@ -171,13 +169,19 @@ def relight(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.rint(image * light[..., None]).astype(np.uint8)
 
 
-def relit_twins(records: pd.DataFrame) -> pd.DataFrame:
-    """The real images, and each of them again as manipulated by :func:`relight`."""
+def with_illumination_change(records: pd.DataFrame) -> pd.DataFrame:
+    """The real images, and each of them again as manipulated by :func:`change_illumination`."""
     real = records[records["label"] == 0]
-    twins = real.assign(id=real["id"] + f"/{RELIT}", manipulation=RELIT, label=1, pair=real["id"])
+    twins = real.assign(
+        id=real["id"] + f"/{ILLUMINATION}", manipulation=ILLUMINATION, label=1, pair=real["id"]
+    )
     return pd.concat([real, twins], ignore_index=True)
 
 
-def title_of(control: str, trained_on: str) -> str:
-    """What a detector reads, for a reader; and what it learns, where that is a change of light."""
-    return f"{CONTROLS[control].title}, {RELIT}" if trained_on == RELIT else CONTROLS[control].title
+def title_of(control: str, training_manipulation: str) -> str:
+    """What a detector reads, for a reader; and what it learns, where that is an illumination change."""
+    return (
+        f"{INPUTS[control].title}, {ILLUMINATION}"
+        if training_manipulation == ILLUMINATION
+        else INPUTS[control].title
+    )

@@ -20,12 +20,12 @@ from tqdm.auto import tqdm
 from defocus_lib.data.images import Reader
 from defocus_lib.data.records import REAL
 from defocus_lib.detect.control_inputs import (
-    CONTROLS,
-    RELIT,
+    ILLUMINATION,
+    INPUTS,
     Batch,
+    change_illumination,
     generator,
-    relight,
-    relit_twins,
+    with_illumination_change,
 )
 from defocus_lib.detect.model import Detector
 from defocus_lib.detect.training import Plan, fit, predict
@@ -41,11 +41,11 @@ IDENTITY = ["id", "video", "group", "manipulation", "label"]
 
 
 @dataclass(frozen=True, order=True)
-class Trial:
-    """One detector: what it reads (a name of :data:`defocus_lib.detect.control_inputs.CONTROLS`), what it learns, its seed."""
+class Run:
+    """One detector: what it reads (a name of :data:`defocus_lib.detect.control_inputs.INPUTS`), what it learns, its seed."""
 
-    control: str
-    trained_on: str
+    input: str
+    training_manipulation: str
     seed: int
 
 
@@ -59,7 +59,7 @@ class Maps(Protocol):
 
 
 @dataclass(frozen=True)
-class Trials:
+class Sweep:
     """What all trials have in common.
 
     Attributes
@@ -81,20 +81,22 @@ class Trials:
     reader: Reader
     cache: MapCache | Maps
     backbone: str
-    side: int
+    input_size: int
     plan: Plan
 
-    def answer(self, trial: Trial) -> pd.DataFrame:
+    def answer(self, trial: Run) -> pd.DataFrame:
         """Train one detector and ask it about the test images: :meth:`answers` with a single seed."""
-        return self.answers(trial.control, trial.trained_on, [trial.seed])
+        return self.predictions(trial.input, trial.training_manipulation, [trial.seed])
 
-    def answers(self, control: str, trained_on: str, seeds: Sequence[int]) -> pd.DataFrame:
+    def predictions(
+        self, input_name: str, training_manipulation: str, seeds: Sequence[int]
+    ) -> pd.DataFrame:
         """Train detectors that differ in their seed alone, and ask each about the test images.
 
         Returns
         -------
         DataFrame
-            One row a test image, real or of any manipulation, and seed: preset (of the maps), control, trained_on,
+            One row a test image, real or of any manipulation, and seed: preset (of the maps), input_name, training_manipulation,
             seed, id, video, group, manipulation, label, logit.
 
         Raises
@@ -102,49 +104,59 @@ class Trials:
         ValueError
             If there are no training images of what is to be learned.
         """
-        parts = {split: self._rows(split, trained_on) for split in ("train", "val", "test")}
+        parts = {
+            split: self._rows(split, training_manipulation) for split in ("train", "val", "test")
+        }
         if not parts["train"]["label"].any():
-            raise ValueError(f"records have no training image of {trained_on!r}")
-        about = {"preset": self.cache.preset, "control": control, "trained_on": trained_on}
+            raise ValueError(f"records have no training image of {training_manipulation!r}")
+        about = {
+            "preset": self.cache.preset,
+            "input": input_name,
+            "training_manipulation": training_manipulation,
+        }
         asked = parts["test"][IDENTITY].reset_index(drop=True).assign(**about)
         with cluster.one_thread():
-            inputs = {split: self.inputs(control, rows) for split, rows in parts.items()}
-            logits = {seed: self._logits(control, seed, parts, inputs) for seed in seeds}
+            inputs = {split: self.inputs(input_name, rows) for split, rows in parts.items()}
+            logits = {seed: self._logits(input_name, seed, parts, inputs) for seed in seeds}
         return pd.concat(
             [asked.assign(seed=seed, logit=one) for seed, one in logits.items()], ignore_index=True
         )
 
     def _logits(
         self,
-        control: str,
+        input_name: str,
         seed: int,
         parts: dict[str, pd.DataFrame],
         inputs: dict[str, torch.Tensor],
     ) -> np.ndarray:
         """What a detector says about the test images, ``(N,)`` float64, once it has learned the others."""
-        kind, plan = CONTROLS[control], replace(self.plan, seed=seed)
+        kind, plan = INPUTS[input_name], replace(self.plan, seed=seed)
         labels = {split: _labels(rows, kind.shuffled, seed) for split, rows in parts.items()}
         detector = Detector(self.backbone, kind.reads, seed=seed)
         train, val = (TensorDataset(inputs[split], labels[split]) for split in ("train", "val"))
         fit(detector, train, val, plan, progress=False)
         return predict(detector, inputs["test"], plan.batch_size)[0].double().numpy()
 
-    def _rows(self, split: str, trained_on: str) -> pd.DataFrame:
+    def _rows(self, split: str, training_manipulation: str) -> pd.DataFrame:
         """Real images, and of the manipulated ones those to learn; in the test split all."""
         rows = self.records[self.records["split"] == split]
-        if trained_on == RELIT:
-            return relit_twins(rows)
-        return rows if split == "test" else rows[rows["manipulation"].isin([REAL, trained_on])]
+        if training_manipulation == ILLUMINATION:
+            return with_illumination_change(rows)
+        return (
+            rows
+            if split == "test"
+            else rows[rows["manipulation"].isin([REAL, training_manipulation])]
+        )
 
-    def inputs(self, control: str, records: pd.DataFrame) -> torch.Tensor:
+    def inputs(self, input_name: str, records: pd.DataFrame) -> torch.Tensor:
         """What a detector reads of these images: ``(N, C, side, side)`` float32 in [0, 1]."""
-        kind, parts = CONTROLS[control], []
+        kind, parts = INPUTS[input_name], []
         for first in range(0, len(records), CHUNK):
             rows = records.iloc[first : first + CHUNK]
             whole = kind.inputs(
                 batch_of(rows, self.reader, self.cache, kind.uncertain, not kind.from_maps)
             )
-            parts.append(F.interpolate(whole, size=(self.side, self.side), mode="area"))
+            parts.append(F.interpolate(whole, size=(self.input_size, self.input_size), mode="area"))
         return torch.cat(parts)
 
 
@@ -155,17 +167,17 @@ def batch_of(
     uncertain: bool = False,
     images_too: bool = True,
 ) -> Batch:
-    """Images, maps and edges of some records; where :func:`defocus_lib.detect.control_inputs.relight` is due, it is done now.
+    """Images, maps and edges of some records; where :func:`defocus_lib.detect.control_inputs.change_illumination` is due, it is done now.
 
     With ``uncertain`` also how sure the maps are, which relit images do not tell. Without ``images_too`` the images are
     read only if some are to be relit.
     """
-    relit = np.flatnonzero(records["manipulation"] == RELIT)
+    relit = np.flatnonzero(records["manipulation"] == ILLUMINATION)
     images = reader.stack(records) if images_too or len(relit) else None
     dense, edges = cache.stack(records)
     digests = records["digest"].to_numpy(dtype=str)
     for row in relit:
-        images[row] = relight(images[row], generator(digests[row]))
+        images[row] = change_illumination(images[row], generator(digests[row]))
         planes = torch.from_numpy(images[row : row + 1]).permute(0, 3, 1, 2).float() / 255
         maps = defocus_maps(planes, cache.preset, cache.propagation or None)
         dense[row], edges[row] = maps.dense[0, 0].numpy(), maps.edges[0, 0].numpy()
@@ -185,33 +197,37 @@ def _labels(records: pd.DataFrame, shuffled: bool, seed: int) -> torch.Tensor:
     return torch.from_numpy(np.random.default_rng(seed).permutation(labels) if shuffled else labels)
 
 
-def for_controls(trained_on: str, seeds: Sequence[int]) -> list[Trial]:
-    """Every input on the manipulation that the book's detectors learn, and map and photograph on a change of light."""
-    inputs = [name for name, one in CONTROLS.items() if name != "fusion" and not one.uncertain]
+def for_controls(training_manipulation: str, seeds: Sequence[int]) -> list[Run]:
+    """Every input on the manipulation that the book's detectors learn, and map and photograph on an illumination change."""
+    inputs = [name for name, one in INPUTS.items() if name != "fusion" and not one.uncertain]
     return [
-        *(Trial(control, trained_on, seed) for seed in seeds for control in inputs),
-        *(Trial(control, RELIT, seed) for seed in seeds for control in ("defocus", "rgb")),
+        *(Run(input_name, training_manipulation, seed) for seed in seeds for input_name in inputs),
+        *(
+            Run(input_name, ILLUMINATION, seed)
+            for seed in seeds
+            for input_name in ("defocus", "rgb")
+        ),
     ]
 
 
-def for_matrix(manipulations: Sequence[str], seed: int) -> list[Trial]:
+def for_matrix(manipulations: Sequence[str], seed: int) -> list[Run]:
     """Map, photograph and both, on each manipulation in turn."""
     return [
-        Trial(control, name, seed)
+        Run(input_name, name, seed)
         for name in manipulations
-        for control in ("defocus", "rgb", "fusion")
+        for input_name in ("defocus", "rgb", "fusion")
     ]
 
 
 def run(
-    trials: Trials, wanted: Sequence[Trial], client: Client | None = None, progress: bool = False
+    trials: Sweep, wanted: Sequence[Run], client: Client | None = None, progress: bool = False
 ) -> pd.DataFrame:
     """The answers of all wanted trials, each done once.
 
     Parameters
     ----------
-    trials : Trials
-    wanted : sequence of Trial
+    trials : Sweep
+    wanted : sequence of Run
     client : Client, optional
         Who trains, see :func:`defocus_lib.run.cluster.workers`; by default this process.
     progress : bool
@@ -220,13 +236,13 @@ def run(
     Returns
     -------
     DataFrame
-        As :meth:`Trials.answers`, in the order of the trials' names.
+        As :meth:`Sweep.answers`, in the order of the trials' names.
     """
     return run_all([(trials, wanted)], client, progress)
 
 
 def run_all(
-    wanted: Sequence[tuple[Trials, Sequence[Trial]]],
+    wanted: Sequence[tuple[Sweep, Sequence[Run]]],
     client: Client | None = None,
     progress: bool = False,
 ) -> pd.DataFrame:
@@ -250,24 +266,24 @@ def run_all(
             bar.update(part["seed"].nunique())
     every = pd.concat(parts, ignore_index=True)
     return every.sort_values(
-        ["preset", "control", "trained_on", "seed"], kind="stable", ignore_index=True
+        ["preset", "input", "training_manipulation", "seed"], kind="stable", ignore_index=True
     )
 
 
-def _lessons(wanted: Sequence[Trial]) -> list[tuple[str, str, list[int]]]:
-    """Each control and what it learns, with its seeds."""
+def _lessons(wanted: Sequence[Run]) -> list[tuple[str, str, list[int]]]:
+    """Each input_name and what it learns, with its seeds."""
     lessons: dict[tuple[str, str], list[int]] = {}
     for trial in sorted(set(wanted)):
-        lessons.setdefault((trial.control, trial.trained_on), []).append(trial.seed)
+        lessons.setdefault((trial.input, trial.training_manipulation), []).append(trial.seed)
     return [(*what, seeds) for what, seeds in lessons.items()]
 
 
-def _answers(job: tuple[Trials, str, str, list[int]]) -> pd.DataFrame:
-    trials, control, trained_on, seeds = job
-    return trials.answers(control, trained_on, seeds)
+def _answers(job: tuple[Sweep, str, str, list[int]]) -> pd.DataFrame:
+    trials, input_name, training_manipulation, seeds = job
+    return trials.predictions(input_name, training_manipulation, seeds)
 
 
-def taught(records: pd.DataFrame) -> list[str]:
+def training_manipulations(records: pd.DataFrame) -> list[str]:
     """The manipulations that training images show, in the order of the records."""
     train = records[(records["split"] == "train") & (records["label"] == 1)]
     return train["manipulation"].drop_duplicates().tolist()
@@ -279,7 +295,7 @@ def complete(records: pd.DataFrame) -> pd.DataFrame:
     Detectors then learn from the same groups, whatever the manipulation. Test groups stay, and so do groups of real
     images alone; where no group shows all, nothing is left out.
     """
-    every = taught(records)
+    every = training_manipulations(records)
     kinds = records["manipulation"].where(records["manipulation"].isin(every))
     shown = kinds.groupby([records["split"], records["group"]]).transform("nunique")
     if not (shown == len(every)).any():

@@ -113,16 +113,16 @@ def transfer_matrix(matrix: pd.DataFrame, titles: Mapping[str, str]) -> Figure:
     titles : mapping
         Control -> title of its panel, in order.
     """
-    cells = matrix[matrix["trained_on"] != "each"]
-    names = cells["tested_on"].drop_duplicates().tolist()
+    cells = matrix[matrix["training_manipulation"] != "each"]
+    names = cells["test_manipulation"].drop_duplicates().tolist()
     fig, axes = plt.subplots(
         1, len(titles), figsize=(WIDTH * 1.1, 1.1 + 0.42 * len(names)), sharey=True, squeeze=False
     )
     for ax, (control, title) in zip(axes[0], titles.items(), strict=True):
-        rows = cells[cells["control"] == control]
-        wide = rows.pivot(index="trained_on", columns="tested_on", values="value").reindex(
-            index=names, columns=names
-        )
+        rows = cells[cells["input"] == control]
+        wide = rows.pivot(
+            index="training_manipulation", columns="test_manipulation", values="value"
+        ).reindex(index=names, columns=names)
         sns.heatmap(
             wide, ax=ax, annot=True, fmt=".2f", cmap="vlag", vmin=0, vmax=1, cbar=False, square=True
         )
@@ -166,7 +166,9 @@ def robustness_curves(
 
 
 @figure
-def damaged_pair(images: np.ndarray, dense: np.ndarray, names: Sequence[str], title: str) -> Figure:
+def corrupted_pair(
+    images: np.ndarray, dense: np.ndarray, names: Sequence[str], title: str
+) -> Figure:
     """Images side by side, and below them their maps, all on one scale.
 
     Parameters

@@ -24,7 +24,7 @@ CHUNK = 100  # resamples at once: bounds the memory
 
 
 @dataclass(frozen=True)
-class Answers:
+class Predictions:
     """What the detectors of one kind, trained with ``S`` seeds, say about ``N`` images.
 
     Attributes
@@ -65,11 +65,11 @@ class Answers:
         return np.array([roc_auc_score(self.labels, one) for one in self.scores])
 
 
-def answers_of(predictions: pd.DataFrame, score: str = "logit") -> Answers:
+def predictions_of(predictions: pd.DataFrame, score: str = "logit") -> Predictions:
     """The answers in a table with one row an image and seed: ``id``, ``label``, ``group``, ``seed`` and the score."""
     wide = predictions.pivot(index="id", columns="seed", values=score)
     about = predictions.drop_duplicates("id").set_index("id").loc[wide.index]
-    return Answers(
+    return Predictions(
         about["label"].to_numpy(), about["group"].to_numpy(dtype=str), wide.to_numpy(np.float64).T
     )
 
@@ -97,7 +97,7 @@ def weighted(labels: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> np.
 
 
 def resampled(
-    answers: Mapping[str, Answers], n_bootstrap: int = 2000, seed: int = 0
+    answers: Mapping[str, Predictions], n_bootstrap: int = 2000, seed: int = 0
 ) -> pd.DataFrame:
     """AUC of each entry, the mean over its seeds, in resamples of the groups that all entries share.
 
@@ -105,7 +105,7 @@ def resampled(
 
     Parameters
     ----------
-    answers : mapping of str to Answers
+    answers : mapping of str to Predictions
         Their groups may differ; those of one name are the same.
     n_bootstrap, seed : int
 
@@ -133,7 +133,7 @@ def resampled(
 
 
 def _draw_groups(
-    answers: Iterable[Answers], n_bootstrap: int, rng: np.random.Generator
+    answers: Iterable[Predictions], n_bootstrap: int, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
     """The names of all groups, sorted, ``(G,)``, and how often each counts in each resample, ``(B, G)``."""
     every = [(one.labels, one.groups) for one in answers]
@@ -150,12 +150,12 @@ def _draw_groups(
     return names, weights
 
 
-def summary(answers: Mapping[str, Answers], draws: pd.DataFrame) -> pd.DataFrame:
+def summary(answers: Mapping[str, Predictions], draws: pd.DataFrame) -> pd.DataFrame:
     """Mean AUC over the seeds of each entry, its 95 % interval, and the extreme seeds.
 
     Parameters
     ----------
-    answers : mapping of str to Answers
+    answers : mapping of str to Predictions
     draws : DataFrame
         As :func:`resampled` makes them.
 
@@ -179,7 +179,7 @@ def summary(answers: Mapping[str, Answers], draws: pd.DataFrame) -> pd.DataFrame
 
 
 def differences(
-    answers: Mapping[str, Answers], draws: pd.DataFrame, one: str, others: Iterable[str]
+    answers: Mapping[str, Predictions], draws: pd.DataFrame, one: str, others: Iterable[str]
 ) -> pd.DataFrame:
     """Mean AUC of one entry minus that of others, with the 95 % interval over the shared resamples.
 

@@ -7,7 +7,7 @@ import pytest
 from defocus_lib.analysis import detector_by_map, map_accuracy
 from defocus_lib.analysis.detector_by_map import ERROR, SPEARMAN, TRUE
 from defocus_lib.data import collection
-from defocus_lib.detect.sweep import Trials
+from defocus_lib.detect.sweep import Sweep
 from defocus_lib.detect.training import Plan
 from defocus_lib.figures import detector_by_map as figures
 from defocus_lib.run import artifacts
@@ -148,13 +148,15 @@ def test_detectors_learn_each_map_and_manipulation(tmp_path):
         def uncertainty(self, records):
             return 0.1 + 0 * cache.stack(records)[0]
 
-    series = Trials(run.records, run.reader, cache, "test_resnet", 32, plan)
+    series = Sweep(run.records, run.reader, cache, "test_resnet", 32, plan)
     answers = detector_by_map.run(
         series, {"physical": cache, "sure": Sure()}, [0], uncertain=["sure"]
     )
     sure = detector_by_map.WITH_UNCERTAINTY.format("sure")
     assert set(answers["map"]) == {"physical", "sure", sure}
-    assert (answers.groupby("trained_on")["manipulation"].agg(set).map(sorted)).tolist() == [
+    assert (
+        answers.groupby("training_manipulation")["manipulation"].agg(set).map(sorted)
+    ).tolist() == [
         ["Deepfakes", "real"],
         ["FaceSwap", "real"],
     ]
@@ -166,17 +168,17 @@ def test_detectors_learn_each_map_and_manipulation(tmp_path):
         "physical|Deepfakes",
     ]
     np.testing.assert_array_equal(found["sure|FaceSwap"].scores, found["physical|FaceSwap"].scores)
-    rows = answers[(answers["map"] == sure) & (answers["trained_on"] == "FaceSwap")]
-    assert (auc.answers_of(rows).scores != found["sure|FaceSwap"].scores).any()
+    rows = answers[(answers["map"] == sure) & (answers["training_manipulation"] == "FaceSwap")]
+    assert (auc.predictions_of(rows).scores != found["sure|FaceSwap"].scores).any()
 
 
-# Answers that were made up: for each map and manipulation a gap between real and manipulated images.
+# Predictions that were made up: for each map and manipulation a gap between real and manipulated images.
 
 
 def answers_with(gaps, groups=60, seeds=3):
     labels, names = np.tile([0, 1], groups), np.repeat([f"g{i:02d}" for i in range(groups)], 2)
     noise = np.random.default_rng(0).normal(size=(seeds, 2 * groups))
-    return {key: auc.Answers(labels, names, noise + gap * labels) for key, gap in gaps.items()}
+    return {key: auc.Predictions(labels, names, noise + gap * labels) for key, gap in gaps.items()}
 
 
 def outcome(**gaps):

@@ -19,7 +19,7 @@ NAMES = ("a", "b")
 
 
 def table(rng, trained, shifts, control="defocus", videos=20, frames=3):
-    """Answers of a detector on real frames and on those of manipulations, which it finds more or less fake."""
+    """Predictions of a detector on real frames and on those of manipulations, which it finds more or less fake."""
     rows = [
         (
             f"v{v:02d}/{f}/{name}",
@@ -34,7 +34,7 @@ def table(rng, trained, shifts, control="defocus", videos=20, frames=3):
         for name, shift in shifts.items()
     ]
     made = pd.DataFrame(rows, columns=["id", "video", "group", "manipulation", "label", "logit"])
-    return made.assign(control=control, trained_on=trained, seed=0)
+    return made.assign(input=control, training_manipulation=trained, seed=0)
 
 
 @pytest.fixture(scope="module")
@@ -50,21 +50,25 @@ def trials():
 
 def test_each_cell_compares_one_manipulation_with_the_real_images(trials):
     matrix = transfer.matrix(trials, n_bootstrap=100)
-    cell = matrix.query("trained_on == 'b' and tested_on == 'a'").iloc[0]
-    rows = trials[(trials["trained_on"] == "b") & trials["manipulation"].isin(["real", "a"])]
+    cell = matrix.query("training_manipulation == 'b' and test_manipulation == 'a'").iloc[0]
+    rows = trials[
+        (trials["training_manipulation"] == "b") & trials["manipulation"].isin(["real", "a"])
+    ]
     assert cell["value"] == pytest.approx(roc_auc_score(rows["label"], rows["logit"]))
     assert cell["low"] < cell["value"] < cell["high"]
-    off = matrix.query("trained_on == 'each'").iloc[0]
-    two = matrix.query("trained_on != tested_on and trained_on != 'each'")["value"]
+    off = matrix.query("training_manipulation == 'each'").iloc[0]
+    two = matrix.query(
+        "training_manipulation != test_manipulation and training_manipulation != 'each'"
+    )["value"]
     assert len(two) == 2
     assert off["value"] == pytest.approx(two.mean())
     assert off["low"] < off["value"] < off["high"]
 
 
 def test_by_video_frames_are_averaged_first(trials):
-    videos = transfer.at_level(trials[trials["trained_on"] == "a"], "video")
+    videos = transfer.at_level(trials[trials["training_manipulation"] == "a"], "video")
     assert len(videos) == 20 * 3
-    one = trials.query("trained_on == 'a' and video == 'v03' and manipulation == 'b'")[
+    one = trials.query("training_manipulation == 'a' and video == 'v03' and manipulation == 'b'")[
         "logit"
     ].mean()
     assert videos.query("id == 'v03/b'")["logit"].item() == pytest.approx(one)
@@ -84,7 +88,8 @@ def test_the_interval_chooses_the_words(trials):
         transfer.matrix(better, n_bootstrap=50), "defocus"
     )
     alone = transfer.matrix(
-        trials[(trials["trained_on"] == "a") & (trials["manipulation"] != "b")], n_bootstrap=50
+        trials[(trials["training_manipulation"] == "a") & (trials["manipulation"] != "b")],
+        n_bootstrap=50,
     )
     assert "there is none" in transfer.carries_over(alone, "defocus")
     assert len(controls.transfer_matrix(alone, {"defocus": "map"}).axes) == 1

@@ -8,8 +8,8 @@ import torch
 from defocus_lib.data import collection
 from defocus_lib.data.images import as_planes
 from defocus_lib.detect import sweep
-from defocus_lib.detect.control_inputs import CONTROLS, RELIT, relight
-from defocus_lib.detect.sweep import Trial, Trials
+from defocus_lib.detect.control_inputs import ILLUMINATION, INPUTS, change_illumination
+from defocus_lib.detect.sweep import Run, Sweep
 from defocus_lib.detect.training import Plan
 from defocus_lib.maps.presets import defocus_maps, normalize_per_sample
 from defocus_lib.run import artifacts, cluster
@@ -24,19 +24,19 @@ def few(tmp_path_factory):
     plan = Plan(
         epochs=2, batch_size=16, learning_rate=0.003, monitor="val_accuracy", horizontal_flip=True
     )
-    return Trials(run.records, run.reader, runs.cache_of(path), "test_resnet", 32, plan)
+    return Sweep(run.records, run.reader, runs.cache_of(path), "test_resnet", 32, plan)
 
 
 def test_the_wanted_trials_are_each_wanted_once():
     both = [*sweep.for_controls("x", (0, 1)), *sweep.for_matrix(("x", "y"), 0)]
     assert len(sweep.for_controls("x", (0, 1))) == 2 * 8
-    assert Trial("fusion", "y", 0) in both
+    assert Run("fusion", "y", 0) in both
     assert len(set(both)) == 16 + 4, "map and photograph on x are shared"
-    assert "map and uncertainty" not in {trial.control for trial in both}, "most presets tell none"
+    assert "map and uncertainty" not in {trial.input for trial in both}, "most presets tell none"
 
 
 def test_answers_about_every_test_image_and_the_same_again(few, generators_left_alone):
-    trial, threads = Trial("defocus", "Deepfakes", 3), torch.get_num_threads()
+    trial, threads = Run("defocus", "Deepfakes", 3), torch.get_num_threads()
     with generators_left_alone():
         answers = few.answer(trial)
     assert torch.get_num_threads() == threads
@@ -46,7 +46,7 @@ def test_answers_about_every_test_image_and_the_same_again(few, generators_left_
     pd.testing.assert_frame_equal(answers, few.answer(trial), check_exact=True)
     other = few.answer(replace(trial, seed=4))
     assert (answers["logit"] != other["logit"]).any()
-    together = few.answers("defocus", "Deepfakes", [3, 4])
+    together = few.predictions("defocus", "Deepfakes", [3, 4])
     pd.testing.assert_frame_equal(
         together, pd.concat([answers, other], ignore_index=True), check_exact=True
     )
@@ -55,9 +55,9 @@ def test_answers_about_every_test_image_and_the_same_again(few, generators_left_
 
 def test_a_cluster_gives_the_same_answers(few):
     wanted = [
-        Trial("edges", "Deepfakes", 0),
-        Trial("rgb", "FaceSwap", 0),
-        Trial("edges", "Deepfakes", 0),
+        Run("edges", "Deepfakes", 0),
+        Run("rgb", "FaceSwap", 0),
+        Run("edges", "Deepfakes", 0),
     ]
     alone = sweep.run(few, wanted)
     assert len(alone) == 2 * (few.records["split"] == "test").sum()
@@ -79,7 +79,7 @@ class Flat:
 
 def test_maps_may_come_from_elsewhere(few):
     other = replace(few, cache=Flat())
-    trial = Trial("defocus", "Deepfakes", 0)
+    trial = Run("defocus", "Deepfakes", 0)
     answers = sweep.run_all([(other, [trial]), (few, [trial, replace(trial, seed=1)])])
     assert answers.drop_duplicates(["preset", "seed"])[["preset", "seed"]].to_numpy().tolist() == [
         ["flat", 0],
@@ -108,7 +108,7 @@ def test_what_is_made_from_maps_leaves_the_images_unread(few):
 
     rows = few.records.query("label == 0").head(2)
     shut = replace(few, reader=Shut())
-    for name, control in CONTROLS.items():
+    for name, control in INPUTS.items():
         series = replace(shut, cache=Flat()) if control.uncertain else shut
         if control.from_maps:
             open_eyes = replace(series, reader=few.reader).inputs(name, rows)
@@ -117,23 +117,25 @@ def test_what_is_made_from_maps_leaves_the_images_unread(few):
             with pytest.raises(OSError, match="nobody"):
                 series.inputs(name, rows)
     with pytest.raises(OSError, match="nobody"):
-        shut.inputs("defocus", rows.assign(manipulation=RELIT))
+        shut.inputs("defocus", rows.assign(manipulation=ILLUMINATION))
 
 
 def test_inputs_are_averaged_maps_in_the_order_of_the_records(few, monkeypatch):
     monkeypatch.setattr(sweep, "CHUNK", 3)
     rows = few.records.head(7)
     maps = normalize_per_sample(torch.from_numpy(few.cache.stack(rows)[0])[:, None])
-    side = replace(few, side=20).inputs("defocus", rows)
+    side = replace(few, input_size=20).inputs("defocus", rows)
     np.testing.assert_allclose(side, maps.reshape(7, 1, 20, 2, 20, 2).mean((3, 5)), atol=1e-6)
 
 
 def test_relit_images_get_maps_of_their_own(few):
     rows = few.records.query("label == 0").head(1)
-    twin = rows.assign(manipulation=RELIT)
+    twin = rows.assign(manipulation=ILLUMINATION)
     batch = sweep.batch_of(pd.concat([rows, twin]), few.reader, few.cache)
     digest = rows["digest"].iat[0]
-    assert np.array_equal(batch.images[1], relight(batch.images[0], sweep.generator(digest)))
+    assert np.array_equal(
+        batch.images[1], change_illumination(batch.images[0], sweep.generator(digest))
+    )
     assert np.array_equal(batch.dense[0], few.cache.load(digest).dense)
     assert np.array_equal(
         batch.dense[1], defocus_maps(as_planes(batch.images[1])[None]).dense[0, 0].numpy()
@@ -150,7 +152,7 @@ def test_shuffled_labels_keep_their_number_and_lose_their_order(few):
 
 def test_a_manipulation_without_training_images_is_named(few):
     with pytest.raises(ValueError, match="no training image of 'morphing'"):
-        few.answer(Trial("rgb", "morphing", 0))
+        few.answer(Run("rgb", "morphing", 0))
 
 
 def test_groups_with_some_manipulations_only_are_left_out():

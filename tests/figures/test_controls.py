@@ -16,7 +16,7 @@ def test_inputs_stand_beside_their_photograph():
         "photograph",
         "edges",
         "edge density",
-        "random sigma",
+        "permuted blur",
     ]
 
 
@@ -50,7 +50,9 @@ def test_the_matrix_has_what_was_learned_in_its_rows():
         ("rgb", "b", "a", 0.4),
         ("rgb", "b", "b", 0.8),
     ]
-    matrix = pd.DataFrame(rows, columns=["control", "trained_on", "tested_on", "value"])
+    matrix = pd.DataFrame(
+        rows, columns=["input", "training_manipulation", "test_manipulation", "value"]
+    )
     matrix.loc[len(matrix)] = ("rgb", "each", "others", 0.5)
     (ax,) = figures.transfer_matrix(matrix, {"rgb": "photograph"}).axes
     assert [text.get_text() for text in ax.texts] == ["0.90", "0.60", "0.40", "0.80"]
@@ -77,7 +79,7 @@ def test_levels_stand_side_by_side_under_their_names():
 
 
 def test_damaged_maps_share_one_scale():
-    fig = figures.damaged_pair(
+    fig = figures.corrupted_pair(
         np.zeros((2, 6, 6, 3), np.uint8), np.ones((2, 6, 6)) * 3, ["real", "x"], "blur 2"
     )
     maps = [ax.images[0] for ax in fig.axes[2:4]]

@@ -345,7 +345,7 @@ def test_a_book_without_pairs_skips_what_needs_them_and_says_so(tmp_path: Path) 
         "03_train_detector.n_bootstrap=20 04_save_shapley.images=6 04_save_shapley.samples=4 "
         '04_save_shapley.background=2 07_tsne.perplexities="2, 3" 07_tsne.perplexity=2.0 07_tsne.neighbors=3 '
         "05_binary_mask.n_bootstrap=20 06_local_variance.n_bootstrap=20 06_local_variance.simulations=5 07_tsne.seeds=2 "
-        "07_tsne.n_bootstrap=20 11_controls.seeds=2 11_controls.epochs=1 11_controls.batch_size=8 11_controls.side=32 "
+        "07_tsne.n_bootstrap=20 11_controls.seeds=2 11_controls.epochs=1 11_controls.batch_size=8 11_controls.input_size=32 "
         "11_controls.n_bootstrap=20 11_controls.n_workers=1 11_controls.example=0 12_generalisation.n_bootstrap=20 "
         "12_generalisation.scene=0 10_known_blur.size=64 10_known_blur.planes=1 10_known_blur.scenes=2 "
         '10_known_blur.scene_size=64 10_known_blur.step_size=33 10_known_blur.noises="0, 0.02" '

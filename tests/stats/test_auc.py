@@ -6,7 +6,7 @@ from scipy.special import ndtr
 from sklearn.metrics import roc_auc_score
 
 from defocus_lib.stats import auc
-from defocus_lib.stats.auc import Answers
+from defocus_lib.stats.auc import Predictions
 
 
 def drawn(rng, groups=20, frames=3, shift=1.0, seeds=2, spread=1.0):
@@ -14,7 +14,9 @@ def drawn(rng, groups=20, frames=3, shift=1.0, seeds=2, spread=1.0):
     names = np.repeat([f"g{i:03d}" for i in range(groups)], 2 * frames)
     labels = np.tile(np.repeat([0, 1], frames), groups)
     offsets = np.repeat(rng.normal(0, spread, groups), 2 * frames)
-    return Answers(labels, names, offsets + shift * labels + rng.normal(size=(seeds, len(labels))))
+    return Predictions(
+        labels, names, offsets + shift * labels + rng.normal(size=(seeds, len(labels)))
+    )
 
 
 def test_three_couples_of_four_by_hand():
@@ -23,7 +25,7 @@ def test_three_couples_of_four_by_hand():
         0.375,
         2 / 3,
     ]
-    assert Answers(labels, np.array(["a", "a", "b", "b"]), scores[None]).by_seed().tolist() == [
+    assert Predictions(labels, np.array(["a", "a", "b", "b"]), scores[None]).by_seed().tolist() == [
         0.375
     ]
 
@@ -56,7 +58,9 @@ def test_they_cover_it_also_when_it_is_the_seeds_that_differ():
     truth = ndtr(shifts / np.sqrt(2)).mean()
     for number in range(200):
         one = drawn(rng, groups=60, frames=2, seeds=3, spread=0.0, shift=0.0)
-        one = Answers(one.labels, one.groups, one.scores + one.labels * rng.normal(1, 0.4, (3, 1)))
+        one = Predictions(
+            one.labels, one.groups, one.scores + one.labels * rng.normal(1, 0.4, (3, 1))
+        )
         row = auc.summary({"x": one}, auc.resampled({"x": one}, 200, number)).loc["x"]
         covered += row["low"] <= truth <= row["high"]
     assert 0.91 <= covered / 200 <= 0.99
@@ -65,7 +69,7 @@ def test_they_cover_it_also_when_it_is_the_seeds_that_differ():
 def test_a_difference_is_as_certain_as_the_shared_groups_make_it():
     rng = np.random.default_rng(2)
     one = drawn(rng, groups=40, spread=2.0, seeds=1)
-    nearly = Answers(one.labels, one.groups, one.scores + rng.normal(0, 0.05, one.scores.shape))
+    nearly = Predictions(one.labels, one.groups, one.scores + rng.normal(0, 0.05, one.scores.shape))
     answers = {"one": one, "nearly": nearly}
     draws = auc.resampled(answers, 500)
     apart = auc.differences(answers, draws, "one", ["nearly"]).loc["nearly"]
@@ -77,7 +81,7 @@ def test_a_difference_is_as_certain_as_the_shared_groups_make_it():
 def test_seeds_that_disagree_widen_the_interval_as_student_says():
     rng = np.random.default_rng(3)
     one = drawn(rng, groups=60, frames=4, seeds=3, shift=2.0)
-    torn = Answers(
+    torn = Predictions(
         one.labels, one.groups, one.scores + one.labels * np.array([[-1.0], [0.0], [3.0]])
     )
     nothing = pd.DataFrame({"x": np.full(10, 0.5)})  # as if the groups were all there are
@@ -91,7 +95,9 @@ def test_seeds_that_disagree_widen_the_interval_as_student_says():
 def test_the_same_seed_gives_the_same_draws_and_groups_may_hold_one_kind():
     rng = np.random.default_rng(4)
     labels = np.repeat([0, 1], 10)
-    apart = {"x": Answers(labels, np.array([f"{k}" for k in range(20)]), rng.normal(size=(1, 20)))}
+    apart = {
+        "x": Predictions(labels, np.array([f"{k}" for k in range(20)]), rng.normal(size=(1, 20)))
+    }
     pd.testing.assert_frame_equal(auc.resampled(apart, 50, 7), auc.resampled(apart, 50, 7))
     assert auc.resampled(apart, 50, 7).notna().all(axis=None)
 
@@ -102,7 +108,7 @@ def test_reads_a_table_of_predictions():
         for seed in (1, 2)
         for k, name in enumerate(("a0", "a1", "b1"))
     ]
-    one = auc.answers_of(pd.DataFrame(rows, columns=["id", "group", "label", "seed", "logit"]))
+    one = auc.predictions_of(pd.DataFrame(rows, columns=["id", "group", "label", "seed", "logit"]))
     assert one.labels.tolist() == [0, 1, 1]
     assert one.groups.tolist() == ["a", "a", "b"]
     assert one.scores.tolist() == [[1, 2, 3], [2, 3, 4]]
@@ -118,11 +124,11 @@ def test_reads_a_table_of_predictions():
 )
 def test_what_is_no_answer_is_refused(labels, scores, message):
     with pytest.raises(ValueError, match=message):
-        Answers(np.array(labels), np.array(["a", "b"]), np.array(scores, dtype=float))
+        Predictions(np.array(labels), np.array(["a", "b"]), np.array(scores, dtype=float))
 
 
 def test_a_single_group_can_not_be_resampled():
     with pytest.raises(ValueError, match="two of a kind wanted"):
         auc.resampled(
-            {"x": Answers(np.array([0, 1]), np.array(["a", "a"]), np.array([[0.0, 1.0]]))}
+            {"x": Predictions(np.array([0, 1]), np.array(["a", "a"]), np.array([[0.0, 1.0]]))}
         )
