@@ -6,6 +6,7 @@ Everything is written beside its final name and renamed, so that a file that exi
 
 from __future__ import annotations
 
+import ast
 import errno
 import hashlib
 import json
@@ -107,12 +108,29 @@ def write_beside(path: Path, write: Callable[[Path], object]) -> Path:
 NO_SPACE = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+def code_digest(path: Path) -> str:
+    """SHA-256 of the syntax tree of a Python file, without comments, docstrings and positions."""
+    tree = ast.parse(path.read_bytes(), str(path))
+    for node in ast.walk(tree):
+        for field in ("body", "orelse", "finalbody"):
+            if isinstance(statements := getattr(node, field, None), list):
+                setattr(node, field, [line for line in statements if not _is_text(line)])
+    return hashlib.sha256(ast.dump(tree).encode()).hexdigest()
+
+
+def _is_text(statement: ast.stmt) -> bool:
+    """Whether a statement is a string that nothing uses: a docstring, of an attribute too."""
+    return (
+        isinstance(statement, ast.Expr)
+        and isinstance(statement.value, ast.Constant)
+        and isinstance(statement.value.value, str)
+    )
+
+
 def source_digest(*modules: ModuleType) -> str:
-    """12 hexadecimal digits that stand for a method: a digest of the sources that compute it."""
-    sources = [
-        Path(str(module.__file__)).read_bytes().replace(b"\r\n", b"\n") for module in modules
-    ]
-    return hashlib.sha256(b"\0".join(sources)).hexdigest()[:12]
+    """Digest of the code that computes a result, in any order of its modules: 12 hex digits."""
+    digests = sorted(code_digest(Path(str(module.__file__))) for module in modules)
+    return hashlib.sha256("".join(digests).encode()).hexdigest()[:12]
 
 
 def leftovers(folder: Path) -> list[Path]:

@@ -19,7 +19,7 @@ from PIL import Image
 from defocus_lib.data import images
 from defocus_lib.data.images import Reader, UnreadableImage
 from defocus_lib.maps import presets, propagation
-from defocus_lib.maps.cache import MapCache, __file__, version
+from defocus_lib.maps.cache import MapCache, version
 from defocus_lib.run import artifacts
 from tests import trees
 
@@ -141,11 +141,11 @@ def test_another_method_has_another_version(cache, monkeypatch, tmp_path, module
     before, key = version(), cache.key("0" * 64)
     assert len(before) == 12 and int(before, 16) >= 0
     source = Path(module.__file__).read_bytes()
-    changed, windows = tmp_path / "changed.py", tmp_path / "windows.py"
-    changed.write_bytes(source + b"# changed\n")
-    windows.write_bytes(source.replace(b"\n", b"\r\n"))
+    changed, commented = tmp_path / "changed.py", tmp_path / "commented.py"
+    changed.write_bytes(source + b"CHANGED = True\n")
+    commented.write_bytes(source + b"# commented\n")
     try:
-        for path, same in ((changed, False), (windows, True)):
+        for path, same in ((changed, False), (commented, True)):
             version.cache_clear()
             monkeypatch.setattr(module, "__file__", str(path))
             assert (version() == before) == same and (cache.key("0" * 64) == key) == same
@@ -259,8 +259,8 @@ KILLED = """
 import sys
 import pandas as pd
 from pathlib import Path
-from defocus_lib.images import Reader
-from defocus_lib.maps import MapCache
+from defocus_lib.data.images import Reader
+from defocus_lib.maps.cache import MapCache
 folder, root, table = map(Path, sys.argv[1:])
 MapCache(folder, "physical", "", 64, "stretch").fill(pd.read_json(table), Reader(root, 64), n_workers=2)
 """
@@ -274,7 +274,7 @@ def test_a_killed_run_is_taken_up(tmp_path):
     )
     records = records_of(root)
     records.to_json(table)
-    checkout = {**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])}
+    checkout = {**os.environ, "PYTHONPATH": str(artifacts.project_root())}
     run = subprocess.Popen([sys.executable, "-c", KILLED, folder, root, table], env=checkout)
     while run.poll() is None and len(list(folder.rglob("[0-9a-f]*.npz"))) < 5:
         time.sleep(0.005)

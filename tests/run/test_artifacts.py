@@ -1,6 +1,7 @@
 import errno
 import json
 import subprocess
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -11,6 +12,44 @@ from defocus_lib.run import artifacts
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     return artifacts.Folder.create("smoke", tmp_path_factory.mktemp("made"))
+
+
+CODE = '"""A docstring."""\n\nSTEP = 2\n\ndef double(x):\n    return STEP * x\n'
+SAME_CODE = {
+    "docstring": CODE.replace("A docstring.", "Another."),
+    "no docstring": CODE.split("\n", 1)[1],
+    "comment": CODE.replace("STEP = 2", "STEP = 2  # px"),
+    "attribute docstring": CODE.replace("STEP = 2", 'STEP = 2\n"""In px."""'),
+    "function docstring": CODE.replace("return", '"""Twice x."""\n    return'),
+    "formatting": CODE.replace("STEP * x", "(\n        STEP\n        * x)"),
+    "line endings": CODE.replace("\n", "\r\n"),
+}
+OTHER_CODE = {
+    "constant": CODE.replace("STEP = 2", "STEP = 3"),
+    "name": CODE.replace("double", "triple"),
+    "order": CODE.replace("STEP * x", "x * STEP"),
+    "used string": CODE.replace("STEP * x", '"A docstring."'),
+}
+
+
+@pytest.mark.parametrize(
+    ("text", "same"),
+    [(text, True) for text in SAME_CODE.values()] + [(text, False) for text in OTHER_CODE.values()],
+    ids=[*SAME_CODE, *OTHER_CODE],
+)
+def test_a_digest_of_code_depends_on_what_computes_alone(tmp_path, text, same):
+    before, after = tmp_path / "before.py", tmp_path / "after.py"
+    before.write_bytes(CODE.encode())
+    after.write_bytes(text.encode())
+    assert (artifacts.code_digest(before) == artifacts.code_digest(after)) == same
+
+
+def test_a_digest_of_modules_does_not_depend_on_their_order(tmp_path):
+    (tmp_path / "a.py").write_text("A = 1")
+    (tmp_path / "b.py").write_text("B = 2")
+    a, b = (SimpleNamespace(__file__=str(tmp_path / name)) for name in ("a.py", "b.py"))
+    assert artifacts.source_digest(a, b) == artifacts.source_digest(b, a)
+    assert len({artifacts.source_digest(*modules) for modules in ([a], [b], [a, b])}) == 3
 
 
 def test_objects_are_refused(tmp_path):
