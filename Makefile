@@ -44,7 +44,7 @@ lint: $(READY) ## Check style, types, and that every floor imports only those be
 
 bench: $(READY) ## Measure speed and memory for the page Speed: two hours on an idle machine
 	@$(BIN)/python -m doit profile=speed notebook:02_defocus_map
-	@for name in maps shapley full_strength store; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+	@for name in maps shapley default_initialisation store; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 lab: $(READY) ## Open JupyterLab, every notebook paired with its .py
 	@$(BIN)/jupytext --quiet --sync notebooks/*.py

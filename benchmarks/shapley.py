@@ -1,8 +1,10 @@
-"""Time and error of Shapley values: ``python -m benchmarks.shapley``, after the profile ``speed`` to notebook 02.
+"""Time and error of Shapley values: ``python -m benchmarks.shapley``, after notebooks 01 and 02
+of the profile ``speed``.
 
-An Xception, trained here on scenes of 299 px from a quiet start, against ``shap.GradientExplainer`` with its 200
-samples, in turn, in one run. In each round shap explains one image; ours explains all of them in one call, as notebook
-04 does. Errors are against an integral of 2,000 nodes in single precision. Takes half an hour on two cores.
+An Xception, trained here on scenes of 299 px with residual branches scaled by 0.1, is explained
+in turn by ``shap.GradientExplainer`` with its 200 samples and by this project. In each round shap
+explains one image; this project explains all of them in one call, as notebook 04 does. Errors are
+against an integral of 2,000 nodes in single precision. Takes half an hour on two cores.
 """
 
 from collections.abc import Callable
@@ -52,13 +54,13 @@ PLAN = Plan(
     "bf16-mixed",
     monitor="val_auc",
     horizontal_flip=True,
-    quiet_start=True,
+    residual_scale=0.1,
 )
 
 
 def trained(folder: artifacts.Folder, run: collection.Collection, plan: Plan) -> Path:
     """The weights of an Xception that reads photographs; trained unless they are there."""
-    path = folder.path / f"detector_{'quiet' if plan.quiet_start else 'full'}.safetensors"
+    path = folder.path / f"detector_residual_{plan.residual_scale:g}.safetensors"
     if not path.exists():
         outcome = experiment.run(run.records, "rgb", run.reader, None, plan, "legacy_xception", 0)
         experiment.save(path, outcome, {"data": run.about.dataset})

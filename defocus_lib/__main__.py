@@ -245,9 +245,9 @@ def train(
         Literal["released", "published", "physical", "learned"], typer.Option(help="Of the maps.")
     ] = "released",
     size: Annotated[int, typer.Option(help="Side in px that images are brought to.")] = 299,
-    side: Annotated[
+    input_size: Annotated[
         int | None,
-        typer.Option(help="Average inputs to this side in px, 0 for none; that of the weights."),
+        typer.Option(help="Average inputs to this size in px, 0 for none; that of the weights."),
     ] = None,
     batch_size: Annotated[int, typer.Option(help="Images a step and process.")] = 64,
     learning_rate: Annotated[float, typer.Option(help="Of Adam, at its peak.")] = 1e-4,
@@ -266,12 +266,9 @@ def train(
     horizontal_flip: Annotated[
         bool, typer.Option("--horizontal-flip", help="Mirror half of the training images.")
     ] = False,
-    quiet_start: Annotated[
-        bool,
-        typer.Option(
-            "--quiet-start", help="Residual branches of legacy_xception begin at a tenth."
-        ),
-    ] = False,
+    residual_scale: Annotated[
+        float, typer.Option(help="Initial scale of the residual branches of legacy_xception.")
+    ] = 1.0,
     seed: Annotated[int, typer.Option(help="Of first weights, order and mirroring.")] = 42,
     n_workers: Annotated[int, typer.Option(help="Processes that load images.")] = 0,
     accelerator: Annotated[str, typer.Option(help="Lightning's: auto, cpu, gpu, mps ...")] = "auto",

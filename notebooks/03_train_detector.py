@@ -29,9 +29,9 @@ backbone: str = "resnet10t"
 defocus_epochs: int = 10
 rgb_epochs: int = 6
 fusion_epochs: int = 6
-defocus_side: int = 64
-rgb_side: int = 0
-fusion_side: int = 0
+defocus_input_size: int = 64
+rgb_input_size: int = 0
+fusion_input_size: int = 0
 defocus_weights: str = ""
 rgb_weights: str = ""
 fusion_weights: str = ""
@@ -41,7 +41,7 @@ schedule: str = "one_cycle"
 precision: str = "auto"
 monitor: str = "val_auc"
 horizontal_flip: bool = True
-quiet_start: bool = False
+residual_scale: float = 1.0
 patience: int = 0
 n_workers: int = 0
 resume: bool = False
@@ -73,12 +73,16 @@ models = experiment.parse_inputs(inputs)
 #
 # The defocus detector reads the min-max normalised map, the RGB detector the photograph, a fusion detector both. Inputs
 # are averaged down to a side where one is given; 0 leaves them as they are. Binary cross-entropy, Adam; images are
-# mirrored at random where `horizontal_flip` says so. With `quiet_start` an Xception ends with gradients that are easier to explain
+# mirrored at random where `horizontal_flip` says so. With `residual_scale = 0.1` an Xception ends with gradients that are easier to explain
 # ({doc}`speed` says at what price). The best epoch on validation is kept, and the threshold chosen there; the test split chooses nothing.
 
 # %% tags=["remove-output"]
 epochs = {"defocus": defocus_epochs, "rgb": rgb_epochs, "fusion": fusion_epochs}
-sides = {"defocus": defocus_side, "rgb": rgb_side, "fusion": fusion_side}
+input_sizes = {
+    "defocus": defocus_input_size,
+    "rgb": rgb_input_size,
+    "fusion": fusion_input_size,
+}
 weights = {"defocus": defocus_weights, "rgb": rgb_weights, "fusion": fusion_weights}
 stages, outcomes = {model: profiling.Stages() for model in models}, {}
 for model in models:
@@ -94,7 +98,7 @@ for model in models:
         patience,
         horizontal_flip,
         n_workers,
-        quiet_start=quiet_start,
+        residual_scale=residual_scale,
     )
     outcomes[model] = experiment.run(
         run.records,
@@ -103,7 +107,7 @@ for model in models:
         cache,
         plan,
         backbone,
-        sides[model],
+        input_sizes[model],
         weights=None if plan.epochs else Path(weights[model] or saved),
         folder=folder.path / "training" / model,
         resume=resume,

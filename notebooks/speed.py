@@ -43,7 +43,7 @@ facts = pd.concat(
     pd.read_csv(results / f"{name}_facts.csv", index_col="what")["value"]
     for name in ("shapley", "store")
 )
-full = pd.read_csv(results / "full_strength.csv", index_col="what")["value"]
+full = pd.read_csv(results / "default_initialisation.csv", index_col="what")["value"]
 machines = pd.read_csv(
     results / "machine.csv", index_col="what", dtype="str"
 ).rename_axis(None)
@@ -175,7 +175,7 @@ glue(
 # ### It depends on the detector
 #
 # How few samples do is decided by how fast the gradient changes along the way from background to image. The residual
-# branches of the Xception above began at a tenth of their strength (`quiet_start` in notebook 03, {doc}`../method`). The
+# branches of the Xception above began at a tenth of their strength (`residual_scale = 0.1` in notebook 03, {doc}`../method`). The
 # table has the same network beside it, begun at full strength and trained in the same way. The correlations *of the way
 # apart* are those of what the gradient adds to the values at two points of a way, for the first image.
 

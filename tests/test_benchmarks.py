@@ -37,9 +37,9 @@ def test_shapley_values_were_measured_beside_those_of_shap():
     assert (measured > 0).all(axis=None)
 
 
-def test_the_same_settings_were_measured_on_a_detector_begun_at_full_strength():
+def test_the_same_settings_were_measured_on_a_detector_with_default_initialisation():
     quiet = pd.read_csv(RESULTS / "shapley.csv", index_col="what").index
-    full = pd.read_csv(RESULTS / "full_strength.csv", index_col="what")["value"]
+    full = pd.read_csv(RESULTS / "default_initialisation.csv", index_col="what")["value"]
     measured = {
         name.removeprefix("relative error, ")
         for name in full.index

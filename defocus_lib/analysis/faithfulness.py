@@ -164,7 +164,7 @@ def untrained_values(
     values = np.empty((count, *question.inputs.shape[2:]), np.float32)
     for turn in range(min(networks, count)):
         network = Detector(
-            trained.backbone, trained.reads, trained.side, seed + turn
+            trained.backbone, trained.reads, trained.input_size, seed + turn
         ).requires_grad_(False)
         network = network.to(memory_format=torch.channels_last)
         rows = slice(turn, None, networks)

@@ -22,8 +22,8 @@ from defocus_lib.data.index import records_of
 from defocus_lib.data.manifest import Dataset, load_manifest
 from defocus_lib.data.records import choose, counts, one_sided_splits, sample
 from defocus_lib.data.splits import SPLITS
-from defocus_lib.detect.checkpoints import BACKBONE, NORMALISATION, PRESET, read_weights
-from defocus_lib.detect.inputs import Inputs
+from defocus_lib.detect.checkpoints import BACKBONE, PRESET, read_weights
+from defocus_lib.detect.inputs import KINDS, Inputs
 from defocus_lib.detect.model import Detector, save_detector
 from defocus_lib.detect.training import Plan, fit, predict
 from defocus_lib.maps.cache import MapCache, map_cache, version
@@ -81,7 +81,7 @@ def run(
     cache: MapCache | None,
     plan: Plan,
     backbone: str,
-    side: int | None,
+    input_size: int | None,
     weights: str | Path | None = None,
     folder: Path | None = None,
     resume: bool = False,
@@ -103,7 +103,7 @@ def run(
         With 0 epochs, ``weights`` are evaluated, and the training split may be empty.
     backbone : str
         Name of a ``timm`` model; "" with weights takes theirs.
-    side : int or None
+    input_size : int or None
         Side in px that inputs are averaged to, 0 for none; None takes that of the weights, or 0.
     weights : path, optional
         Training starts from these; see :func:`defocus_lib.detect.checkpoints.read_weights`.
@@ -124,7 +124,7 @@ def run(
     _check_splits(records, needed)
     parts = {split: records[records["split"] == split] for split in needed}
     inputs = {split: Inputs(part, reads, reader, cache) for split, part in parts.items()}
-    detector, origin = _begin(reads, cache, plan, backbone, side, weights)
+    detector, origin = _begin(reads, cache, plan, backbone, input_size, weights)
     stages, history = Stages() if stages is None else stages, None
     if plan.epochs:
         data = _fingerprint(pd.concat([parts["train"], parts["val"]]), reads, reader, cache)
@@ -179,7 +179,7 @@ def untrained_features(
     Parameters
     ----------
     outcome : Outcome
-        Of the detector whose backbone, input and side are taken.
+        Of the detector whose backbone, input and input_size are taken.
     records : DataFrame
         One row an image.
     reader, cache, plan
@@ -190,7 +190,9 @@ def untrained_features(
     (N, D) float32
     """
     trained = outcome.detector
-    first = Detector(trained.backbone, trained.reads, trained.side, plan.seed, plan.quiet_start)
+    first = Detector(
+        trained.backbone, trained.reads, trained.input_size, plan.seed, plan.residual_scale
+    )
     return _answer(first, Inputs(records, trained.reads, reader, cache), plan, progress)[1]
 
 
@@ -215,7 +217,7 @@ def _begin(
     cache: MapCache | None,
     plan: Plan,
     backbone: str,
-    side: int | None,
+    input_size: int | None,
     weights: str | Path | None,
 ) -> tuple[Detector, dict]:
     """The detector before training, and where its weights come from."""
@@ -224,8 +226,10 @@ def _begin(
             raise ValueError(
                 "epochs is 0 and no weights are named: a file of weights to evaluate, or epochs, wanted"
             )
-        return Detector(backbone, reads, side or 0, plan.seed, plan.quiet_start), {}
-    detector, origin = read_weights(weights, reads, cache.preset if cache else "", backbone, side)
+        return Detector(backbone, reads, input_size or 0, plan.seed, plan.residual_scale), {}
+    detector, origin = read_weights(
+        weights, reads, cache.preset if cache else "", backbone, input_size
+    )
     if reads != "rgb" and "propagation" in origin:
         trained_on = origin["propagation"] or PRESETS[origin["preset"]].propagation
         if trained_on != _propagation(cache):
@@ -301,7 +305,7 @@ def _about(
     history: pd.DataFrame | None,
     origin: dict,
 ) -> dict:
-    about = {"size": reader.size, "fit": reader.fit, "normalisation": NORMALISATION[reads]}
+    about = {"size": reader.size, "fit": reader.fit, "normalisation": KINDS[reads].normalisation}
     reads_maps = reads != "rgb"
     about |= {
         "preset": cache.preset if reads_maps else "",
@@ -452,7 +456,7 @@ class Request:
         Of the maps.
     size : int
         Side in px that images are brought to.
-    side : int or None
+    input_size : int or None
         Side in px that inputs are averaged to, 0 for none; None is that of the weights, or 0.
     weights : Path or None
         To start from, or to evaluate.
@@ -473,7 +477,7 @@ class Request:
     backbone: str = ""
     preset: str = PRESET
     size: int = 299
-    side: int | None = None
+    input_size: int | None = None
     weights: Path | None = None
     resume: bool = False
     groups: int = 0
@@ -522,7 +526,7 @@ def perform(
     cache = map_cache(reader, request.preset, "")
     backbone = request.backbone or ("" if request.weights else BACKBONE)
     # What is wrong with the weights is said now: the maps may take hours.
-    _begin(request.reads, cache, plan, backbone, request.side, request.weights)
+    _begin(request.reads, cache, plan, backbone, request.input_size, request.weights)
     if request.reads != "rgb":
         with stages("maps", images=len(records)):
             cache.fill(records, reader, progress=progress)
@@ -533,7 +537,7 @@ def perform(
         cache,
         plan,
         backbone,
-        request.side,
+        request.input_size,
         weights=request.weights,
         folder=folder,
         resume=request.resume,

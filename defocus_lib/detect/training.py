@@ -67,7 +67,7 @@ class Plan:
         Mirror half of the training images, drawn anew in each epoch. The paper names no augmentation.
     n_workers : int
         Processes that load images; 0 loads them in the training process.
-    quiet_start : bool
+    residual_scale : float
         See :class:`defocus_lib.detect.model.Detector`; it matters where no weights are given to start from.
     accelerator, devices, nodes, strategy
         Of Lightning's ``Trainer``: "cpu" or "gpu", how many or which, on how many machines, "ddp" or another.
@@ -87,7 +87,7 @@ class Plan:
     devices: str = "1"
     nodes: int = 1
     strategy: str = "auto"
-    quiet_start: bool = False
+    residual_scale: float = 1.0
 
     def __post_init__(self) -> None:
         for name, known in (("schedule", SCHEDULES), ("monitor", MONITORS)):
@@ -98,7 +98,7 @@ class Plan:
         for name in ("batch_size", "learning_rate", "nodes"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; a positive number wanted")
-        for name in ("epochs", "seed", "patience", "n_workers"):
+        for name in ("epochs", "seed", "patience", "n_workers", "residual_scale"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; 0 or more wanted")
         # Said in full from here on: what was trained with is written down.
@@ -410,7 +410,7 @@ def _facts(
     facts = {name: value for name, value in asdict(plan).items() if name not in FREE}
     if plan.schedule == "one_cycle":
         facts["epochs"] = plan.epochs  # the cycle spans them
-    facts |= {name: getattr(detector, name) for name in ("backbone", "reads", "side")}
+    facts |= {name: getattr(detector, name) for name in ("backbone", "reads", "input_size")}
     return facts | {
         "processes": processes,
         "training images": len(train),
@@ -518,7 +518,9 @@ def predict(
             bar = tqdm(loader, "Predicting", disable=not progress, leave=False)
             loaded = (inputs.to(weights.device, weights.dtype) for inputs, *_ in bar)
             answers = [
-                detector.answer(part) for inputs in loaded for part in inputs.split(fitting(inputs))
+                detector.logits_and_features(part)
+                for inputs in loaded
+                for part in inputs.split(fitting(inputs))
             ]
             logits, features = zip(
                 *[(one.float().cpu(), more.float().cpu()) for one, more in answers], strict=True

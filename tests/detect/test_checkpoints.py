@@ -92,7 +92,11 @@ def test_defocus_files_in_every_shape(xception, maps, tmp_path, prefix, wrap):
         torch.testing.assert_close(
             detector(maps), xception(maps.repeat(1, 3, 1, 1)), rtol=0, atol=0
         )
-    assert (about["backbone"], about["reads"], about["side"]) == ("legacy_xception", "defocus", 0)
+    assert (about["backbone"], about["reads"], about["input_size"]) == (
+        "legacy_xception",
+        "defocus",
+        0,
+    )
     assert about["preset"] == "released" and "min-max" in about["normalisation"]
     expected = (
         ("a released checkpoint", 8, 0.93)
@@ -127,8 +131,11 @@ def test_an_accuracy_of_another_library_is_read(tmp_path, accuracy):
 
 def test_the_side_is_that_of_the_reference_unless_given(tmp_path):
     torch.save(small().state_dict(), tmp_path / "a.pth")
-    assert read_weights(tmp_path / "a.pth", "rgb", "", "test_resnet")[0].side == 0
-    assert read_weights(tmp_path / "a.pth", "rgb", "", "test_resnet", side=48)[0].side == 48
+    assert read_weights(tmp_path / "a.pth", "rgb", "", "test_resnet")[0].input_size == 0
+    assert (
+        read_weights(tmp_path / "a.pth", "rgb", "", "test_resnet", input_size=48)[0].input_size
+        == 48
+    )
 
 
 def test_a_backbone_whose_last_layer_is_called_classifier_is_no_defocus_detector(tmp_path):
@@ -309,7 +316,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 @pytest.fixture
 def own(tmp_path):
-    detector = Detector("test_resnet", "defocus", side=32, seed=1).eval()
+    detector = Detector("test_resnet", "defocus", input_size=32, seed=1).eval()
     return detector, save_detector(
         tmp_path / "own.safetensors", detector, {"preset": "physical", "commit": "abc"}
     )
@@ -320,7 +327,7 @@ def test_own_files_say_what_they_are(own, maps):
     detector, about = read_weights(path, "defocus", "physical")
     with torch.no_grad():
         assert torch.equal(detector(maps), model(maps))
-    assert (about["backbone"], about["side"], about["commit"]) == ("test_resnet", 32, "abc")
+    assert (about["backbone"], about["input_size"], about["commit"]) == ("test_resnet", 32, "abc")
     assert about["kind"] == "a detector of this project" and "min-max" in about["normalisation"]
     renamed = path.rename(path.with_suffix(".weights"))
     assert read_weights(renamed, "defocus", "physical")[1] == about
@@ -335,7 +342,7 @@ def test_own_files_say_what_they_are(own, maps):
             {"backbone": "legacy_xception"},
             "weights are for backbone 'test_resnet'; 'legacy_xception' wanted",
         ),
-        ({"side": 0}, "weights are for side 32; 0 wanted"),
+        ({"input_size": 0}, "weights are for input_size 32; 0 wanted"),
     ],
 )
 def test_own_files_for_something_else_are_refused(own, asked, message):

@@ -20,8 +20,8 @@ from defocus_lib.data.images import Reader
 from defocus_lib.data.index import records_of
 from defocus_lib.data.manifest import load_manifest
 from defocus_lib.detect import experiment
-from defocus_lib.detect.checkpoints import NORMALISATION
 from defocus_lib.detect.experiment import run, write
+from defocus_lib.detect.inputs import KINDS
 from defocus_lib.detect.model import Detector, load_detector
 from defocus_lib.detect.training import HISTORY, Plan, predict
 from defocus_lib.figures import detection
@@ -101,8 +101,17 @@ def cache(tmp_path_factory, records, reader):
     return cache
 
 
-def go(records, reader, cache, reads="defocus", plan=QUICK, backbone="test_resnet", side=0, **more):
-    return run(records, reads, reader, cache, plan, backbone, side, progress=False, **more)
+def go(
+    records,
+    reader,
+    cache,
+    reads="defocus",
+    plan=QUICK,
+    backbone="test_resnet",
+    input_size=0,
+    **more,
+):
+    return run(records, reads, reader, cache, plan, backbone, input_size, progress=False, **more)
 
 
 @pytest.fixture(scope="module")
@@ -184,7 +193,7 @@ def test_what_is_known_about_it(trained, records):
         40,
         "stretch",
     )
-    assert about["normalisation"] == NORMALISATION["defocus"] and "weights" not in about
+    assert about["normalisation"] == KINDS["defocus"].normalisation and "weights" not in about
     assert about["plan"]["learning_rate"] == 3e-3
     assert about["epoch"] == outcome.history["val_accuracy"].idxmax()
     # Of the weights that were kept: training measured the same.
@@ -206,14 +215,19 @@ def test_the_callers_generators_are_left_alone(records, reader, cache, generator
 @pytest.mark.parametrize("reads", ["rgb", "fusion"])
 def test_other_inputs(records, reader, cache, root, reads):
     outcome = go(
-        records, reader, None if reads == "rgb" else cache, reads, replace(QUICK, epochs=1), side=32
+        records,
+        reader,
+        None if reads == "rgb" else cache,
+        reads,
+        replace(QUICK, epochs=1),
+        input_size=32,
     )
     logits, _ = predict(
         outcome.detector,
         inputs_by_hand(outcome.predictions.merge(records[["id", "path"]]), root, reads),
     )
     assert outcome.predictions["logit"].to_numpy() == pytest.approx(logits.numpy(), abs=1e-4)
-    assert outcome.detector.side == 32
+    assert outcome.detector.input_size == 32
     assert outcome.about["preset"] == ("" if reads == "rgb" else "released")
 
 
@@ -255,7 +269,7 @@ def test_written_weights_evaluate_to_the_same(trained, written, records, reader,
         cache,
         plan=plan,
         backbone="",
-        side=None,
+        input_size=None,
         weights=path,
     )
     pd.testing.assert_frame_equal(again.predictions, trained[0].predictions)
@@ -273,7 +287,7 @@ def test_written_weights_evaluate_to_the_same(trained, written, records, reader,
 def test_training_may_start_from_weights(trained, written, records, reader, cache):
     plan = replace(QUICK, epochs=1, learning_rate=1e-12)
     path = written[0] / "detector.safetensors"
-    outcome = go(records, reader, cache, plan=plan, backbone="", side=None, weights=path)
+    outcome = go(records, reader, cache, plan=plan, backbone="", input_size=None, weights=path)
     before, after = (
         model.classifier.get_classifier().weight.detach()
         for model in (trained[0].detector, outcome.detector)
@@ -489,7 +503,11 @@ def test_train_writes_what_it_promises(command, project):
     _, header = load_detector(
         folder / "detector.safetensors", data="clips", learned="Deepfakes", preset="released"
     )
-    assert (header["backbone"], header["reads"], header["side"]) == ("test_resnet", "defocus", 0)
+    assert (header["backbone"], header["reads"], header["input_size"]) == (
+        "test_resnet",
+        "defocus",
+        0,
+    )
     assert header.keys() >= {"commit", "propagation", "validation", "threshold"}
     predictions = pd.read_csv(folder / "predictions.csv", dtype={"video": str})
     # 10 videos, split 7:1:2 in order; 2 frames each.

@@ -7,6 +7,7 @@ from safetensors.torch import load_file, save_file
 from torch.nn import functional as F
 
 from defocus_lib.detect import model as detectors
+from defocus_lib.detect.inputs import KINDS
 from defocus_lib.detect.model import Detector, load_detector, save_detector
 
 BACKBONE = "test_resnet"
@@ -17,20 +18,24 @@ def reads(request):
     return request.param
 
 
-def inputs_for(reads, number=3, side=48):
+def inputs_for(reads, number=3, input_size=48):
     return torch.rand(
-        number, detectors.CHANNELS[reads], side, side, generator=torch.Generator().manual_seed(0)
+        number,
+        KINDS[reads].channels,
+        input_size,
+        input_size,
+        generator=torch.Generator().manual_seed(0),
     )
 
 
-def make(reads="defocus", seed=0, side=0):
-    return Detector(BACKBONE, reads, side, seed).eval()
+def make(reads="defocus", seed=0, input_size=0):
+    return Detector(BACKBONE, reads, input_size, seed).eval()
 
 
 def test_one_logit_an_input_and_features_before_the_last_layer(reads):
     model, inputs = make(reads), inputs_for(reads)
     with torch.no_grad():
-        logits, features = model.answer(inputs)
+        logits, features = model.logits_and_features(inputs)
         torch.testing.assert_close(model(inputs), logits)
         last = model.head if reads == "fusion" else model.classifier.get_classifier()
         assert logits.shape == (3, 1) and features.shape == (3, last.in_features)
@@ -91,39 +96,39 @@ def test_the_other_layers_follow_autocast():
         assert model.classifier.forward_features(inputs_for("rgb")).dtype == torch.bfloat16
 
 
-def test_a_quiet_start_scales_the_residual_branches_of_xception():
+def test_residual_scale_is_that_of_every_branch_of_xception():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)
         plain = timm.create_model("legacy_xception", num_classes=1).state_dict()
-    loud, quiet = (
-        Detector("legacy_xception", "rgb", 0, 3, begun).classifier.state_dict()
-        for begun in (False, True)
+    default, scaled = (
+        Detector("legacy_xception", "rgb", 0, 3, scale).classifier.state_dict()
+        for scale in (1.0, 0.1)
     )
-    assert all(torch.equal(value, loud[name]) for name, value in plain.items())
-    differ = {name for name, value in plain.items() if not torch.equal(value, quiet[name])}
+    assert all(torch.equal(value, default[name]) for name, value in plain.items())
+    differ = {name for name, value in plain.items() if not torch.equal(value, scaled[name])}
     # The second or third separable convolution is the last one of its branch; its normalisation is what ends it.
     expected = {1: "1.rep.4", 2: "2.rep.5", 3: "3.rep.5", 12: "12.rep.5"} | {
         n: f"{n}.rep.8" for n in range(4, 12)
     }
     assert differ == {f"block{name}.weight" for name in expected.values()}
     assert all(
-        (plain[name] == 1).all() and torch.allclose(quiet[name], torch.tensor(0.1))
+        (plain[name] == 1).all() and torch.allclose(scaled[name], torch.tensor(0.1))
         for name in differ
     )
 
 
-def test_a_quiet_start_of_another_backbone_is_refused():
+def test_residual_scale_of_another_backbone_is_refused():
     with pytest.raises(
-        ValueError, match="test_resnet: no quiet start is known for it; legacy_xception"
+        ValueError, match=r"residual_scale is 0.1 for test_resnet; legacy_xception, or a scale of 1"
     ):
-        Detector(BACKBONE, "rgb", quiet_start=True)
+        Detector(BACKBONE, "rgb", residual_scale=0.1)
 
 
 def test_inputs_are_averaged_down_first(reads):
-    inputs = inputs_for(reads, side=64)
+    inputs = inputs_for(reads, input_size=64)
     averaged = F.avg_pool2d(inputs, 2)
     with torch.no_grad():
-        torch.testing.assert_close(make(reads, side=32)(inputs), make(reads)(averaged))
+        torch.testing.assert_close(make(reads, input_size=32)(inputs), make(reads)(averaged))
 
 
 def test_same_seed_same_weights(reads, generators_left_alone):
@@ -166,16 +171,26 @@ def test_inputs_of_another_shape_are_refused(shape):
 
 
 def test_round_trip_of_each_kind(reads, tmp_path):
-    model, inputs = make(reads, seed=5, side=32), inputs_for(reads)
+    model, inputs = make(reads, seed=5, input_size=32), inputs_for(reads)
     found, header = load_detector(save_detector(tmp_path / "any.safetensors", model, {}))
-    assert header == {"backbone": BACKBONE, "reads": reads, "side": 32}
+    assert header == {"backbone": BACKBONE, "reads": reads, "input_size": 32}
     with torch.no_grad():
         assert torch.equal(found(inputs), model(inputs))
 
 
+def test_a_file_of_an_earlier_version_is_read(tmp_path):
+    model = make("rgb", seed=3, input_size=32)
+    path = save_detector(tmp_path / "detector.safetensors", model, {})
+    rewrite(path, {"backbone": BACKBONE, "reads": "rgb", "side": 32})
+    found, header = load_detector(path, input_size=32)
+    assert found.input_size == 32 and header == HEADER
+    with torch.no_grad():
+        assert torch.equal(found(inputs_for("rgb")), model(inputs_for("rgb")))
+
+
 @pytest.fixture
 def saved(tmp_path):
-    model = make("rgb", seed=3, side=32)
+    model = make("rgb", seed=3, input_size=32)
     return model, save_detector(
         tmp_path / "detector.safetensors", model, {"preset": "physical", "epoch": 4}
     )
@@ -189,9 +204,9 @@ def test_round_trip(saved):
         "epoch": 4,
         "backbone": BACKBONE,
         "reads": "rgb",
-        "side": 32,
+        "input_size": 32,
     }
-    assert not found.training and found.side == 32
+    assert not found.training and found.input_size == 32
     inputs = inputs_for("rgb")
     with torch.no_grad():
         assert torch.equal(found(inputs), model(inputs))
@@ -244,7 +259,7 @@ def rewrite(path, header, change=lambda weights: weights):
 FIRST = "classifier.conv1.0.weight"
 
 
-HEADER = {"backbone": BACKBONE, "reads": "rgb", "side": 32}
+HEADER = {"backbone": BACKBONE, "reads": "rgb", "input_size": 32}
 DAMAGE = {
     "a text file": lambda path: path.write_text("not weights\n" * 9),
     "an empty file": lambda path: path.write_bytes(b""),
@@ -252,7 +267,7 @@ DAMAGE = {
     "a truncated header": lambda path: path.write_bytes(path.read_bytes()[:100]),
     "a pickle": lambda path: torch.save({"weights": torch.zeros(3)}, path),
     "foreign safetensors": lambda path: rewrite(path, None),
-    "a header without a backbone": lambda path: rewrite(path, {"reads": "rgb", "side": 0}),
+    "a header without a backbone": lambda path: rewrite(path, {"reads": "rgb", "input_size": 0}),
     "a header that is no JSON": lambda path: rewrite(path, "{"),
     "a header that is a list": lambda path: rewrite(path, [1, 2]),
     "an unknown backbone": lambda path: rewrite(path, HEADER | {"backbone": "nonet"}),

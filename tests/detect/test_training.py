@@ -382,7 +382,11 @@ OTHER = {
         {"detector": Detector("test_efficientnet", "defocus")},
         "backbone 'test_resnet' .now 'test_eff",
     ),
-    "side": ({}, {"detector": Detector("test_resnet", "defocus", side=16)}, "side 0 .now 16"),
+    "input_size": (
+        {},
+        {"detector": Detector("test_resnet", "defocus", input_size=16)},
+        "input_size 0 .now 16",
+    ),
     "input": ({}, {"detector": Detector("test_resnet", "rgb")}, "reads 'defocus' .now 'rgb'"),
     "data": ({}, {"data": "xyz"}, "data 'abc' .now 'xyz'"),
     "images": ({}, {"train": problem(40, 1)}, "training images 48 .now 40"),

@@ -1,7 +1,8 @@
-"""What a quiet start changes: ``python -m benchmarks.full_strength``, after ``benchmarks.shapley``.
+"""Errors of Shapley values under the default initialisation, without residual-branch scaling.
 
-The Xception of that benchmark, begun at full strength: network, images and training are the same otherwise. A gradient
-takes as long, so only errors are measured. Takes twenty minutes on two cores.
+``python -m benchmarks.default_initialisation``, after ``benchmarks.shapley``: network, images and
+training are those of that benchmark otherwise. A gradient takes as long, so only errors are
+measured. Takes twenty minutes on two cores.
 """
 
 from dataclasses import replace
@@ -15,7 +16,7 @@ from defocus_lib.explain.expected_gradients import shapley_values
 
 
 def main() -> None:
-    detector, inputs, background, auc = shapley.problem(replace(shapley.PLAN, quiet_start=False))
+    detector, inputs, background, auc = shapley.problem(replace(shapley.PLAN, residual_scale=1.0))
     explain = partial(shapley_values, detector, inputs, background)
     judged = partial(shapley_values, detector, inputs[:JUDGED], background)
     truth = [integral(detector, x, background) for x in inputs[:JUDGED]]
@@ -33,8 +34,8 @@ def main() -> None:
     for name, options in OURS.items():
         facts[f"relative error, {name}, bf16"] = error(judged(**options, **HALF).values, truth)
     table = pd.Series(facts, name="value").round(5).rename_axis("what")
-    table.to_csv(shapley.RESULTS.with_name("full_strength.csv"))
-    machine.note("full_strength")
+    table.to_csv(shapley.RESULTS.with_name("default_initialisation.csv"))
+    machine.note("default_initialisation")
     print(table.to_string())
 
 
