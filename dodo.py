@@ -10,38 +10,40 @@ python -m doit list --all                               what there is to do
 
 import ast
 import filecmp
+import os
 import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 from doit import get_var
+from doit.dependency import MD5Checker, get_file_md5
 from doit.exceptions import InvalidDodoFile, TaskFailed
 from doit.tools import config_changed
 from import_deps import ModuleSet, PyModule
 
 from defocus_lib.data.manifest import load_manifest
-from defocus_lib.run.notebook import (
-    NotebookFailed,
+from defocus_lib.run.artifacts import code_digest
+from defocus_lib.run.notebook import NotebookFailed, read_notebook, run_notebook
+from defocus_lib.run.parameters import (
     ParameterError,
     check_parameters,
-    commit,
     declared_parameters,
     parse_settings,
-    read_notebook,
     read_profile,
-    run_notebook,
 )
+from defocus_lib.run.provenance import commit
 
 ROOT = Path(__file__).resolve().parent
 SOURCES = ROOT / "notebooks"
+LIBRARY = ROOT / "defocus_lib"
 PROFILE = get_var("profile", "demo")
 ARTIFACTS = Path(get_var("artifacts", ROOT / "artifacts" / PROFILE)).resolve()
 BOOK = Path(get_var("book", ROOT / "book")).resolve()
 HTML = BOOK / "_build" / "html"
 RENDERED = (
     BOOK / "_build" / "profile.txt"
-)  # whose numbers the pages show: every profile renders into the same place
+)  # the profile that the pages show: all render into one place
 
 
 def given_parameters() -> dict[str, dict[str, object]]:
@@ -115,20 +117,16 @@ NOTEBOOKS = {
     ),
     "speed": ([], []),
 }
-BENCHMARKS = sorted(
-    (ROOT / "benchmarks" / "results").glob("*.csv")
-)  # measured by hand: `make bench`
-# The last page tells how long the others took, so it reads the record of each run.
-STAGES = [
-    write for _, writes in NOTEBOOKS.values() for write in writes if write.startswith("stages/")
+# Measured by hand: `make bench`.
+BENCHMARKS = sorted((ROOT / "benchmarks" / "results").glob("*.csv"))
+# The last page shows how long the others took and collects their claims.
+RECORDS = [
+    write
+    for _, writes in NOTEBOOKS.values()
+    for write in writes
+    if write.startswith(("stages/", "claims/"))
 ]
-CLAIMS = [
-    write for _, writes in NOTEBOOKS.values() for write in writes if write.startswith("claims/")
-]
-NOTEBOOKS["status"] = (
-    [*STAGES, *CLAIMS, *(f"runs/{name}.json" for name in NOTEBOOKS)],
-    ["claims.md"],
-)
+NOTEBOOKS["status"] = ([*RECORDS, *(f"runs/{name}.json" for name in NOTEBOOKS)], ["claims.md"])
 
 # ---------------------------------------------------------------------------------------------------------------------
 
@@ -151,6 +149,25 @@ except ParameterError as error:
     raise InvalidDodoFile(error) from None
 ARTIFACTS.mkdir(parents=True, exist_ok=True)
 
+
+class CodeChecker(MD5Checker):
+    """A module of the library has changed if its code has: comments and docstrings run nothing again."""
+
+    def check_modified(self, file_path: str, file_stat: os.stat_result, state: tuple) -> bool:
+        timestamp, _, digest = state
+        return file_stat.st_mtime != timestamp and digest != content_digest(file_path)
+
+    def get_state(self, dep: str, current_state: tuple | None) -> tuple | None:
+        state = super().get_state(dep, current_state)
+        return state and (*state[:2], content_digest(dep))
+
+
+def content_digest(path: str) -> str:
+    """What a file is compared by: the code of a module, the bytes of any other file."""
+    is_code = path.endswith(".py") and Path(path).is_relative_to(LIBRARY)
+    return code_digest(Path(path)) if is_code else get_file_md5(path)
+
+
 DOIT_CONFIG = {
     "default_tasks": [
         "notebook",
@@ -161,12 +178,13 @@ DOIT_CONFIG = {
     ),  # one for each profile: they do not disturb one another
     "backend": "sqlite3",
     "verbosity": 2,
+    "check_file_uptodate": CodeChecker,
 }
 
 
 def library_files(notebook: Path) -> list[Path]:
     """The modules of the library that a notebook imports, and those that they import, with the files that two read."""
-    modules = ModuleSet(sorted((ROOT / "defocus_lib").rglob("*.py")))
+    modules = ModuleSet(sorted(LIBRARY.rglob("*.py")))
     found: set[str] = set()
     ahead = modules.get_imports(PyModule(notebook), return_fqn=True)
     while ahead:
@@ -179,7 +197,7 @@ def library_files(notebook: Path) -> list[Path]:
 
 READ_BY = {
     "defocus_lib.data.manifest": [ROOT / "data_manifest.yaml"],
-    "defocus_lib.maps.learned": sorted((ROOT / "defocus_lib" / "maps" / "weights").glob("*")),
+    "defocus_lib.maps.learned": sorted((LIBRARY / "maps" / "weights").glob("*")),
 }
 
 

@@ -59,7 +59,7 @@ from defocus_lib.data import collection
 from defocus_lib.detect import experiment, training
 from defocus_lib.figures import detection as figures
 from defocus_lib.maps.cache import load_maps
-from defocus_lib.run import notebook, profiling
+from defocus_lib.run import profiling, provenance
 from defocus_lib.run.artifacts import Folder, project_root, write_arrays, write_beside
 from defocus_lib.stats import classification
 
@@ -117,7 +117,7 @@ for model in models:
     about = {
         "data": run.about.dataset,
         "learned": run.trained_on,
-        "commit": notebook.commit(project_root()),
+        "commit": provenance.commit(project_root()),
     }
     experiment.save(saved, outcomes[model], about)
 

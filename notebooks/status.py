@@ -23,11 +23,11 @@ artifacts: str = ""  # empty: artifacts/<profile> in the project
 # %%
 import pandas as pd
 
-from defocus_lib.run import headline, notebook, profiling
+from defocus_lib.run import headline, profiling, provenance
 from defocus_lib.run.artifacts import Folder, project_root
 
 folder = Folder.open(profile, artifacts)
-runs = notebook.read_runs(folder.path, without="status")
+runs = provenance.read_runs(folder.path, without="status")
 _ = headline.compose(folder)
 
 # %% [markdown]
@@ -37,8 +37,8 @@ _ = headline.compose(folder)
 pd.Series(
     {
         "profile": profile,
-        "commit": notebook.commit(project_root()),
-        **notebook.machine(),
+        "commit": provenance.commit(project_root()),
+        **provenance.machine(),
     },
     name="this run",
 ).to_frame()
@@ -103,4 +103,4 @@ packages = """
 numpy scipy pandas scikit-image scikit-learn statsmodels umap-learn pymatting pillow torch torchvision timm pytorch-lightning shap
 quantus matplotlib seaborn papermill jupytext jupyter-book doit
 """
-pd.Series(notebook.package_versions(packages.split()), name="version").to_frame()
+pd.Series(provenance.package_versions(packages.split()), name="version").to_frame()

@@ -21,13 +21,8 @@ from packaging.specifiers import SpecifierSet
 from packaging.utils import canonicalize_name
 from papermill.translators import PythonTranslator
 
-from defocus_lib.run.notebook import (
-    check_parameters,
-    declared_parameters,
-    read_notebook,
-    read_profile,
-    tidy,
-)
+from defocus_lib.run.notebook import read_notebook, tidy
+from defocus_lib.run.parameters import check_parameters, declared_parameters, read_profile
 
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted((ROOT / "notebooks").glob("*.py"))

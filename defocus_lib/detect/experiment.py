@@ -30,6 +30,7 @@ from defocus_lib.maps.cache import MapCache, map_cache, version
 from defocus_lib.maps.presets import PRESETS, normalize_per_sample
 from defocus_lib.run.artifacts import project_root, write_beside
 from defocus_lib.run.profiling import Stages
+from defocus_lib.run.provenance import commit
 from defocus_lib.stats import classification
 
 if TYPE_CHECKING:
@@ -588,8 +589,6 @@ def _chosen(records: pd.DataFrame, request: Request, plan: Plan) -> pd.DataFrame
 
 def _identity(entry: Dataset, records: pd.DataFrame) -> dict:
     """What the header of the weights says of the data and the code."""
-    from defocus_lib.run.notebook import commit  # imports what runs notebooks
-
     learned = ", ".join(records.loc[records["label"] == 1, "manipulation"].unique())
     return {"data": entry.name, "learned": learned, "commit": commit(Path(__file__).parent)}
 

@@ -29,6 +29,7 @@ from defocus_lib.data.manifest import load_manifest, load_photograph
 from defocus_lib.maps.learned import Estimator, save_estimator
 from defocus_lib.precision import AUTO, for_training, here
 from defocus_lib.run.artifacts import project_root
+from defocus_lib.run.provenance import commit
 from defocus_lib.run.lightning import CheckpointFiles, ProgressBar, generators_kept, quietly
 from defocus_lib.scenes.simulated import SIDE, expose, source
 
@@ -273,8 +274,6 @@ def perform(budget: Budget, folder: Path | None = None, resume: bool = False) ->
     dict
         Their card: what :func:`train` tells, the photographs, and the commit.
     """
-    from defocus_lib.run.notebook import commit  # imports what runs notebooks
-
     folder = folder or project_root() / "artifacts" / f"estimator-{budget.seed}"
     listed = load_manifest()
     sources = {split: listed.photographs_of(split) for split in ("train", "val")}

@@ -1,0 +1,263 @@
+"""The order of the notebooks, and what runs again."""
+
+import importlib.util
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+from doit import doit_cmd
+from doit.cmd_base import ModuleTaskLoader
+from doit.exceptions import InvalidDodoFile
+
+from defocus_lib.explain import shards
+from defocus_lib.run import notebook as execution
+from defocus_lib.run.notebook import NotebookFailed
+
+ROOT = Path(__file__).resolve().parents[2]
+
+PARAMETERS = """\
+# %% [markdown]
+# # A page
+
+# %% tags=["parameters"]
+profile: str = "demo"
+threshold: float = 0.1
+steps: int = 3
+quick: bool = False
+"""
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The graph, with doit itself, on a small project: real dodo.py, notebooks of a few lines, and an execution that only
+# leaves the promised files. Kernels are started above; here the question is which notebooks run.
+
+LIBRARY = {
+    "__init__": '"""The face."""\n',
+    "maps/presets": "from defocus_lib.maps import propagation\n",
+    "maps/propagation": '"""Spread."""\n\n\ndef spread(x):\n    """Blur."""\n    return x\n',
+    "data/manifest": "import numpy\n",
+    "analysis/mask": "from defocus_lib.run import artifacts\n",
+    "figures/mask": "from defocus_lib.figures import style\nLABEL = 'threshold'\n",
+    "figures/style": "WIDTH = 7\n",
+    "run/artifacts": "import json\n",
+}
+IMPORTS = {
+    "01_data": "from defocus_lib.data import manifest",
+    "02_defocus_map": "from defocus_lib.maps.presets import defocus_maps",
+    "05_binary_mask": "from defocus_lib.analysis import mask\n"
+    "from defocus_lib.figures import mask as figures",
+}
+
+
+def load_dodo(root: Path, **settings: str) -> dict:
+    """The names of ``root/dodo.py``, loaded as doit would after ``doit key=value ...``."""
+    doit_cmd.reset_vars()
+    for key, value in settings.items():
+        doit_cmd.set_var(key, value)
+    spec = importlib.util.spec_from_file_location("dodo_under_test", root / "dodo.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return vars(module)
+
+
+class Project:
+    """A copy of ``dodo.py`` with its own small notebooks and library; ``run`` tells which notebooks were executed."""
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root, self.report = root, root / "report.txt"
+        self.log, self.broken, self.forgetful = [], "", ""
+        self.table = load_dodo(ROOT, profile="smoke")["NOTEBOOKS"]
+        shutil.copy(ROOT / "dodo.py", root)
+        write(root / "data_manifest.yaml", "photographs: []\n")
+        for name, text in LIBRARY.items():
+            write(root / "defocus_lib" / f"{name}.py", text)
+        for name in self.table:
+            more = "n_workers: int = 1\n" if name == "04_save_shapley" else ""
+            write(
+                root / "notebooks" / f"{name}.py",
+                f"{PARAMETERS}{more}\n# %%\n{IMPORTS.get(name, '')}\n",
+            )
+        for profile in ("demo", "smoke"):
+            write(root / "notebooks" / "profiles" / f"{profile}.yaml", "")
+        monkeypatch.setattr(execution, "run_notebook", self.execute)
+        monkeypatch.setattr(
+            shards, "damaged", lambda root: []
+        )  # there are none: its index is a text
+
+    def execute(self, source: Path, folder: Path, parameters: dict, root: Path, name: str) -> None:
+        if name == self.broken:
+            raise NotebookFailed(f"{name}: cell In [3] failed")
+        self.log.append(name)
+        reads, writes = self.table[name]
+        content = json.dumps([name, parameters, [(folder / read).read_text() for read in reads]])
+        for path in [
+            "notebooks/{}.ipynb",
+            "runs/{}.json",
+            *(writes if name != self.forgetful else []),
+        ]:
+            write(folder / path.format(name), content)
+
+    def run(self, *tasks: str, **settings: str) -> list[str]:
+        self.log.clear()
+        namespace = load_dodo(self.root, **settings)
+        command = ["run", "--output-file", str(self.report), *(tasks or ("notebook", "pages"))]
+        self.code = doit_cmd.DoitMain(ModuleTaskLoader(namespace)).run(command)
+        return list(self.log)
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        text = (self.root / path).read_text()
+        assert old in text
+        (self.root / path).write_text(text.replace(old, new))
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    return Project(tmp_path, monkeypatch)
+
+
+def test_all_run_in_order_once(project: Project) -> None:
+    assert project.run() == [*sorted(name for name in project.table if name != "status"), "status"]
+    assert project.run() == []
+    for name in project.table:
+        assert (project.root / "book" / "executed" / f"{name}.ipynb").exists()
+
+
+def test_a_notebook_runs_after_those_that_it_needs(project: Project) -> None:
+    assert project.run("notebook:05_binary_mask") == [
+        "01_data",
+        "02_defocus_map",
+        "03_train_detector",
+        "04_save_shapley",
+        "05_binary_mask",
+    ]
+
+
+def test_a_changed_parameter_runs_what_depends_on_it(project: Project) -> None:
+    project.run()
+    assert project.run(set="05_binary_mask.threshold=0.2") == ["05_binary_mask", "status"]
+    assert project.run(set="05_binary_mask.threshold=0.2") == []
+    assert project.run() == ["05_binary_mask", "status"]
+    assert project.run(set="01_data.steps=5")[:4] == [
+        "01_data",
+        "02_defocus_map",
+        "03_train_detector",
+        "04_save_shapley",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "first"),
+    [
+        ("notebooks/07_tsne.py", "# # A page", "# # Another page", "07_tsne"),
+        (
+            "defocus_lib/analysis/mask.py",
+            "import artifacts",
+            "import artifacts as a",
+            "05_binary_mask",
+        ),
+        ("defocus_lib/figures/mask.py", "'threshold'", "'threshold (px)'", "05_binary_mask"),
+        ("defocus_lib/figures/style.py", "7", "8", "05_binary_mask"),
+        ("defocus_lib/maps/presets.py", "propagation", "propagation as p", "02_defocus_map"),
+        ("defocus_lib/maps/propagation.py", "return x", "return x + 0", "02_defocus_map"),
+        ("data_manifest.yaml", "[]", "[ ]", "01_data"),
+    ],
+)
+def test_a_changed_file_runs_the_page_that_uses_it_and_no_page_whose_input_stays_the_same(
+    project: Project, path: str, old: str, new: str, first: str
+) -> None:
+    project.run()
+    project.edit(path, old, new)
+    assert project.run() == [first]
+    assert project.run() == []
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new"),
+    [
+        ("defocus_lib/maps/propagation.py", "Spread.", "Spread into the plane."),
+        ("defocus_lib/maps/propagation.py", "Blur.", "Another docstring, much longer."),
+        ("defocus_lib/maps/propagation.py", "return x", "# a reason\n    return x  # more"),
+        ("defocus_lib/maps/propagation.py", "def spread(x)", "def spread(\n    x,\n)"),
+        ("defocus_lib/figures/mask.py", "LABEL =", "# of the axis\n\nLABEL ="),
+    ],
+)
+def test_a_changed_comment_docstring_or_line_break_runs_nothing(
+    project: Project, path: str, old: str, new: str
+) -> None:
+    project.run()
+    project.edit(path, old, new)
+    assert project.run() == []
+
+
+def test_a_lost_artefact_is_made_again(project: Project) -> None:
+    project.run()
+    (project.root / "artifacts/demo/shapley/index.parquet").unlink()
+    assert project.run() == ["04_save_shapley"]
+
+
+def test_a_damaged_shard_is_made_again(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    project.run()
+    monkeypatch.setattr(shards, "damaged", lambda root: [root / "real" / "shard-00000.npz"])
+    assert project.run() == ["04_save_shapley"]
+
+
+def test_the_number_of_workers_is_no_reason_to_run_again(project: Project) -> None:
+    project.run()
+    assert project.run(set="04_save_shapley.n_workers=2") == []
+
+
+def test_profiles_do_not_disturb_one_another(project: Project) -> None:
+    everything = project.run()
+    page = project.root / "book" / "executed" / "01_data.ipynb"
+    assert '"profile": "demo"' in page.read_text()
+    assert project.run(profile="smoke") == everything
+    assert '"profile": "smoke"' in page.read_text()
+    assert project.run() == []
+    assert '"profile": "demo"' in page.read_text()
+
+
+def test_a_failure_stops_the_run_and_is_not_forgotten(project: Project) -> None:
+    project.broken = "03_train_detector"
+    assert project.run() == ["01_data", "02_defocus_map"]
+    assert project.code == 1
+    assert "03_train_detector: cell In [3] failed" in project.report.read_text()
+    project.broken = ""
+    assert project.run()[0] == "03_train_detector"
+
+
+def test_a_notebook_that_does_not_write_what_it_promises_fails(project: Project) -> None:
+    project.forgetful = "02_defocus_map"
+    assert project.run() == ["01_data", "02_defocus_map"]
+    assert project.code == 1
+    assert "02_defocus_map ended without writing maps.json" in project.report.read_text()
+
+
+@pytest.mark.parametrize(
+    ("settings", "complaint"),
+    [
+        ({"profile": "nope"}, "unknown profile 'nope'; there are demo, smoke"),
+        ({"set": "5_mask.threshold=1"}, "unknown notebook '5_mask'; there are 01_data, 02_"),
+        ({"set": "09_alignment_score.nope=1"}, "09_alignment_score: unknown parameter 'nope'"),
+        ({"set": "09_alignment_score.steps=x"}, "09_alignment_score: parameter 'steps' is 'x'"),
+        ({"set": "nonsense"}, "cannot read 'nonsense'"),
+    ],
+)
+def test_wrong_settings_stop_before_anything_executes(
+    project: Project, settings: dict, complaint: str
+) -> None:
+    with pytest.raises(InvalidDodoFile, match=complaint):
+        project.run(**settings)
+    assert not project.log and not (project.root / "artifacts").exists()
+
+
+def test_a_profile_is_checked_like_a_setting(project: Project) -> None:
+    write(project.root / "notebooks" / "profiles" / "demo.yaml", "04_save_shapley: {treshold: 1}\n")
+    with pytest.raises(InvalidDodoFile, match="04_save_shapley: unknown parameter 'treshold'"):
+        project.run()
