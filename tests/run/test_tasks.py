@@ -39,7 +39,8 @@ def write(path: Path, text: str) -> Path:
 # leaves the promised files. Kernels are started above; here the question is which notebooks run.
 
 LIBRARY = {
-    "__init__": '"""The face."""\n',
+    "__init__": "",
+    **{f"{floor}/__init__": "" for floor in ("maps", "data", "analysis", "figures", "run")},
     "maps/presets": "from defocus_lib.maps import propagation\n",
     "maps/propagation": '"""Spread."""\n\n\ndef spread(x):\n    """Blur."""\n    return x\n',
     "data/manifest": "import numpy\n",
