@@ -46,7 +46,7 @@ from defocus_lib.figures import map_accuracy as figures
 from defocus_lib.run import headline
 from defocus_lib.run.artifacts import Folder
 from defocus_lib.run.widgets import explore
-from defocus_lib.stats import effects
+from defocus_lib.stats.bootstrap import bootstrap_mean
 from defocus_lib.stats.claims import Claim
 
 listed = manifest.load_manifest()
@@ -210,13 +210,11 @@ errors = [
     map_accuracy.map_errors(compared(scene)[3], *scene[1:])["error (px)"]
     for scene in rendered["train"].values()
 ]
-low, high = effects.mean_interval(errors, np.arange(len(errors)), seed=seed)
+mean = bootstrap_mean(errors, np.arange(len(errors)), seed=seed)
 page_claims = [
     Claim(
         "Mean error of the defocus map on rendered scenes is below 1 px",
-        float(np.mean(errors)),
-        float(low),
-        float(high),
+        *mean.scalars,
         len(errors),
         compared_with=1.0,
         relation="below",

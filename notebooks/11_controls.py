@@ -51,11 +51,11 @@ from defocus_lib.analysis import controls, edge_density
 from defocus_lib.data import collection, records
 from defocus_lib.detect import sweep
 from defocus_lib.detect.control_inputs import (
-    INPUTS,
     ILLUMINATION,
+    INPUTS,
     WITHOUT_BLUR,
-    generator,
     change_illumination,
+    generator,
     title_of,
 )
 from defocus_lib.detect.training import Plan
@@ -65,6 +65,7 @@ from defocus_lib.run import cluster, headline
 from defocus_lib.run.artifacts import Folder, write_beside
 from defocus_lib.run.widgets import explore
 from defocus_lib.stats import auc
+from defocus_lib.stats.bootstrap import formatted_rows
 from defocus_lib.stats.claims import Claim
 
 folder = Folder.open(profile, artifacts)
@@ -175,27 +176,24 @@ verdict = controls.verdict(
     interval,
     {name: tuple(ahead.loc[t, ["low", "high"]]) for name, t in edge_titles.items()},
 )
-glue("controls_defocus", auc.words(table.loc[defocus]), display=False)
-glue("controls_photograph", auc.words(table.loc[INPUTS["rgb"].title]), display=False)
-glue("controls_edges", auc.words(table.loc[edge_titles["edges"]]), display=False)
-glue(
-    "controls_density", auc.words(table.loc[edge_titles["edge density"]]), display=False
-)
-glue(
-    "controls_random", auc.words(table.loc[edge_titles["permuted blur"]]), display=False
-)
-glue("controls_shuffled", auc.words(table.loc[INPUTS["shuffled"].title]), display=False)
+formatted_table, formatted_ahead = map(formatted_rows, (table, ahead))
+glue("controls_defocus", formatted_table[defocus], display=False)
+glue("controls_photograph", formatted_table[INPUTS["rgb"].title], display=False)
+glue("controls_edges", formatted_table[edge_titles["edges"]], display=False)
+glue("controls_density", formatted_table[edge_titles["edge density"]], display=False)
+glue("controls_random", formatted_table[edge_titles["permuted blur"]], display=False)
+glue("controls_shuffled", formatted_table[INPUTS["shuffled"].title], display=False)
 glue(
     "controls_relit",
-    auc.words(table.loc[title_of("defocus", ILLUMINATION)]),
+    formatted_table[title_of("defocus", ILLUMINATION)],
     display=False,
 )
 glue(
     "controls_relit_photograph",
-    auc.words(table.loc[title_of("rgb", ILLUMINATION)]),
+    formatted_table[title_of("rgb", ILLUMINATION)],
     display=False,
 )
-glue("controls_ahead_edges", auc.words(ahead.loc[edge_titles["edges"]]), display=False)
+glue("controls_ahead_edges", formatted_ahead[edge_titles["edges"]], display=False)
 glue("controls_verdict", Markdown(verdict), display=False)
 page_claims = [
     Claim(

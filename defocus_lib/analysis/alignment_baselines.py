@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike
 
 from defocus_lib.analysis.alignment import BINS, EPS, Histograms, overlap, pair_histograms
 from defocus_lib.checks import check_maps, check_same_shape
-from defocus_lib.stats.classification import interval
+from defocus_lib.stats.bootstrap import bootstrap
 
 NULLS = {
     "uniform": "the uniform attribution",
@@ -175,14 +175,14 @@ def against_nulls(table: pd.DataFrame, n_bootstrap: int = 1000, seed: int = 0) -
     -------
     DataFrame
         One row a model, choice of bins and null: ``model``, ``left out``, ``null``, mean ``score`` and mean ``null
-        score``, their ``difference`` with ``low`` and ``high`` (see :func:`defocus_lib.stats.classification.interval`), the mean
+        score``, their ``difference`` with ``low`` and ``high`` (see :func:`defocus_lib.stats.bootstrap.bootstrap`), the mean
         share of the ``pixels left out``, ``pairs`` and ``groups``. With a single group the difference from the
         mismatched pairs is NaN, and so are the intervals.
     """
     rows = []
     for (which, model), part in table.groupby(["left out", "model"], sort=False):
         differences = part["score"].to_numpy()[:, None] - part[list(NULLS)].to_numpy()
-        low, high = interval(
+        found = bootstrap(
             lambda weights, values=differences: weights @ values / weights.sum(),
             np.ones(len(part), int),
             part["group"].to_numpy(),
@@ -197,8 +197,8 @@ def against_nulls(table: pd.DataFrame, n_bootstrap: int = 1000, seed: int = 0) -
                 "score": part["score"].mean(),
                 "null score": part[null].mean(),
                 "difference": differences[:, number].mean(),
-                "low": low[number],
-                "high": high[number],
+                "low": found.low[number],
+                "high": found.high[number],
                 "pixels left out": part["pixels left out"].mean(),
                 "pairs": len(part),
                 "groups": part["group"].nunique(),

@@ -22,7 +22,8 @@ from defocus_lib.run.artifacts import Folder
 from defocus_lib.scenes.rendered import true_maps, true_regions
 from defocus_lib.stats import auc
 from defocus_lib.stats.auc import Predictions
-from defocus_lib.stats.effects import listed, mean_interval
+from defocus_lib.stats.bootstrap import bootstrap_mean, formatted_rows
+from defocus_lib.stats.effects import listed
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -161,12 +162,12 @@ def error_table(images: pd.DataFrame, n_bootstrap: int = 2000, seed: int = 0) ->
     """
     rows = {}
     for name, found in images.groupby("map", sort=False):
-        low, high = mean_interval(found[[ERROR, SPEARMAN]], found["group"], n_bootstrap, seed)
-        for column, bounds in zip((ERROR, SPEARMAN), zip(low, high, strict=True), strict=True):
-            values = (found[column].mean(), *bounds)
-            rows.setdefault(name, {}).update(
-                zip(((column, part) for part in _PARTS), values, strict=True)
-            )
+        mean = bootstrap_mean(found[[ERROR, SPEARMAN]], found["group"], n_bootstrap, seed)
+        rows[name] = {
+            (column, part): getattr(mean, part)[number]
+            for number, column in enumerate((ERROR, SPEARMAN))
+            for part in _PARTS
+        }
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("map")
 
 
@@ -179,8 +180,7 @@ def nearer(
     """By how many px the error of one map is below that of another on the same images: value, low, high."""
     ours, theirs = (images[images["map"] == name] for name in (one, other))
     differences = theirs[ERROR].to_numpy() - ours[ERROR].to_numpy()
-    low, high = mean_interval(differences, ours["group"], n_bootstrap, seed)
-    return float(differences.mean()), float(low), float(high)
+    return bootstrap_mean(differences, ours["group"], n_bootstrap, seed).scalars
 
 
 def region_changes(
@@ -230,17 +230,14 @@ def order(table: pd.DataFrame, errors: pd.Series) -> pd.Series:
 
 def auc_shown(table: pd.DataFrame) -> pd.DataFrame:
     """AUC with its interval as text for a page: one row a map, one column a manipulation."""
-    cells = table.assign(AUC=[auc.words(row) for _, row in table.iterrows()])
+    cells = table.assign(AUC=formatted_rows(table))
     wide = cells.pivot(index="map", columns="manipulation", values="AUC")
     return wide.loc[table["map"].unique(), table["manipulation"].unique()]
 
 
 def errors_shown(errors: pd.DataFrame) -> pd.DataFrame:
     """An :func:`error_table` as text for a page."""
-    text = {
-        name: [auc.words(row) for _, row in errors[name].iterrows()] for name in (ERROR, SPEARMAN)
-    }
-    return pd.DataFrame(text, index=errors.index)
+    return pd.DataFrame({name: formatted_rows(errors[name]) for name in (ERROR, SPEARMAN)})
 
 
 def gains_shown(differences: Mapping[str, pd.DataFrame]) -> pd.DataFrame:

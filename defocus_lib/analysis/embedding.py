@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 from scipy import sparse
 
 from defocus_lib.checks import check_maps, check_same_shape
-from defocus_lib.stats.classification import interval
+from defocus_lib.stats.bootstrap import bootstrap
 
 PERPLEXITIES = (5, 10, 20, 40)
 """Perplexities of the reference."""
@@ -395,7 +395,7 @@ def votes_by_manipulation(
     names : iterable of str
         Manipulations, in the order of the rows.
     n_bootstrap, seed : int
-        As :func:`defocus_lib.stats.classification.interval`. Resampled is who is asked; the neighbours that vote stay.
+        As :func:`defocus_lib.stats.bootstrap.bootstrap`. Resampled is who is asked; the neighbours that vote stay.
 
     Returns
     -------
@@ -415,10 +415,12 @@ def votes_by_manipulation(
             first, second = votes.values()
             votes[DIFFERENCE] = first - second
         right = np.stack(list(votes.values()))
-        low, high = interval(
+        found = bootstrap(
             lambda w, right=right: right @ w / w.sum(), fake, chosen, n_bootstrap, seed
         )
-        table = pd.DataFrame({ACCURACY: right.mean(1), "low": low, "high": high}, index=list(votes))
+        table = pd.DataFrame(
+            {ACCURACY: right.mean(1), "low": found.low, "high": found.high}, index=list(votes)
+        )
         tables[name] = table.assign(silhouette=separation_table(parts, fake, chosen)["silhouette"])
     return pd.concat(tables, names=["manipulation", "features"])
 

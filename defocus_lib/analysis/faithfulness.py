@@ -25,7 +25,7 @@ from defocus_lib.explain.attribution_set import Images
 from defocus_lib.explain.expected_gradients import Attributions, shapley_values
 from defocus_lib.explain.jobs import stack
 from defocus_lib.maps.cache import MapCache
-from defocus_lib.stats.classification import interval
+from defocus_lib.stats.bootstrap import bootstrap
 
 BLOCK = 8
 """Side in px of the blocks that values are averaged over."""
@@ -437,5 +437,5 @@ def gap_interval(
         return weights @ missing / (weights @ size)
 
     groups = np.asarray(groups, dtype=str)
-    low, high = interval(share, np.ones(len(groups), int), groups, n_bootstrap, seed)
-    return {"value": float(share(np.ones(len(groups)))), "low": float(low), "high": float(high)}
+    found = bootstrap(share, np.zeros(len(groups)), groups, n_bootstrap, seed)
+    return dict(zip(("value", "low", "high"), found.scalars, strict=True))

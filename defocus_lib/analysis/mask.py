@@ -13,7 +13,8 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from defocus_lib.checks import check_maps, check_same_shape
-from defocus_lib.stats.effects import RESAMPLES, listed, mean_interval
+from defocus_lib.stats.bootstrap import N_BOOTSTRAP, bootstrap_mean
+from defocus_lib.stats.effects import listed
 
 THRESHOLDS = (0.1, 0.05, 0.01, 0.005, 0.001, 0.0005, 0.0001)
 """Thresholds of the published sweep."""
@@ -90,7 +91,7 @@ def count_intervals(
     counts: Mapping[str, ArrayLike],
     groups: Mapping[str, ArrayLike],
     pixels: int,
-    n_bootstrap: int = RESAMPLES,
+    n_bootstrap: int = N_BOOTSTRAP,
     seed: int = 0,
 ) -> pd.DataFrame:
     """How sure the averages of :func:`count_table` are: 95 % intervals that resample the pairs.
@@ -121,8 +122,8 @@ def count_intervals(
     """
     rows = {}
     for name, values in counts.items():
-        low, high = mean_interval(values, groups[name], n_bootstrap, seed)
-        bounds = {"average": np.mean(values), "low": low, "high": high}
+        mean = bootstrap_mean(values, groups[name], n_bootstrap, seed)
+        bounds = {"average": mean.value, "low": mean.low, "high": mean.high}
         rows[name] = {"pairs": len(values), "groups": len(np.unique(groups[name]))} | bounds
     table = pd.DataFrame.from_dict(rows, orient="index", dtype=np.float64).astype(
         {"pairs": int, "groups": int}
@@ -209,7 +210,7 @@ def sweep_intervals(
     tables: Mapping[str, pd.DataFrame],
     groups: Mapping[str, ArrayLike],
     thresholds: tuple[float, ...] = THRESHOLDS,
-    n_bootstrap: int = RESAMPLES,
+    n_bootstrap: int = N_BOOTSTRAP,
     seed: int = 0,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Lower and upper bounds of :func:`threshold_sweep`: 95 % intervals that resample the pairs, by their groups.
@@ -219,13 +220,15 @@ def sweep_intervals(
     low, high : DataFrame
         One row a threshold, one column a manipulation; pixels. NaN for a single group.
     """
-    found = {
-        name: mean_interval(pairs[list(thresholds)].to_numpy(), groups[name], n_bootstrap, seed)
+    means = {
+        name: bootstrap_mean(pairs[list(thresholds)].to_numpy(), groups[name], n_bootstrap, seed)
         for name, pairs in tables.items()
     }
     index = pd.Index(thresholds, name="threshold")
-    sides = ({name: bounds[side] for name, bounds in found.items()} for side in (0, 1))
-    low, high = (pd.DataFrame(side, index).rename_axis(columns="manipulation") for side in sides)
+    bounds = (
+        {name: getattr(mean, bound) for name, mean in means.items()} for bound in ("low", "high")
+    )
+    low, high = (pd.DataFrame(each, index).rename_axis(columns="manipulation") for each in bounds)
     return low, high
 
 
@@ -288,7 +291,7 @@ def localisation_table(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 def above_chance(
     tables: Mapping[str, pd.DataFrame],
     groups: Mapping[str, ArrayLike],
-    n_bootstrap: int = RESAMPLES,
+    n_bootstrap: int = N_BOOTSTRAP,
     seed: int = 0,
 ) -> pd.DataFrame:
     """By how much the precision of a mask exceeds that of a mask drawn at random, with 95 % intervals by pair.
@@ -311,14 +314,11 @@ def above_chance(
     for name, table in tables.items():
         excess = (table["precision"] - table["region"]).to_numpy()
         known = np.isfinite(excess)
-        bounds = (
-            mean_interval(excess[known], np.asarray(groups[name])[known], n_bootstrap, seed)
-            if known.any()
-            else None
-        )
-        low, high = bounds or (np.nan, np.nan)
-        mean = excess[known].mean() if known.any() else np.nan
-        rows[name] = {"above chance": mean, "low": low, "high": high}
+        if not known.any():
+            rows[name] = dict.fromkeys(("above chance", "low", "high"), np.nan)
+            continue
+        mean = bootstrap_mean(excess[known], np.asarray(groups[name])[known], n_bootstrap, seed)
+        rows[name] = {"above chance": mean.value, "low": mean.low, "high": mean.high}
     return pd.DataFrame.from_dict(rows, orient="index", dtype=np.float64).rename_axis(
         "manipulation"
     )

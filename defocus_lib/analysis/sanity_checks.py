@@ -22,7 +22,7 @@ from torch import nn
 from defocus_lib.analysis.faithfulness import Question, blocks, rank_correlation
 from defocus_lib.checks import check_maps
 from defocus_lib.explain.expected_gradients import shapley_values
-from defocus_lib.stats.effects import mean_interval
+from defocus_lib.stats.bootstrap import bootstrap_mean
 
 ORDERS = {
     "own": "its own values",
@@ -333,8 +333,9 @@ def removal_summary(
     for detector, table in areas.items():
         best = table[["other", "random"]].mean().idxmax()
         excess = table["own"] - table[best]
-        low, high = map(float, mean_interval(excess, groups, n_bootstrap, seed))
-        rows[detector] = {**table.mean(), "excess": excess.mean(), "low": low, "high": high}
+        found = bootstrap_mean(excess, groups, n_bootstrap, seed)
+        interval = {"low": float(found.low), "high": float(found.high)}
+        rows[detector] = {**table.mean(), "excess": excess.mean(), **interval}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("detector")
 
 

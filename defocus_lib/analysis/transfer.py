@@ -23,6 +23,7 @@ from defocus_lib.maps.presets import defocus_maps
 from defocus_lib.scenes.corruptions import CORRUPTIONS, Corruption
 from defocus_lib.stats import auc
 from defocus_lib.stats.auc import Predictions
+from defocus_lib.stats.bootstrap import CONFIDENCE, formatted, formatted_rows
 from defocus_lib.stats.claims import Claim
 
 CHUNK = 64  # images of full size in memory
@@ -100,7 +101,7 @@ def matrix(
                 for row in rows[["input", "training_manipulation", "test_manipulation"]].to_numpy()
             ]
         ].mean(axis=1)
-        bounds = off.quantile([(1 - auc.LEVEL) / 2, (1 + auc.LEVEL) / 2]).tolist()
+        bounds = off.quantile([(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]).tolist()
         means.append((control, "each", "others", rows["value"].mean(), *bounds))
     # Without any, an empty table would turn the numbers into objects.
     return (
@@ -223,9 +224,7 @@ def _curve(found: Mapping[float, pd.DataFrame], n_bootstrap: int, seed: int) -> 
 def wide(matrix: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
     """The cells of :func:`matrix` with their intervals, as text: one row an input and manipulation learned."""
     cells = matrix[matrix["training_manipulation"] != "each"]
-    cells = cells.assign(
-        cell=[auc.words(row) for _, row in cells.iterrows()], input=cells["input"].map(titles)
-    )
+    cells = cells.assign(cell=formatted_rows(cells), input=cells["input"].map(titles))
     names = cells["test_manipulation"].unique()
     table = cells.pivot(
         index=["input", "training_manipulation"], columns="test_manipulation", values="cell"
@@ -243,9 +242,7 @@ def wide(matrix: pd.DataFrame, titles: Mapping[str, str]) -> pd.DataFrame:
 def wide_curves(curves: pd.DataFrame, by: str) -> pd.DataFrame:
     """The curves of :func:`robustness` with their intervals, as text for a page: one row a level."""
     rows = curves[curves["by"] == by]
-    rows = rows.assign(
-        AUC=[auc.words(row) for _, row in rows.iterrows()], level=rows["level"].map("{:g}".format)
-    )
+    rows = rows.assign(AUC=formatted_rows(rows), level=rows["level"].map("{:g}".format))
     table = rows.pivot(index=["corruption", "level"], columns="detector", values="AUC")
     return table.reindex(
         rows[["corruption", "level"]].drop_duplicates().itertuples(index=False, name=None)
@@ -265,7 +262,7 @@ def carries_over(matrix: pd.DataFrame, control: str) -> str:
         if row["high"] < 0.5
         else "like guessing"
     )
-    return f"{auc.words(row)}, {side}"
+    return f"{formatted(row['value'], row['low'], row['high'])}, {side}"
 
 
 def breaks_at(curves: pd.DataFrame, detector: str, by: str = "frame") -> str:

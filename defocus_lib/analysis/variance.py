@@ -18,7 +18,8 @@ from numpy.typing import ArrayLike
 from scipy import ndimage, stats
 
 from defocus_lib.checks import check_maps, check_same_shape
-from defocus_lib.stats.effects import Sides, check_groups, holm, intraclass_correlation
+from defocus_lib.stats.bootstrap import check_groups
+from defocus_lib.stats.effects import Sides, holm, intraclass_correlation
 
 WINDOW = 15
 """Side of the published window in pixels."""

@@ -14,7 +14,10 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from defocus_lib.checks import check_maps
+
 CONFIDENCE = 0.95
+N_BOOTSTRAP = 2000
 BATCH = 100  # resamples in memory at once
 NO_BREAK = "\N{NO-BREAK SPACE}"
 
@@ -36,27 +39,17 @@ class Estimate:
     high: np.ndarray
     distribution: np.ndarray
 
-
-def strata(labels: np.ndarray, codes: np.ndarray) -> list[np.ndarray]:
-    """Groups with real images only, with fake ones only, and with both, as arrays of codes; none is empty.
-
-    Parameters
-    ----------
-    labels : (N,) int
-        1 = fake.
-    codes : (N,) int
-        Group of each image, from 0 on.
-    """
-    fakes, images = np.bincount(codes, weights=labels), np.bincount(codes)
-    parts = (fakes == 0, fakes == images, (fakes > 0) & (fakes < images))
-    return [np.flatnonzero(part) for part in parts if part.any()]
+    @property
+    def scalars(self) -> tuple[float, float, float]:
+        """Value, low and high of a single statistic, as numbers."""
+        return float(self.value), float(self.low), float(self.high)
 
 
 def bootstrap(
     statistic: Callable[[np.ndarray], ArrayLike],
     labels: np.ndarray,
     groups: np.ndarray,
-    n_bootstrap: int = 1000,
+    n_bootstrap: int = N_BOOTSTRAP,
     seed: int = 0,
 ) -> Estimate:
     """A statistic of images, and its interval over resampled groups.
@@ -72,7 +65,6 @@ def bootstrap(
         1 = fake. All 0 where the classes do not matter.
     groups : (N,)
         What was sampled independently.
-    n_bootstrap, seed : int
     """
     codes, names = pd.factorize(np.asarray(groups), sort=True)
     kinds = strata(np.asarray(labels), codes)
@@ -101,7 +93,51 @@ def bootstrap(
     return Estimate(value, low, high, result.bootstrap_distribution)
 
 
+def strata(labels: np.ndarray, codes: np.ndarray) -> list[np.ndarray]:
+    """Codes of the groups with real images only, with fake ones only, and with both; none of the arrays is empty.
+
+    ``labels`` (N,) are 1 for fakes; ``codes`` (N,) number the group of each image from 0 on.
+    """
+    fakes, images = np.bincount(codes, weights=labels), np.bincount(codes)
+    parts = (fakes == 0, fakes == images, (fakes > 0) & (fakes < images))
+    return [np.flatnonzero(part) for part in parts if part.any()]
+
+
+def bootstrap_mean(
+    values: ArrayLike, groups: ArrayLike, n_bootstrap: int = N_BOOTSTRAP, seed: int = 0
+) -> Estimate:
+    """Mean over images of one number each, ``values`` (N,), or of several that share the resamples, (N, M).
+
+    Raises ValueError if ``values`` is empty or holds NaN, or the lengths differ.
+    """
+    values = check_maps("values", values, ndim=np.ndim(values)).astype(np.float64)
+    by_group = pd.DataFrame(values).groupby(check_groups("values", values, groups))
+    sums = by_group.sum().to_numpy().reshape(-1, *values.shape[1:])
+    sizes = by_group.size().to_numpy()
+
+    def mean(weights: np.ndarray) -> np.ndarray:
+        return weights @ sums / (weights @ sizes)
+
+    return bootstrap(mean, np.zeros(len(sizes)), np.arange(len(sizes)), n_bootstrap, seed)
+
+
+def check_groups(name: str, values: ArrayLike, groups: ArrayLike) -> np.ndarray:
+    """The names of the groups, (N,) str; ValueError that names the argument if there is not one per value."""
+    groups = np.asarray(groups, dtype=str)
+    if len(values) != len(groups):
+        raise ValueError(
+            f"{name} and its groups have lengths {len(values)} and {len(groups)}; one wanted"
+        )
+    return groups
+
+
 def formatted(value: float, low: float = np.nan, high: float = np.nan, style: str = ".2f") -> str:
     """A value with its interval as text, ``0.88 [0.85, 0.91]``; without an interval where ``low`` is NaN."""
     bounds = "" if np.isnan(low) else f" [{low:{style}}, {high:{style}}]"
     return f"{value:{style}}{bounds}".replace(" ", NO_BREAK)
+
+
+def formatted_rows(table: pd.DataFrame, style: str = ".2f") -> pd.Series:
+    """Each row of a table with columns value, low and high as text; the index is that of the table."""
+    rows = table[["value", "low", "high"]].itertuples(index=False)
+    return pd.Series([formatted(*row, style=style) for row in rows], table.index, dtype=object)

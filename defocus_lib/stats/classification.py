@@ -6,13 +6,14 @@ target video, the scene, the picture), so the intervals resample groups, and one
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy.stats import bootstrap
 from sklearn.metrics import auc, average_precision_score, confusion_matrix, roc_curve
+
+from defocus_lib.stats.bootstrap import bootstrap, formatted
 
 RATIOS = (
     "auc",
@@ -174,72 +175,6 @@ def measure(
     )
 
 
-def strata(labels: np.ndarray, codes: np.ndarray) -> list[np.ndarray]:
-    """Groups with real images only, with fake ones only, and with both, as arrays of group codes; none is empty.
-
-    Parameters
-    ----------
-    labels : (N,) int
-        1 = fake.
-    codes : (N,) int
-        Of the group of each image, from 0 on.
-    """
-    fakes, images = np.bincount(codes, weights=labels), np.bincount(codes)
-    parts = (fakes == 0, fakes == images, (fakes > 0) & (fakes < images))
-    return [np.flatnonzero(part) for part in parts if part.any()]
-
-
-def interval(
-    statistic: Callable[[np.ndarray], ArrayLike],
-    labels: np.ndarray,
-    groups: np.ndarray,
-    n_bootstrap: int = 1000,
-    seed: int = 0,
-) -> tuple[np.ndarray, np.ndarray]:
-    """95 % percentile interval of a statistic, resampling groups.
-
-    Groups that hold only real images, only fake ones, and both are resampled apart, so that every resample has both
-    classes. A kind with a single group contributes that group every time.
-
-    Parameters
-    ----------
-    statistic : callable
-        Weights ``(N,)`` float, which say how often each image counts, to one value or to ``(M,)`` values.
-    labels : (N,) int
-        1 = fake.
-    groups : (N,)
-        What was sampled independently.
-    n_bootstrap, seed : int
-
-    Returns
-    -------
-    low, high : () or (M,) float64 array
-        NaN where no kind has two groups: then nothing can be resampled.
-    """
-    codes, names = pd.factorize(np.asarray(groups), sort=True)
-    kinds = strata(labels, codes)
-    drawn = [part for part in kinds if len(part) > 1]
-    fixed = [part for part in kinds if len(part) == 1]
-
-    def resampled(*chosen: np.ndarray) -> ArrayLike:
-        times = np.bincount(np.concatenate([*chosen, *fixed]), minlength=len(names))
-        return statistic(times[codes].astype(np.float64))
-
-    if not drawn:
-        nothing = np.full(np.shape(statistic(np.ones(len(codes)))), np.nan)
-        return nothing, nothing
-    result = bootstrap(
-        drawn,
-        resampled,
-        vectorized=False,
-        n_resamples=n_bootstrap,
-        batch=100,  # bounds the memory where every picture is a group of its own
-        method="percentile",
-        rng=np.random.default_rng(seed),
-    )
-    return np.asarray(result.confidence_interval.low), np.asarray(result.confidence_interval.high)
-
-
 def by_video(predictions: pd.DataFrame) -> pd.DataFrame:
     """One row a video and manipulation; its probability is the mean over its frames.
 
@@ -324,7 +259,7 @@ def evaluate(
     -------
     DataFrame
         One row a manipulation, level ("frame" or "video") and metric: manipulation, level, metric, value, low, high
-        (95 % percentile interval, see :func:`interval`), images (rows compared: frames or videos), groups, threshold.
+        (95 % percentile interval, see :func:`defocus_lib.stats.bootstrap.bootstrap`), images (rows compared: frames or videos), groups, threshold.
         The interval of the calibration error lies too high: it is a mean of distances, and a resample adds noise to
         each of them.
 
@@ -370,8 +305,8 @@ def _evaluate_one(
     def statistic(weights: np.ndarray) -> np.ndarray:
         return np.array(list(measure(labels, probabilities, threshold, weights).values()))
 
-    low, high = interval(statistic, labels, groups, n_bootstrap, seed)
-    values = {"metric": METRICS, "value": statistic(np.ones(len(both))), "low": low, "high": high}
+    found = bootstrap(statistic, labels, groups, n_bootstrap, seed)
+    values = {"metric": METRICS, "value": found.value, "low": found.low, "high": found.high}
     about = {
         "manipulation": name,
         "images": len(both),
@@ -411,7 +346,10 @@ def wide(
     if missing := sorted(set(metrics) - set(rows["metric"])):
         raise ValueError(f"metrics names {', '.join(missing)}; known are {', '.join(METRICS)}")
     index = [name for name in ("detector", "manipulation") if name in table]
-    cells = rows.assign(cell=[_cell(row, intervals) for row in rows.itertuples()])
+    styles = np.where(rows["metric"].isin(COUNTS), ",.0f", ".2f")
+    bounds = (rows["low"], rows["high"]) if intervals else 2 * [np.full(len(rows), np.nan)]
+    texts = map(formatted, rows["value"], *bounds, styles)
+    cells = rows.assign(cell=list(texts))
     order = pd.MultiIndex.from_frame(rows[index].drop_duplicates())
     text = cells.pivot(index=index, columns="metric", values="cell")[list(metrics)].rename_axis(
         columns=None
@@ -425,16 +363,6 @@ def _at(table: pd.DataFrame, level: str) -> pd.Series:
     if level not in LEVELS:
         raise ValueError(f"level is {level!r}; {' or '.join(LEVELS)} wanted")
     return table["level"] == level
-
-
-def _cell(row, intervals: bool) -> str:
-    style = ",.0f" if row.metric in COUNTS else ".2f"
-    if np.isnan(row.low) or not intervals:
-        return f"{row.value:{style}}"
-    # Spaces that do not break: a value and its interval stay on one line.
-    return f"{row.value:{style}} [{row.low:{style}}, {row.high:{style}}]".replace(
-        " ", "\N{NO-BREAK SPACE}"
-    )
 
 
 def _auc_rows(table: pd.DataFrame, level: str) -> pd.DataFrame:

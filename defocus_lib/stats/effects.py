@@ -20,9 +20,8 @@ from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from defocus_lib.checks import check_maps
-from defocus_lib.stats.classification import interval
+from defocus_lib.stats.bootstrap import N_BOOTSTRAP, bootstrap, check_groups, formatted
 
-RESAMPLES = 2000
 EFFECTS = ("KS D", "Cliff's delta", "Wasserstein")
 """What :func:`effect_sizes` returns, in this order."""
 
@@ -91,7 +90,7 @@ def weighted_effects(real: np.ndarray, fake: np.ndarray) -> Callable[[np.ndarray
 def effect_table(
     pairs: Mapping[str, Sides],
     groups: Mapping[str, Sides],
-    n_bootstrap: int = RESAMPLES,
+    n_bootstrap: int = N_BOOTSTRAP,
     seed: int = 0,
 ) -> pd.DataFrame:
     """:func:`effect_sizes` of each manipulation, with 95 % intervals that resample groups.
@@ -109,7 +108,7 @@ def effect_table(
     groups : mapping of str to ((N,), (M,)) str
         Manipulation -> groups of those images.
     n_bootstrap, seed : int
-        Of the bootstrap, see :func:`metrics.interval`.
+        Of the bootstrap, see :func:`defocus_lib.stats.bootstrap.bootstrap`.
 
     Returns
     -------
@@ -131,13 +130,13 @@ def effect_table(
         ]
         labels, joined = np.repeat([0, 1], [len(real), len(fake)]), np.concatenate(names)
         statistic = weighted_effects(np.asarray(real), np.asarray(fake))
-        low, high = interval(statistic, labels, joined, n_bootstrap, seed)
+        found = bootstrap(statistic, labels, joined, n_bootstrap, seed)
         columns = {
             "manipulation": name,
             "effect": EFFECTS,
             "value": list(values.values()),
-            "low": low,
-            "high": high,
+            "low": found.low,
+            "high": found.high,
         }
         parts.append(_reversed(pd.DataFrame(columns | {"groups": len(np.unique(joined))})))
     return pd.concat(parts, ignore_index=True)
@@ -156,26 +155,12 @@ def _reversed(table: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def check_groups(name: str, values: ArrayLike, groups: ArrayLike) -> np.ndarray:
-    """Return the names of the groups as ``(N,)`` str; raise ``ValueError`` naming the argument if lengths differ."""
-    groups = np.asarray(groups, dtype=str)
-    if len(values) != len(groups):
-        raise ValueError(
-            f"{name} and its groups have lengths {len(values)} and {len(groups)}; one wanted"
-        )
-    return groups
-
-
 def effect_text(table: pd.DataFrame) -> pd.DataFrame:
     """An :func:`effect_table` for a page: one row a manipulation, ``0.12 [-0.03, 0.27]`` in each cell."""
 
-    def cell(row) -> str:
-        style = ".2g" if row.effect == "Wasserstein" else ".2f"  # the others are shares
-        bounds = "" if np.isnan(row.low) else f" [{row.low:{style}}, {row.high:{style}}]"
-        # Spaces that do not break: a value and its interval stay on one line.
-        return f"{row.value:{style}}{bounds}".replace(" ", "\N{NO-BREAK SPACE}")
-
-    text = table.assign(cell=[cell(row) for row in table.itertuples()])
+    styles = table["effect"].map({"Wasserstein": ".2g"}).fillna(".2f")  # the others are shares
+    rows = zip(table["value"], table["low"], table["high"], styles, strict=True)
+    text = table.assign(cell=[formatted(*row) for row in rows])
     wide = text.pivot(index="manipulation", columns="effect", values="cell")
     return wide.loc[table["manipulation"].unique(), list(EFFECTS)].rename_axis(columns=None)
 
@@ -290,41 +275,6 @@ def cluster_sentence(table: pd.DataFrame, unit: str) -> str:
         f"Images of one {unit} have a correlation between {known.min():.2f} and {known.max():.2f}. At worst"
         f" {int(row['images']):,} images are worth {row['effective images']:,.0f} independent ones."
     )
-
-
-def mean_interval(
-    values: ArrayLike, groups: ArrayLike, n_bootstrap: int = RESAMPLES, seed: int = 0
-) -> tuple[np.ndarray, np.ndarray]:
-    """95 % percentile interval of a mean over images, resampling groups.
-
-    Parameters
-    ----------
-    values : (N,) or (N, M) array_like
-        One number an image, or several that are resampled together.
-    groups : (N,) array_like
-    n_bootstrap, seed : int
-
-    Returns
-    -------
-    low, high : () or (M,) float64 array
-        NaN for a single group.
-
-    Raises
-    ------
-    ValueError
-        If ``values`` is empty or holds NaN, or the lengths differ.
-    """
-    values = check_maps("values", values, ndim=np.ndim(values)).astype(np.float64)
-    by_group = pd.DataFrame(values).groupby(check_groups("values", values, groups))
-    sums, sizes = (
-        by_group.sum().to_numpy().reshape(-1, *values.shape[1:]),
-        by_group.size().to_numpy(),
-    )
-
-    def mean(weights: np.ndarray) -> np.ndarray:
-        return weights @ sums / (weights @ sizes)
-
-    return interval(mean, np.ones(len(sizes), dtype=int), np.arange(len(sizes)), n_bootstrap, seed)
 
 
 def holm(pvalues: ArrayLike) -> np.ndarray:

@@ -12,7 +12,6 @@ from defocus_lib.figures import controls
 from defocus_lib.run import artifacts
 from defocus_lib.scenes import corruptions
 from defocus_lib.scenes.corruptions import CORRUPTIONS
-from defocus_lib.stats import auc
 from tests import runs
 
 NAMES = ("a", "b")
@@ -156,10 +155,3 @@ def test_where_a_curve_breaks_is_where_its_interval_leaves_no_doubt():
         pd.DataFrame({**levels, "corruption": "noise", "change_high": [0, 0.01, 0.0]}),
     ])  # fmt: skip
     assert transfer.breaks_at(curves, "rgb") == "blur from 3 on, noise nowhere"
-
-
-def test_words_of_a_number():
-    assert (
-        auc.words(pd.Series({"value": 0.876, "low": 0.8, "high": 0.95}))
-        == "0.88\u00a0[0.80,\u00a00.95]"
-    )

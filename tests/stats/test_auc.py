@@ -21,10 +21,8 @@ def drawn(rng, groups=20, frames=3, shift=1.0, seeds=2, spread=1.0):
 
 def test_three_couples_of_four_by_hand():
     labels, scores = np.array([0, 1, 0, 1]), np.array([1.0, 2.0, 2.0, 0.0])
-    assert auc.weighted(labels, scores, np.array([[1, 1, 1, 1], [1, 2, 0, 1]])).tolist() == [
-        0.375,
-        2 / 3,
-    ]
+    area = auc.weighted_auc(labels, scores)
+    assert area(np.array([1, 1, 1, 1])) == 0.375 and area(np.array([1, 2, 0, 1])) == 2 / 3
     assert Predictions(labels, np.array(["a", "a", "b", "b"]), scores[None]).by_seed().tolist() == [
         0.375
     ]
@@ -38,7 +36,8 @@ def test_weights_count_as_they_do_in_scikit_learn():
         rng.integers(0, 4, (5, len(one.labels))).astype(float),
     )  # with ties
     theirs = [roc_auc_score(one.labels, scores, sample_weight=row) for row in weights]
-    np.testing.assert_allclose(auc.weighted(one.labels, scores, weights), theirs, rtol=1e-12)
+    area = auc.weighted_auc(one.labels, scores)
+    np.testing.assert_allclose([area(row) for row in weights], theirs, rtol=1e-12)
 
 
 def test_intervals_cover_the_true_value_about_as_often_as_they_say():
@@ -127,8 +126,7 @@ def test_what_is_no_answer_is_refused(labels, scores, message):
         Predictions(np.array(labels), np.array(["a", "b"]), np.array(scores, dtype=float))
 
 
-def test_a_single_group_can_not_be_resampled():
-    with pytest.raises(ValueError, match="two of a kind wanted"):
-        auc.resampled(
-            {"x": Predictions(np.array([0, 1]), np.array(["a", "a"]), np.array([[0.0, 1.0]]))}
-        )
+def test_a_single_group_has_no_interval():
+    alone = {"x": Predictions(np.array([0, 1]), np.array(["a", "a"]), np.array([[0.0, 1.0]] * 2))}
+    row = auc.summary(alone, auc.resampled(alone)).loc["x"]
+    assert row["value"] == 1 and np.isnan([row["low"], row["high"]]).all()

@@ -7,6 +7,7 @@ from sklearn import metrics as sk
 from torchmetrics.functional.classification import binary_calibration_error
 
 from defocus_lib.stats import classification
+from defocus_lib.stats.bootstrap import bootstrap
 
 
 def table(real, **fakes):
@@ -276,20 +277,18 @@ def test_intervals_agree_with_rows_drawn_one_by_one(kinds):
     labels, probabilities, groups = (
         predictions[name].to_numpy() for name in ("label", "probability", "group")
     )
-    found = classification.interval(
+    found = bootstrap(
         lambda w: sk.roc_auc_score(labels, probabilities, sample_weight=w), labels, groups, 800
     )
     expected = literal_interval(labels, probabilities, groups.astype(str), 800, seed=1)
     # Two quantiles of 800 random draws: their standard error is about a twelfth of the width.
-    np.testing.assert_allclose(found, expected, atol=0.25 * np.ptp(expected))
+    np.testing.assert_allclose([found.low, found.high], expected, atol=0.25 * np.ptp(expected))
 
 
 def test_a_kind_with_one_group_is_in_every_resample():
     labels, groups = np.array([0, 0, 0, 1]), np.array(["a", "b", "c", "only"])
     seen = []
-    classification.interval(
-        lambda weights: seen.append(weights) or 0.0, labels, groups, n_bootstrap=50
-    )
+    bootstrap(lambda weights: seen.append(weights) or 0.0, labels, groups, n_bootstrap=50)
     assert {weights[3] for weights in seen} == {1} and all(
         weights[:3].sum() == 3 for weights in seen
     )
@@ -329,10 +328,8 @@ def test_the_interval_of_frames_that_resemble_each_other_covers_the_truth():
         own = np.repeat(rng.normal(0, 0.8, 60), 6)
         scores = labels + shared + own + rng.normal(0, 0.5, 360)
         for name, unit in (("videos", groups), ("frames", np.arange(360))):
-            low, high = classification.interval(
-                rank_auc(labels, scores), labels, unit, n_bootstrap=150, seed=seed
-            )
-            covered[name] += low <= truth <= high
+            found = bootstrap(rank_auc(labels, scores), labels, unit, n_bootstrap=150, seed=seed)
+            covered[name] += found.low <= truth <= found.high
     # Of 80 intervals that cover in 93 % of the cases, fewer than 67 do once in 500 runs.
     assert covered["videos"] >= 67 and covered["frames"] < 60
 

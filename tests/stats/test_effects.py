@@ -5,6 +5,7 @@ from scipy import stats
 from statsmodels.formula.api import mixedlm
 
 from defocus_lib.stats import effects
+from defocus_lib.stats.bootstrap import bootstrap_mean
 
 
 def clustered(rng, videos=30, frames=6, shift=0.0, within=0.5):
@@ -255,28 +256,32 @@ def test_the_interval_of_a_mean_covers_the_truth():
     for seed in range(150):
         (values, _), (names, _) = clustered(rng)
         for name, units in (("videos", names), ("frames", np.arange(180))):
-            low, high = effects.mean_interval(values, units, n_bootstrap=150, seed=seed)
-            covered[name] += low <= 0 <= high
+            mean = bootstrap_mean(values, units, n_bootstrap=150, seed=seed)
+            covered[name] += mean.low <= 0 <= mean.high
     assert 133 <= covered["videos"] < 150 and covered["frames"] < 110
 
 
 def test_the_interval_of_a_mean_is_scipys_where_images_are_independent():
     values = np.random.default_rng(10).normal(size=(25, 3))
-    low, high = effects.mean_interval(values, np.arange(25), n_bootstrap=4000)
+    mean = bootstrap_mean(values, np.arange(25), n_bootstrap=4000)
     theirs = stats.bootstrap(
         (values,), np.mean, axis=0, method="percentile", n_resamples=4000, rng=1
     )
-    np.testing.assert_allclose(low, theirs.confidence_interval.low, atol=0.03)
-    np.testing.assert_allclose(high, theirs.confidence_interval.high, atol=0.03)
-    alone = effects.mean_interval(values[:, 1], np.arange(25), n_bootstrap=4000)
-    np.testing.assert_allclose(alone, (low[1], high[1]))
+    np.testing.assert_allclose(mean.low, theirs.confidence_interval.low, atol=0.03)
+    np.testing.assert_allclose(mean.high, theirs.confidence_interval.high, atol=0.03)
+    alone = bootstrap_mean(values[:, 1], np.arange(25), n_bootstrap=4000)
+    np.testing.assert_allclose(alone.scalars, (mean.value[1], mean.low[1], mean.high[1]))
 
 
 def test_groups_of_several_sizes_are_drawn_whole():
     values, names = np.array([0.0, 0.0, 0.0, 1.0]), np.array(["a", "a", "a", "b"])
-    low, high = effects.mean_interval(values, names, n_bootstrap=500)
-    assert (low, high) == (0, 1)  # both times the one or the other; else three zeros and a one
-    assert np.isnan(effects.mean_interval(values, ["one"] * 4)).all()
+    mean = bootstrap_mean(values, names, n_bootstrap=500)
+    assert mean.scalars == (
+        0.25,
+        0,
+        1,
+    )  # both times the one or the other; else three zeros and a one
+    assert np.isnan(bootstrap_mean(values, ["one"] * 4).scalars[1:]).all()
 
 
 def test_holm_by_hand():
@@ -311,7 +316,7 @@ def test_holm_rejects_step_by_step():
             lambda: effects.cluster_table({"real": ([1.0, 2.0], ["a"])}),
             "real and its groups have lengths 2 and 1",
         ),
-        (lambda: effects.mean_interval([1.0, np.inf], ["a", "b"]), "values holds 1 NaN"),
+        (lambda: bootstrap_mean([1.0, np.inf], ["a", "b"]), "values holds 1 NaN"),
     ],
 )
 def test_bad_input_names_the_argument(call, message):
