@@ -1,11 +1,11 @@
-"""The book as a task graph: which notebook needs what, what it leaves, and what is up to date (doit decides).
+"""The book as a task graph: which notebook needs what, what it leaves, and what is up to date (doit
+decides).
 
-python -m doit                                          the demo book
-python -m doit profile=smoke                            the same, in miniature
-python -m doit set="05_binary_mask.threshold=0.2"       with one parameter changed; several are separated by spaces
-python -m doit notebook:02_defocus_map                  one notebook, after those that it needs
-python -m doit artifacts=/elsewhere book=/elsewhere     what is made goes there
-python -m doit list --all                               what there is to do
+python -m doit                                          the demo book python -m doit profile=smoke
+the same, in miniature python -m doit set="05_binary_mask.threshold=0.2"       with one parameter
+changed; several are separated by spaces python -m doit notebook:02_defocus_map                  one
+notebook, after those that it needs python -m doit artifacts=/elsewhere book=/elsewhere     what is
+made goes there python -m doit list --all                               what there is to do
 """
 
 import ast
@@ -64,12 +64,13 @@ try:
 except (ParameterError, FileNotFoundError, KeyError, ValueError) as error:
     raise InvalidDodoFile(error) from None
 
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # What each notebook reads and writes in artifacts/<profile>/. Their order follows from this table.
 
 
 def source(name: str) -> Path:
-    """The file of a notebook. The first one has two: scenes are rendered, all other data sets lie on disk."""
+    """The file of a notebook. The first one has two: scenes are rendered, all other data sets lie
+    on disk."""
     return SOURCES / ("01_data_on_disk.py" if name == "01_data" and ENTRY else f"{name}.py")
 
 
@@ -128,7 +129,7 @@ RECORDS = [
 ]
 NOTEBOOKS["status"] = ([*RECORDS, *(f"runs/{name}.json" for name in NOTEBOOKS)], ["claims.md"])
 
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def parameters() -> dict[str, dict[str, object]]:
@@ -151,7 +152,8 @@ ARTIFACTS.mkdir(parents=True, exist_ok=True)
 
 
 class CodeChecker(MD5Checker):
-    """A module of the library has changed if its code has: comments and docstrings run nothing again."""
+    """A module of the library has changed if its code has: comments and docstrings run nothing
+    again."""
 
     def check_modified(self, file_path: str, file_stat: os.stat_result, state: tuple) -> bool:
         timestamp, _, digest = state
@@ -183,7 +185,8 @@ DOIT_CONFIG = {
 
 
 def library_files(notebook: Path) -> list[Path]:
-    """The modules of the library that a notebook imports, and those that they import, with the files that two read."""
+    """The modules of the library that a notebook imports, and those that they import, with the
+    files that two read."""
     modules = ModuleSet(sorted(LIBRARY.rglob("*.py")))
     found: set[str] = set()
     ahead = modules.get_imports(PyModule(notebook), return_fqn=True)
@@ -202,7 +205,8 @@ READ_BY = {
 
 
 def lazy_imports(module: Path) -> set[str]:
-    """The modules behind the names that the package loads on first use (``submod_attrs`` of lazy_loader)."""
+    """The modules behind the names that the package loads on first use (``submod_attrs`` of
+    lazy_loader)."""
     if module.name != "__init__.py":
         return set()
     words = (
@@ -258,12 +262,14 @@ def task_notebook() -> Iterator[dict]:
         }
 
 
-# Parameters of how, not of what: the same comes out of a training that is resumed, and of a cluster.
+# Parameters of how, not of what: the same comes out of a training that is resumed, and of a
+# cluster.
 HOW = ("resume", "n_workers", "scheduler")
 
 
 def index_is_older() -> bool:
-    """Whether the records were made after the index of their data set (``data index`` may have walked it again)."""
+    """Whether the records were made after the index of their data set (``data index`` may have
+    walked it again)."""
     if not ENTRY:
         return True
     from defocus_lib.data.index import (
@@ -276,7 +282,8 @@ def index_is_older() -> bool:
 
 
 def shards_are_whole() -> bool:
-    """Whether no shard has been lost or changed since it was written. The notebook names those that it makes again."""
+    """Whether no shard has been lost or changed since it was written. The notebook names those that
+    it makes again."""
     root = ARTIFACTS / "shapley"
     if not (root / "index.parquet").exists():
         return False
@@ -348,7 +355,8 @@ def task_html() -> dict:
         "file_dep": [config, *prose, *pages().values()],
         "targets": [HTML / "index.html"],
         "uptodate": [lambda: RENDERED.exists() and RENDERED.read_text() == PROFILE],
-        # From nothing: Sphinx repeats no warning about a page that it has read before, so a second build would pass.
+        # From nothing: Sphinx repeats no warning about a page that it has read before, so a second
+        # build would pass.
         "actions": [
             (shutil.rmtree, [BOOK / "_build", True]),
             [str(Path(sys.executable).with_name("jupyter-book")), *map(str, build)],

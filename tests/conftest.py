@@ -16,7 +16,8 @@ from tests.entries import FORGERIES
 
 @pytest.fixture(scope="session")
 def photograph():
-    """Packaged photograph ``name``, its left square as ``(3, size, size)`` float32 in [0, 1] with 8-bit values."""
+    """Packaged photograph ``name``, its left square as ``(3, size, size)`` float32 in [0, 1] with
+    8-bit values."""
     listed = manifest.load_manifest()
 
     @cache
@@ -56,5 +57,6 @@ def stored_tree(tmp_path_factory):
 
 @pytest.fixture
 def tree(stored_tree, tmp_path):
-    """A FaceForensics++ tree of ten videos and two manipulations, three frames each, to be disturbed."""
+    """A FaceForensics++ tree of ten videos and two manipulations, three frames each, to be
+    disturbed."""
     return Path(shutil.copytree(stored_tree, tmp_path / "ffpp"))

@@ -1,4 +1,5 @@
-"""What holds the project together: pins, the conda door, the table of contents, the notebooks, the verbs of make."""
+"""What holds the project together: pins, the conda door, the table of contents, the notebooks, the
+verbs of make."""
 
 import ast
 import re
@@ -168,7 +169,8 @@ def test_every_notebook_follows_the_form(source: Path) -> None:
     assert list(declared)[:2] == ["profile", "artifacts"]
     assert declared["profile"] == ("ffpp" if source.stem == "01_data_on_disk" else "demo")
     assert declared["artifacts"] == ""
-    # papermill reads the same cell by regular expression: a second "=" in a line, even in a comment, hides it.
+    # papermill reads the same cell by regular expression: a second "=" in a line, even in a
+    # comment, hides it.
     (cell,) = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     assert [found.name for found in PythonTranslator.inspect(cell)] == list(declared)
 
@@ -182,7 +184,8 @@ def test_a_widget_is_shown_in_jupyterlab_only(source: Path) -> None:
 
 @pytest.fixture
 def pairs(tmp_path: Path) -> Path:
-    """A folder with the sources and the settings of jupytext, every source paired as `make lab` does it."""
+    """A folder with the sources and the settings of jupytext, every source paired as `make lab`
+    does it."""
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
     shutil.copytree(
         ROOT / "notebooks",

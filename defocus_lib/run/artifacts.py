@@ -1,7 +1,8 @@
 """What a run leaves behind: an artefact folder per profile, and how files are written into it.
 
-Everything is written beside its final name and renamed, so that a file that exists is complete. Arrays are plain
-(numbers and fixed-width strings) and load with ``allow_pickle=False``; what describes them travels inside, as JSON.
+Everything is written beside its final name and renamed, so that a file that exists is complete.
+Arrays are plain (numbers and fixed-width strings) and load with ``allow_pickle=False``; what
+describes them travels inside, as JSON.
 """
 
 from __future__ import annotations
@@ -38,8 +39,9 @@ class About:
     unit : str
         What is independent of each other: "scene", "video" or "image".
     has : tuple of str
-        Of "pairs" (manipulated images have a real counterpart), "regions" (the manipulated pixels are known) and
-        "depth" (the true blur is known). A section of a notebook that needs one of them is left out where it is absent.
+        Of "pairs" (manipulated images have a real counterpart), "regions" (the manipulated pixels
+        are known) and "depth" (the true blur is known). A section of a notebook that needs one of
+        them is left out where it is absent.
     root : str
         Folder that the paths of the records start from; "" is the artefact folder.
     size : int
@@ -65,8 +67,9 @@ class MissingArtifact(FileNotFoundError):
 
 
 def project_root(start: Path | None = None) -> Path:
-    """The folder that holds ``data_manifest.yaml``: the working directory, the nearest one above it, or the checkout
-    that this package lies in. The notebooks find their files from wherever they are started.
+    """The folder that holds ``data_manifest.yaml``: the working directory, the nearest one above
+    it, or the checkout that this package lies in. The notebooks find their files from wherever they
+    are started.
 
     Raises
     ------
@@ -81,7 +84,8 @@ def project_root(start: Path | None = None) -> Path:
 
 
 def write_beside(path: Path, write: Callable[[Path], object]) -> Path:
-    """Call ``write`` on a temporary name beside ``path``, then rename: ``path`` is the old file or the new one.
+    """Call ``write`` on a temporary name beside ``path``, then rename: ``path`` is the old file or
+    the new one.
 
     Raises
     ------
@@ -134,7 +138,8 @@ def source_digest(*modules: ModuleType) -> str:
 
 
 def leftovers(folder: Path) -> list[Path]:
-    """Temporary files of :func:`write_beside` below ``folder``, which only a killed process leaves behind."""
+    """Temporary files of :func:`write_beside` below ``folder``, which only a killed process leaves
+    behind."""
     return [path for path in folder.rglob(".*") if LEFTOVER.fullmatch(path.name)]
 
 
@@ -150,7 +155,8 @@ def write_json(path: Path, content: object) -> Path:
 def write_arrays(
     path: Path, arrays: Mapping[str, np.ndarray], meta: Mapping | None = None, compress: bool = True
 ) -> Path:
-    """Write plain arrays, and ``meta`` as a JSON string under the name ``meta``. Same arrays in, same bytes out.
+    """Write plain arrays, and ``meta`` as a JSON string under the name ``meta``. Same arrays in,
+    same bytes out.
 
     Raises
     ------
@@ -172,13 +178,14 @@ def write_arrays(
 def read_arrays(
     path: Path, wanted: Iterable[str], where_present: Iterable[str] = ()
 ) -> tuple[dict[str, np.ndarray], dict]:
-    """Read the arrays ``wanted``, those ``where_present`` that are there, and the ``meta`` of a file made by
-    :func:`write_arrays`. The rest of the file is not read.
+    """Read the arrays ``wanted``, those ``where_present`` that are there, and the ``meta`` of a
+    file made by :func:`write_arrays`. The rest of the file is not read.
 
     Raises
     ------
     ValueError
-        If the file is damaged, holds pickles, or lacks one of the arrays; the message names the file and the reason.
+        If the file is damaged, holds pickles, or lacks one of the arrays; the message names the
+        file and the reason.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -212,7 +219,8 @@ class Folder:
 
     @classmethod
     def create(cls, profile: str, path: str | Path = "", about: About | None = None) -> Folder:
-        """Make the folder, or take it over if it belongs to this profile; ``about`` replaces what it said of its data.
+        """Make the folder, or take it over if it belongs to this profile; ``about`` replaces what
+        it said of its data.
 
         Raises
         ------

@@ -13,16 +13,19 @@ if TYPE_CHECKING:
 
 Job, Result = TypeVar("Job"), TypeVar("Result")
 
-# For glibc, which by default returns large freed blocks to the system, and has each cleared when it is asked for anew.
-# Dask's own setting returns even small ones: a step of training then takes up to three times as long.
+# For glibc, which by default returns large freed blocks to the system, and has each cleared when it
+# is asked for anew. Dask's own setting returns even small ones: a step of training then takes up to
+# three times as long.
 FREED_MEMORY_KEPT = {"MALLOC_MMAP_THRESHOLD_": str(1 << 30), "MALLOC_TRIM_THRESHOLD_": str(1 << 32)}
-# Jobs handed out before their worker is free: it never waits, and the scheduler never holds more than these.
+# Jobs handed out before their worker is free: it never waits, and the scheduler never holds more
+# than these.
 AHEAD = 2
 
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Let torch use one thread: sums are the same on every machine, and jobs side by side do not fight for cores."""
+    """Let torch use one thread: sums are the same on every machine, and jobs side by side do not
+    fight for cores."""
     import torch
 
     before = torch.get_num_threads()
@@ -42,8 +45,8 @@ def workers(count: int = 1, scheduler: str = "") -> Iterator[Client | None]:
     count : int
         From 2 on, so many processes of a local cluster, which share the cores.
     scheduler : str
-        Address of a running Dask scheduler, ``tcp://host:8786``; its workers see the same folders, and ``count`` does
-        not matter.
+        Address of a running Dask scheduler, ``tcp://host:8786``; its workers see the same folders,
+        and ``count`` does not matter.
 
     Raises
     ------
@@ -67,8 +70,8 @@ def workers(count: int = 1, scheduler: str = "") -> Iterator[Client | None]:
         environment = dict.fromkeys(
             ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads
         )
-        # One job a worker at a time. No limit on memory: the size of a batch bounds it, and half of a machine that
-        # others use too says nothing.
+        # One job a worker at a time. No limit on memory: the size of a batch bounds it, and half of
+        # a machine that others use too says nothing.
         options = {"threads_per_worker": 1, "memory_limit": None}
         inherited = {"distributed.nanny.pre-spawn-environ": environment | FREED_MEMORY_KEPT}
         with _environment_kept(), dask.config.set(inherited):
@@ -79,7 +82,8 @@ def workers(count: int = 1, scheduler: str = "") -> Iterator[Client | None]:
 
 @contextmanager
 def _environment_kept() -> Iterator[None]:
-    """Dask sets variables (one thread, among others) that later child processes of ours would inherit."""
+    """Dask sets variables (one thread, among others) that later child processes of ours would
+    inherit."""
     before = dict(os.environ)
     try:
         yield
@@ -102,12 +106,14 @@ def _running(scheduler: str) -> Client:
 def as_they_finish(
     function: Callable[[Job], Result], jobs: Iterable[Job], client: Client | None
 ) -> Iterator[Result]:
-    """``function`` of each job, in the order in which they end. What a worker leaves undone when it dies, others do.
+    """``function`` of each job, in the order in which they end. What a worker leaves undone when it
+    dies, others do.
 
     Parameters
     ----------
     function : callable
-        Picklable, as its jobs and results are. It may be called again for a job that a dead worker had begun.
+        Picklable, as its jobs and results are. It may be called again for a job that a dead worker
+        had begun.
     jobs : iterable
         Taken a few at a time.
     client : Client or None

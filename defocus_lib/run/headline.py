@@ -21,7 +21,8 @@ def save(folder: Folder, page: str, rows: Iterable[Claim]) -> Path:
 
 
 def compose(folder: Folder) -> Path:
-    """Write the claims of all pages as one Markdown table, in the order of the pages, each with a link to its page."""
+    """Write the claims of all pages as one Markdown table, in the order of the pages, each with a
+    link to its page."""
     lines = [
         f"| {name} {{doc}}`⇢ <executed/{path.stem}>` | {' | '.join(row)} |"
         for path in sorted((folder.path / ROOT).glob("*.json"))

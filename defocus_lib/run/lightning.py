@@ -1,4 +1,5 @@
-"""What every training with Lightning shares: checkpoints that survive a kill, a quiet log, and the caller's generators."""
+"""What every training with Lightning shares: checkpoints that survive a kill, a quiet log, and the
+caller's generators."""
 
 from __future__ import annotations
 
@@ -17,7 +18,8 @@ from defocus_lib.run.artifacts import write_beside
 
 
 class CheckpointFiles(TorchCheckpointIO):
-    """Checkpoints written beside and renamed, which a kill cannot spoil; nothing but tensors and plain values read."""
+    """Checkpoints written beside and renamed, which a kill cannot spoil; nothing but tensors and
+    plain values read."""
 
     def save_checkpoint(self, checkpoint: dict, path: str, storage_options: object = None) -> None:
         write_beside(Path(path), lambda beside: torch.save(checkpoint, beside))
@@ -40,7 +42,8 @@ class ProgressBar(TQDMProgressBar):
 
 @contextmanager
 def generators_kept() -> Iterator[None]:
-    # Where CUDA was not used yet, nobody has drawn from its generators; asking for them would start it.
+    # Where CUDA was not used yet, nobody has drawn from its generators; asking for them would start
+    # it.
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices):
         yield

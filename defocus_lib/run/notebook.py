@@ -1,7 +1,9 @@
-"""Execute one notebook: read the py:percent source, leave out what the data lack, leave the same bytes every time.
+"""Execute one notebook: read the py:percent source, leave out what the data lack, leave the same
+bytes every time.
 
-:mod:`papermill` executes and :mod:`jupytext` reads. Papermill writes times and paths into the notebook and knows
-``.ipynb`` alone; this module closes these gaps. The order of the notebooks is in ``dodo.py``.
+:mod:`papermill` executes and :mod:`jupytext` reads. Papermill writes times and paths into the
+notebook and knows ``.ipynb`` alone; this module closes these gaps. The order of the notebooks is in
+``dodo.py``.
 """
 
 from __future__ import annotations
@@ -40,14 +42,16 @@ NEEDS = {
     "regions": "the regions that were manipulated",
     "depth": "the true blur",
 }
-"""What a section can require by the tag ``needs-<name>`` of its heading, in words for the reader."""
+"""What a section can require by the tag ``needs-<name>`` of its heading, in words for the reader.
+"""
 
 
 class _Client(PapermillNotebookClient):
     """The client of papermill without its imitation of a browser for widgets.
 
-    That imitation answers the kernel on the channel on which it waits for the end of the cell, and can miss the end: one
-    run in thirty of a cell with ``interact`` never returned (github.com/jupyter/nbclient/issues/312).
+    That imitation answers the kernel on the channel on which it waits for the end of the cell, and
+    can miss the end: one run in thirty of a cell with ``interact`` never returned
+    (github.com/jupyter/nbclient/issues/312).
     """
 
     def __init__(self, *args: object, **kwargs: object) -> None:
@@ -56,7 +60,8 @@ class _Client(PapermillNotebookClient):
 
 
 class _Engine(Engine):
-    """Hands a notebook to :class:`_Client`, its output to the terminal, and silences the log of the kernel."""
+    """Hands a notebook to :class:`_Client`, its output to the terminal, and silences the log of the
+    kernel."""
 
     @classmethod
     def execute_managed_notebook(cls, nb_man: object, kernel_name: str, **kwargs: object) -> None:
@@ -75,7 +80,8 @@ papermill_engines.register(__name__, _Engine)
 
 
 class NotebookFailed(RuntimeError):
-    """A cell raised; the message holds the end of its traceback and the path of the unfinished notebook."""
+    """A cell raised; the message holds the end of its traceback and the path of the unfinished
+    notebook."""
 
 
 def read_notebook(source: Path) -> NotebookNode:
@@ -90,9 +96,10 @@ def run_notebook(
 ) -> Run:
     """Execute ``source`` in the working directory ``root`` and write the result into ``folder``.
 
-    ``folder/notebooks/<name>.ipynb`` is the executed notebook, ``folder/runs/<name>.json`` its :class:`Run`; without a
-    name, that of ``source`` is used. Only parameters that differ from the declared defaults are injected, so that the
-    page shows its parameters cell and, right below, what this run changed.
+    ``folder/notebooks/<name>.ipynb`` is the executed notebook, ``folder/runs/<name>.json`` its
+    :class:`Run`; without a name, that of ``source`` is used. Only parameters that differ from the
+    declared defaults are injected, so that the page shows its parameters cell and, right below,
+    what this run changed.
 
     Raises
     ------
@@ -127,10 +134,11 @@ def run_notebook(
 
 
 def leave_out(notebook: NotebookNode, folder: Path) -> NotebookNode:
-    """``notebook`` without the sections that need what the data of ``folder`` lack; a note takes their place.
+    """``notebook`` without the sections that need what the data of ``folder`` lack; a note takes
+    their place.
 
-    A heading with a tag ``needs-...`` of :data:`NEEDS` speaks for its section, the first heading for the whole notebook.
-    The heading stays, and so does the parameters cell.
+    A heading with a tag ``needs-...`` of :data:`NEEDS` speaks for its section, the first heading
+    for the whole notebook. The heading stays, and so does the parameters cell.
     """
     if not (folder / PROVENANCE).exists():  # nothing is known of the data yet
         return notebook
@@ -197,10 +205,12 @@ def _failure_text(error: PapermillExecutionError, failed: Path) -> str:
 
 @contextmanager
 def _kernel_environment() -> Iterator[None]:
-    """What the kernel inherits: a fixed hash seed, memory that is kept when freed, and progress bars as text.
+    """What the kernel inherits: a fixed hash seed, memory that is kept when freed, and progress
+    bars as text.
 
-    In a kernel, ``tqdm.auto`` (which Lightning uses) draws widgets, which nobody sees in a terminal. It falls back to
-    text when a variable begins with SPYDER, its only switch. In a log file, a line every ten seconds is enough.
+    In a kernel, ``tqdm.auto`` (which Lightning uses) draws widgets, which nobody sees in a
+    terminal. It falls back to text when a variable begins with SPYDER, its only switch. In a log
+    file, a line every ten seconds is enough.
     """
     variables = {"PYTHONHASHSEED": "0", "SPYDER_TEXT_PROGRESS": "1", **FREED_MEMORY_KEPT}
     if not sys.stderr.isatty():
@@ -215,9 +225,11 @@ def _kernel_environment() -> Iterator[None]:
 
 
 def tidy(notebook: NotebookNode) -> NotebookNode:
-    """A copy without what differs between two equal runs: times, paths, progress bars, widgets, random ids.
+    """A copy without what differs between two equal runs: times, paths, progress bars, widgets,
+    random ids.
 
-    The pairing of the source goes too, so that JupyterLab writes no ``.py`` beside an executed notebook.
+    The pairing of the source goes too, so that JupyterLab writes no ``.py`` beside an executed
+    notebook.
     """
     clean = nbformat.from_dict(notebook)
     kept = {key: clean.metadata[key] for key in ("kernelspec", "language_info")}
@@ -234,7 +246,8 @@ def tidy(notebook: NotebookNode) -> NotebookNode:
 
 
 def _tidy_outputs(outputs: list[NotebookNode]) -> list[NotebookNode]:
-    """Without standard error, which the terminal showed, and widgets, which are dead without their kernel."""
+    """Without standard error, which the terminal showed, and widgets, which are dead without their
+    kernel."""
     lasting = [
         output
         for output in outputs
@@ -261,7 +274,8 @@ def _merge_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
 
 
 def _without_progress(text: str) -> str:
-    """``text`` without lines that were redrawn with a carriage return: they are progress, not a result."""
+    """``text`` without lines that were redrawn with a carriage return: they are progress, not a
+    result."""
     lines = re.split(r"(?<=\n)", text.replace("\r\n", "\n"))
     return "".join(line for line in lines if "\r" not in line)
 

@@ -1,7 +1,7 @@
 """The parameters of a notebook: what it declares, and what a profile or the command line sets.
 
-Papermill only warns about an unknown parameter, and infers types by a regular expression that passes over lines which it
-cannot read. Here both are errors, raised before anything is executed.
+Papermill only warns about an unknown parameter, and infers types by a regular expression that
+passes over lines which it cannot read. Here both are errors, raised before anything is executed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,8 @@ EXPONENT = re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+")
 
 
 class ParameterError(ValueError):
-    """A profile, notebook or parameter does not exist, or a value is of the wrong type; the message names it."""
+    """A profile, notebook or parameter does not exist, or a value is of the wrong type; the message
+    names it."""
 
 
 def declared_parameters(notebook: NotebookNode, name: str) -> dict[str, object]:
@@ -30,7 +31,8 @@ def declared_parameters(notebook: NotebookNode, name: str) -> dict[str, object]:
     Raises
     ------
     ParameterError
-        If there is no such cell, or a line of it is not a plain ``name: type = value`` of int, float, str or bool.
+        If there is no such cell, or a line of it is not a plain ``name: type = value`` of int,
+        float, str or bool.
     """
     cells = [cell for cell in notebook.cells if "parameters" in cell.metadata.get("tags", [])]
     if not cells:
@@ -55,8 +57,8 @@ def check_parameters(
 ) -> dict[str, object]:
     """All parameters of notebook ``name``, the ``given`` values over the ``declared`` defaults.
 
-    An int may be given where a float is declared; a bool is not an int. Raises :class:`ParameterError` if a parameter is
-    not declared or has another type.
+    An int may be given where a float is declared; a bool is not an int. Raises
+    :class:`ParameterError` if a parameter is not declared or has another type.
     """
     for parameter in given:
         if parameter not in declared:
@@ -99,7 +101,8 @@ def read_profile(folder: Path, profile: str) -> dict[str, dict[str, object]]:
 
 
 def parse_settings(text: str) -> dict[str, dict[str, object]]:
-    """Read ``"05_binary_mask.threshold=0.2 07_tsne.seed=1"``: values are YAML, quotes protect spaces.
+    """Read ``"05_binary_mask.threshold=0.2 07_tsne.seed=1"``: values are YAML, quotes protect
+    spaces.
 
     Raises :class:`ParameterError`, which repeats the text, if it has another form.
     """

@@ -1,4 +1,5 @@
-"""How long each stage of a run takes and how much memory it needs, measured from outside of what is measured."""
+"""How long each stage of a run takes and how much memory it needs, measured from outside of what is
+measured."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ class Stages:
     def __call__(self, stage: str, images: int = 0) -> Iterator[dict]:
         """Measure the block as ``stage``; it is recorded also if it fails.
 
-        ``images`` is how many it handles. A block that learns their number on the way sets it in the dict it is given.
+        ``images`` is how many it handles. A block that learns their number on the way sets it in
+        the dict it is given.
         """
         memory, started, row = {"peak": 0}, time.perf_counter(), {"stage": stage, "images": images}
         _reset_gpu_peak()
@@ -54,9 +56,9 @@ class Stages:
         Returns
         -------
         DataFrame
-            stage; seconds; images, images_per_second (NaN where no images were named); peak_mib, the largest resident
-            memory of the process and those it started, sampled; peak_gpu_mib, the largest that torch had allocated on
-            one GPU (NaN where there is none).
+            stage; seconds; images, images_per_second (NaN where no images were named); peak_mib,
+            the largest resident memory of the process and those it started, sampled; peak_gpu_mib,
+            the largest that torch had allocated on one GPU (NaN where there is none).
         """
         table = pd.DataFrame(self._rows, columns=COLUMNS)
         return table.assign(
@@ -74,7 +76,8 @@ def save(path: Path, stages: Mapping[str, Stages]) -> Path:
 
 
 def read_all(folder: Path) -> pd.DataFrame:
-    """What :func:`save` wrote into a folder: index (notebook, stage), in the order of the files' names."""
+    """What :func:`save` wrote into a folder: index (notebook, stage), in the order of the files'
+    names."""
     tables = {
         path.stem: pd.read_csv(path).set_index("stage") for path in sorted(folder.glob("*.csv"))
     }

@@ -1,4 +1,5 @@
-"""Where numbers come from: the commit, the machine, the versions of packages, and the record of every notebook's run."""
+"""Where numbers come from: the commit, the machine, the versions of packages, and the record of
+every notebook's run."""
 
 from __future__ import annotations
 
@@ -56,7 +57,8 @@ def machine() -> dict[str, str]:
 
 
 def commit(root: Path) -> str:
-    """The commit that ``root`` is checked out at, with ``-dirty`` if a tracked file differs from it."""
+    """The commit that ``root`` is checked out at, with ``-dirty`` if a tracked file differs from
+    it."""
     git = ["git", "--no-optional-locks", "-C", str(root)]
     describe = ["describe", "--always", "--dirty", "--abbrev=10", "--exclude=*"]
     try:

@@ -10,10 +10,11 @@ from matplotlib.figure import Figure
 
 
 def explore(draw: Callable[..., Figure], **controls: ipywidgets.ValueWidget) -> ipywidgets.VBox:
-    """Controls above the figure that ``draw`` makes of their values, drawn again whenever one of them changes.
+    """Controls above the figure that ``draw`` makes of their values, drawn again whenever one of
+    them changes.
 
-    The figure is an image widget. ``ipywidgets.interact`` would capture output instead, and the messages this takes can
-    stall a notebook that runs without a browser.
+    The figure is an image widget. ``ipywidgets.interact`` would capture output instead, and the
+    messages this takes can stall a notebook that runs without a browser.
 
     Parameters
     ----------

@@ -1,4 +1,5 @@
-"""Notebooks 05 to 09 run on a small folder made without training, and say what to run first where there is none."""
+"""Notebooks 05 to 09 run on a small folder made without training, and say what to run first where
+there is none."""
 
 import jupytext
 import nbformat

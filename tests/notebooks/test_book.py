@@ -1,4 +1,5 @@
-"""The whole book in miniature: the smoke profile, run and rendered by the real graph, then read page by page."""
+"""The whole book in miniature: the smoke profile, run and rendered by the real graph, then read
+page by page."""
 
 import json
 import os
@@ -139,7 +140,8 @@ def test_every_notebook_stays_within_the_promised_memory(
 
 
 def test_every_number_in_prose_is_there(pages: dict[str, BeautifulSoup]) -> None:
-    """A glued value that is missing leaves its role in the page; a glued string must not show its quotes."""
+    """A glued value that is missing leaves its role in the page; a glued string must not show its
+    quotes."""
     for name, page in pages.items():
         prose = page.find("article").get_text()
         assert "{glue:" not in prose and "{eval" not in prose, name
@@ -155,7 +157,7 @@ def test_every_picture_says_what_it_shows(pages: dict[str, BeautifulSoup]) -> No
             )
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # The book opens from disk, without the network.
 
 
@@ -199,9 +201,11 @@ def test_no_style_sheet_names_anything_to_fetch_elsewhere(built: Built) -> None:
 
 
 def open_in_browser(page: Path, folder: Path) -> tuple[str, list[str]]:
-    """Open ``page`` in headless Chromium: the document after its scripts have run, and every address it asked for.
+    """Open ``page`` in headless Chromium: the document after its scripts have run, and every
+    address it asked for.
 
-    Chromium's own requests (updates, time) have no initiator; those of a page, and of the frames in it, have one.
+    Chromium's own requests (updates, time) have no initiator; those of a page, and of the frames in
+    it, have one.
     """
     log = folder / "net.json"
     command = [
@@ -265,7 +269,7 @@ def test_mathematics_and_icons_are_drawn(
     assert drawn and not page.select("i.fa-solid, i.fas, i.fa-brands")
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 # The same book on data sets that lie on disk.
@@ -274,7 +278,8 @@ def test_mathematics_and_icons_are_drawn(
 def run_on_disk(
     tmp_path: Path, profile: str, changes: str, *words: str, **roots: Path
 ) -> subprocess.CompletedProcess:
-    """Run the graph with what it makes in ``tmp_path``, so that nobody's own run of the profile is touched."""
+    """Run the graph with what it makes in ``tmp_path``, so that nobody's own run of the profile is
+    touched."""
     command = [
         sys.executable,
         "-m",
@@ -297,7 +302,8 @@ def text_of(tmp_path: Path, name: str) -> str:
 
 
 def test_the_smoke_book_of_faceforensics(tmp_path: Path) -> None:
-    """All notebooks and the rendered pages, on a tree with a missing frame, foreign files and an odd folder."""
+    """All notebooks and the rendered pages, on a tree with a missing frame, foreign files and an
+    odd folder."""
     root = trees.faceforensics(
         tmp_path / "ffpp", videos=30, frames=3, size=72, compression="c23", faces="faces"
     )
@@ -364,11 +370,12 @@ def test_a_book_without_pairs_skips_what_needs_them_and_says_so(tmp_path: Path) 
     assert len(stored_set.open_set(artifacts.Folder.open("cifake", tmp_path / "run"), "fake")) == 6
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 
 
 def test_a_warning_fails_the_build_every_time(built: Built, tmp_path: Path) -> None:
-    """Sphinx warns about a page once and remembers it as read: the second attempt must fail like the first."""
+    """Sphinx warns about a page once and remembers it as read: the second attempt must fail like
+    the first."""
     book = copy_sources(tmp_path)
     with (book / "intro.md").open("a", encoding="utf-8") as intro:
         intro.write("\n{doc}`a page that does not exist`\n")

@@ -1,4 +1,5 @@
-"""Notebooks 05 and 06 on data of other shapes: videos of several frames, and images without counterparts."""
+"""Notebooks 05 and 06 on data of other shapes: videos of several frames, and images without
+counterparts."""
 
 from dataclasses import replace
 
@@ -16,7 +17,8 @@ SMALL = {"threshold": 0.2, "window": 7, "n_bootstrap": 30, "simulations": 3}
 
 
 def fill(folder, ids, pairs, seed=0):
-    """Save a real and a manipulated set of these ids with noise for maps; a real image names itself as its pair."""
+    """Save a real and a manipulated set of these ids with noise for maps; a real image names itself
+    as its pair."""
     rng, sets = np.random.default_rng(seed), {}
     for name in ("real", "Deepfakes"):
         images = rng.random((len(ids[name]), 24, 24, 3))

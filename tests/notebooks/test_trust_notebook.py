@@ -1,4 +1,5 @@
-"""Notebook 13 on a run of ten videos, with detectors that nobody trained; with pairs, and where there are none."""
+"""Notebook 13 on a run of ten videos, with detectors that nobody trained; with pairs, and where
+there are none."""
 
 from dataclasses import replace
 
@@ -52,7 +53,8 @@ def explained(tmp_path_factory):
 
 
 def run_cells(notebook, parameters, monkeypatch, cache):
-    """Run the code cells in this process; the parameters follow their cell. What is glued, by name."""
+    """Run the code cells in this process; the parameters follow their cell. What is glued, by name.
+    """
     glued, space = {}, {}
     monkeypatch.setattr("myst_nb.glue", lambda name, value, display: glued.__setitem__(name, value))
     monkeypatch.setattr(collection, "map_cache", lambda *_: cache)

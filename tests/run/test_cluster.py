@@ -81,7 +81,8 @@ def test_what_can_not_work_is_refused():
 
 
 def test_workers_that_come_later_get_work(two):
-    """A scheduler that a batch system fills slowly: jobs wait for the first worker, and the others are used."""
+    """A scheduler that a batch system fills slowly: jobs wait for the first worker, and the others
+    are used."""
     from distributed import LocalCluster
 
     empty = LocalCluster(

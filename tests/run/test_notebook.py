@@ -22,7 +22,8 @@ steps: int = 3
 quick: bool = False
 """
 
-# Everything that differs from run to run by itself: bars, widgets, addresses, random ids, a split standard output.
+# Everything that differs from run to run by itself: bars, widgets, addresses, random ids, a split
+# standard output.
 RESTLESS = """
 # %%
 import sys, time
@@ -85,7 +86,8 @@ def test_two_runs_leave_the_same_bytes(source: Path, tmp_path: Path) -> None:
         for word in ("papermill", "widget-view", '"stderr"', "0x", "it/s", str(tmp_path))
         if word in text
     }
-    # What this run changed stands right below the declared defaults; steps is its default, so it is not repeated.
+    # What this run changed stands right below the declared defaults; steps is its default, so it is
+    # not repeated.
     assert notebook.cells[1].source.startswith('profile: str = "demo"')
     assert notebook.cells[2].source.splitlines()[1:] == ['profile = "smoke"', "threshold = 0.25"]
     assert [output.text for output in notebook.cells[3].outputs] == ["first\nsecond 0.25 3\n"]

@@ -34,9 +34,10 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# The graph, with doit itself, on a small project: real dodo.py, notebooks of a few lines, and an execution that only
-# leaves the promised files. Kernels are started above; here the question is which notebooks run.
+# --------------------------------------------------------------------------------------------------
+# The graph, with doit itself, on a small project: real dodo.py, notebooks of a few lines, and an
+# execution that only leaves the promised files. Kernels are started above; here the question is
+# which notebooks run.
 
 LIBRARY = {
     "__init__": "",
@@ -69,7 +70,8 @@ def load_dodo(root: Path, **settings: str) -> dict:
 
 
 class Project:
-    """A copy of ``dodo.py`` with its own small notebooks and library; ``run`` tells which notebooks were executed."""
+    """A copy of ``dodo.py`` with its own small notebooks and library; ``run`` tells which notebooks
+    were executed."""
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root, self.report = root, root / "report.txt"

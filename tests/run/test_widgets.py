@@ -1,4 +1,5 @@
-"""Controls that redraw: a changed value must change the picture, through the arguments of the drawing function."""
+"""Controls that redraw: a changed value must change the picture, through the arguments of the
+drawing function."""
 
 import ipywidgets
 from matplotlib.figure import Figure
