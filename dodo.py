@@ -133,7 +133,7 @@ NOTEBOOKS["status"] = ([*RECORDS, *(f"runs/{name}.json" for name in NOTEBOOKS)],
 
 
 def parameters() -> dict[str, dict[str, object]]:
-    """What this run passes to each notebook. All of it is checked here, before anything executes."""
+    """The parameters of each notebook in this run, checked before anything executes."""
     for name in GIVEN:
         if name not in NOTEBOOKS:
             raise ParameterError(f"unknown notebook {name!r}; there are {', '.join(NOTEBOOKS)}")

@@ -55,7 +55,7 @@ folder = Folder.open(profile, artifacts)
 stored, about = read_arrays(
     folder.require("features.npz", made_by="03_train_detector"),
     {"ids", "groups", "manipulations", "features"},
-    where_present={"features_untrained"},
+    optional={"features_untrained"},
 )
 stored = embedding.at_most(images, stored)
 kinds, owners = stored["manipulations"], stored["groups"]

@@ -75,7 +75,7 @@ def load_set(path: Path, *names: str) -> ShapleySet:
         If the file is damaged or was not written by :func:`save_set`.
     """
     wanted = {*KEYS, *names} if names else set(SET_ARRAYS)
-    arrays, meta = read_arrays(path, wanted, where_present=SCALES.values())
+    arrays, meta = read_arrays(path, wanted, optional=SCALES.values())
     for name, scale in SCALES.items():
         if name in arrays and arrays[name].dtype == np.float16:
             arrays[name] = arrays[name].astype(np.float32) * arrays[scale][:, None, None]
@@ -140,7 +140,7 @@ def whole(path: Path) -> dict:
     ValueError
         If it is damaged.
     """
-    arrays, meta = read_arrays(path, SET_ARRAYS, where_present={*SCALES.values(), "contents"})
+    arrays, meta = read_arrays(path, SET_ARRAYS, optional={*SCALES.values(), "contents"})
     written = arrays.pop("contents", None)  # sets written before there were shards have none
     if written is not None and not np.array_equal(_contents(arrays), written):
         raise ValueError(f"{path}: its arrays are not those that were written")

@@ -35,13 +35,12 @@ class About:
     Attributes
     ----------
     dataset, title : str
-        Name in ``data_manifest.yaml``, and how a reader calls it.
+        Name in ``data_manifest.yaml``, and the name that a reader sees.
     unit : str
-        What is independent of each other: "scene", "video" or "image".
+        What was sampled independently: "scene", "video" or "image".
     has : tuple of str
-        Of "pairs" (manipulated images have a real counterpart), "regions" (the manipulated pixels
-        are known) and "depth" (the true blur is known). A section of a notebook that needs one of
-        them is left out where it is absent.
+        Of "pairs" (manipulated images have a paired real image), "regions" (the manipulated pixels
+        are known) and "depth" (the true blur is known).
     root : str
         Folder that the paths of the records start from; "" is the artefact folder.
     size : int
@@ -68,13 +67,7 @@ class MissingArtifact(FileNotFoundError):
 
 def project_root(start: Path | None = None) -> Path:
     """The folder that holds ``data_manifest.yaml``: the working directory, the nearest one above
-    it, or the checkout that this package lies in. The notebooks find their files from wherever they
-    are started.
-
-    Raises
-    ------
-    FileNotFoundError
-        If neither holds a manifest.
+    it, or the checkout of this package. Raises ``FileNotFoundError`` if none of them does.
     """
     here = (start or Path.cwd()).resolve()
     for folder in (here, *here.parents, Path(__file__).resolve().parents[2]):
@@ -84,13 +77,9 @@ def project_root(start: Path | None = None) -> Path:
 
 
 def write_beside(path: Path, write: Callable[[Path], object]) -> Path:
-    """Call ``write`` on a temporary name beside ``path``, then rename: ``path`` is the old file or
-    the new one.
+    """Call ``write`` on a temporary name beside ``path``, then rename: never half a file.
 
-    Raises
-    ------
-    OSError
-        If the disk is full; the message names the file and what is free.
+    Raises ``OSError`` if the disk is full; the message names the file and the free space.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     beside = path.with_name(f".{path.stem}.{secrets.token_hex(6)}{path.suffix}")
@@ -101,7 +90,8 @@ def write_beside(path: Path, write: Callable[[Path], object]) -> Path:
         if error.errno not in NO_SPACE:
             raise
         free = shutil.disk_usage(path.parent).free / 2**20
-        message = f"no space to write {path} ({free:,.0f} MiB free): make room and run again; complete files are kept"
+        advice = "make room and run again; complete files are kept"
+        message = f"no space to write {path} ({free:,.0f} MiB free): {advice}"
         raise OSError(error.errno, message) from error
     finally:
         beside.unlink(missing_ok=True)
@@ -138,8 +128,7 @@ def source_digest(*modules: ModuleType) -> str:
 
 
 def leftovers(folder: Path) -> list[Path]:
-    """Temporary files of :func:`write_beside` below ``folder``, which only a killed process leaves
-    behind."""
+    """Temporary files of :func:`write_beside`, which only a killed process leaves behind."""
     return [path for path in folder.rglob(".*") if LEFTOVER.fullmatch(path.name)]
 
 
@@ -153,61 +142,58 @@ def write_json(path: Path, content: object) -> Path:
 
 
 def write_arrays(
-    path: Path, arrays: Mapping[str, np.ndarray], meta: Mapping | None = None, compress: bool = True
+    path: Path,
+    arrays: Mapping[str, np.ndarray],
+    meta: Mapping | None = None,
+    compress: bool = True,
 ) -> Path:
-    """Write plain arrays, and ``meta`` as a JSON string under the name ``meta``. Same arrays in,
-    same bytes out.
+    """Write plain arrays, and ``meta`` as JSON under the name ``meta``: same arrays, same bytes.
 
-    Raises
-    ------
-    TypeError
-        If an array would need pickling.
+    Raises ``TypeError`` if an array would need pickling.
     """
     arrays = {name: np.asarray(values) for name, values in arrays.items()}
     for name, values in arrays.items():
         if values.dtype.hasobject:
-            raise TypeError(
-                f"{path.name}: array {name!r} has dtype {values.dtype}; numbers or fixed-width strings wanted"
-            )
+            dtype = f"{path.name}: array {name!r} has dtype {values.dtype}"
+            raise TypeError(f"{dtype}; numbers or fixed-width strings wanted")
     if meta is not None:
         arrays["meta"] = np.array(json.dumps(meta, sort_keys=True))
     save = np.savez_compressed if compress else np.savez
-    return write_beside(path, lambda beside: save(beside, **arrays))
+    return write_beside(path, lambda beside: save(beside, **arrays))  # type: ignore[arg-type]
 
 
 def read_arrays(
-    path: Path, wanted: Iterable[str], where_present: Iterable[str] = ()
+    path: Path, names: Iterable[str], optional: Iterable[str] = ()
 ) -> tuple[dict[str, np.ndarray], dict]:
-    """Read the arrays ``wanted``, those ``where_present`` that are there, and the ``meta`` of a
-    file made by :func:`write_arrays`. The rest of the file is not read.
+    """The arrays ``names``, those of ``optional`` that exist, and the ``meta`` of a file written by
+    :func:`write_arrays`. The rest of the file is not read.
 
-    Raises
-    ------
-    ValueError
-        If the file is damaged, holds pickles, or lacks one of the arrays; the message names the
-        file and the reason.
+    Raises ``ValueError`` if the file is damaged, holds pickles or lacks an array; the message names
+    the file and the reason.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
-            missing = sorted({*wanted, "meta"} - set(file.files))
+            missing = sorted({*names, "meta"} - set(file.files))
             if missing:
-                raise ValueError(
-                    f"no array {', '.join(missing)}; it holds {', '.join(file.files) or 'nothing'}"
-                )
-            names = {*wanted, *where_present} & set(file.files)
-            return {name: file[name] for name in sorted(names)}, json.loads(str(file["meta"]))
-    except (
-        ValueError,
-        TypeError,
-        OSError,
-        EOFError,
-        AttributeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
-        if isinstance(error, FileNotFoundError):
-            raise
+                held = ", ".join(file.files) or "nothing"
+                raise ValueError(f"no array {', '.join(missing)}; it holds {held}")
+            chosen = sorted({*names, *optional} & set(file.files))
+            return {name: file[name] for name in chosen}, json.loads(str(file["meta"]))
+    except FileNotFoundError:
+        raise
+    except DAMAGED as error:
         raise ValueError(f"{path}: not a readable set of arrays ({error})") from error
+
+
+DAMAGED = (
+    ValueError,
+    TypeError,
+    OSError,
+    EOFError,
+    AttributeError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
 
 
 @dataclass(frozen=True)
@@ -219,13 +205,10 @@ class Folder:
 
     @classmethod
     def create(cls, profile: str, path: str | Path = "", about: About | None = None) -> Folder:
-        """Make the folder, or take it over if it belongs to this profile; ``about`` replaces what
-        it said of its data.
+        """Make the folder, or take it over if it belongs to this profile.
 
-        Raises
-        ------
-        ValueError
-            If the folder belongs to another profile.
+        ``about`` replaces what it recorded of its data. Raises ``ValueError`` if the folder belongs
+        to another profile.
         """
         folder = cls(Path(path) if path else project_root() / "artifacts" / profile, profile)
         if (folder.path / PROVENANCE).exists():
@@ -240,12 +223,8 @@ class Folder:
     def open(cls, profile: str, path: str | Path = "") -> Folder:
         """The folder of a run that has begun.
 
-        Raises
-        ------
-        MissingArtifact
-            If there is none yet.
-        ValueError
-            If the folder belongs to another profile.
+        Raises :class:`MissingArtifact` if there is none yet, ``ValueError`` if it belongs to
+        another profile.
         """
         folder = cls(Path(path) if path else project_root() / "artifacts" / profile, profile)
         folder.require(PROVENANCE, made_by="01_data")
@@ -254,38 +233,31 @@ class Folder:
 
     @property
     def about(self) -> About:
-        """What the images are; the defaults where the folder was written by hand and does not say."""
-        said = self._provenance().get("data", {})
-        return About(**{**said, "has": tuple(said.get("has", About.has))})
+        """What the images are; the defaults where the folder was written by hand without it."""
+        data = self._provenance().get("data", {})
+        return About(**{**data, "has": tuple(data.get("has", About.has))})
 
     def _provenance(self) -> dict:
         path = self.path / PROVENANCE
         try:
-            said = json.loads(path.read_text(encoding="utf-8"))
-            return {**said, "profile": said["profile"]}
+            content = json.loads(path.read_text(encoding="utf-8"))
+            return {**content, "profile": content["profile"]}
         except (ValueError, TypeError, KeyError) as error:
-            raise ValueError(
-                f"{path} is damaged ({error}): delete the folder and run 01_data"
-            ) from error
+            advice = "delete the folder and run 01_data"
+            raise ValueError(f"{path} is damaged ({error}): {advice}") from error
 
     def _check_profile(self) -> None:
-        found = self._provenance()["profile"]
-        if found != self.profile:
-            raise ValueError(
-                f"{self.path} belongs to profile {found!r}, not to {self.profile!r}: name its own folder"
-            )
+        owner = self._provenance()["profile"]
+        if owner != self.profile:
+            belongs = f"{self.path} belongs to profile {owner!r}"
+            raise ValueError(f"{belongs}, not to {self.profile!r}: name its own folder")
 
     def require(self, name: str, made_by: str) -> Path:
-        """The path of artefact ``name``.
-
-        Raises
-        ------
-        MissingArtifact
-            If it is not there; the message says to run ``made_by`` first.
+        """The path of artefact ``name``; raises :class:`MissingArtifact`, which says to run the
+        notebook ``made_by`` first, if it is not there.
         """
         path = self.path / name
         if not path.exists():
-            raise MissingArtifact(
-                f"{path} is missing: run notebook {made_by} with profile {self.profile!r} first"
-            )
+            advice = f"run notebook {made_by} with profile {self.profile!r} first"
+            raise MissingArtifact(f"{path} is missing: {advice}")
         return path

@@ -1,4 +1,4 @@
-"""Independent jobs, in this process, in several, or on several machines (Dask does the latter two)."""
+"""Independent jobs: in this process, or by Dask in several processes or on several machines."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, TypeVar
 if TYPE_CHECKING:
     from distributed import Client
 
-Job, Result = TypeVar("Job"), TypeVar("Result")
+Job = TypeVar("Job")
+Result = TypeVar("Result")
 
 # For glibc, which by default returns large freed blocks to the system, and has each cleared when it
 # is asked for anew. Dask's own setting returns even small ones: a step of training then takes up to
@@ -38,7 +39,7 @@ def one_thread() -> Iterator[None]:
 
 @contextmanager
 def workers(count: int = 1, scheduler: str = "") -> Iterator[Client | None]:
-    """Who works: ``None`` stands for this process.
+    """A Dask client of the processes that compute, or ``None`` for this process.
 
     Parameters
     ----------

@@ -51,7 +51,7 @@ def generators_kept() -> Iterator[None]:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Without Lightning's news of devices, advertisements, and warnings of what is meant to be so."""
+    """Without Lightning's log of devices, advertisements, and warnings of intended settings."""
     logger = logging.getLogger("pytorch_lightning")
     before = logger.level
     logger.setLevel(logging.WARNING)

@@ -85,7 +85,7 @@ class NotebookFailed(RuntimeError):
 
 
 def read_notebook(source: Path) -> NotebookNode:
-    """The py:percent file ``source`` as a notebook, with cell ids that depend on the position only."""
+    """The py:percent file ``source`` as a notebook, with cell ids by position."""
     notebook = jupytext.read(source, fmt="py:percent")
     notebook.metadata["kernelspec"] = dict(KERNEL)
     return _number_cells(notebook)

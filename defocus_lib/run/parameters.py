@@ -75,9 +75,8 @@ def _typed(notebook: str, parameter: str, kind: type, value: object) -> object:
     if kind is float and isinstance(value, str) and EXPONENT.fullmatch(value):
         return float(value)
     if type(value) is not kind:
-        raise ParameterError(
-            f"{notebook}: parameter {parameter!r} is {value!r} ({type(value).__name__}); {kind.__name__} wanted"
-        )
+        given = f"{notebook}: parameter {parameter!r} is {value!r} ({type(value).__name__})"
+        raise ParameterError(f"{given}; {kind.__name__} wanted")
     return value
 
 

@@ -177,6 +177,6 @@ def test_only_what_is_asked_for_is_read(tmp_path):
     path = artifacts.write_arrays(
         tmp_path / "a.npz", {"a": np.arange(3), "b": np.zeros(2)}, {"x": 1}
     )
-    arrays, meta = artifacts.read_arrays(path, {"a"}, where_present={"c"})
+    arrays, meta = artifacts.read_arrays(path, {"a"}, optional={"c"})
     assert set(arrays) == {"a"} and meta == {"x": 1}
-    assert set(artifacts.read_arrays(path, {"a"}, where_present={"b", "c"})[0]) == {"a", "b"}
+    assert set(artifacts.read_arrays(path, {"a"}, optional={"b", "c"})[0]) == {"a", "b"}

@@ -25,17 +25,20 @@ def two():
         yield client
 
 
+@pytest.mark.slow
 def test_two_workers_share_the_cores(two):
     threads = two.run(lambda: (os.getpid(), os.environ["OMP_NUM_THREADS"]))
     assert len({pid for pid, _ in threads.values()} | {os.getpid()}) == 3
     assert {int(count) for _, count in threads.values()} == {max(1, (os.cpu_count() or 1) // 2)}
 
 
+@pytest.mark.slow
 def test_workers_keep_freed_memory_instead_of_having_it_cleared_anew(two):
     found = two.run(lambda: dict(os.environ))
     assert all(cluster.FREED_MEMORY_KEPT.items() <= one.items() for one in found.values())
 
 
+@pytest.mark.slow
 def test_a_cluster_leaves_the_environment_as_it_was():
     before = dict(os.environ)
     with cluster.workers(2):
@@ -43,6 +46,7 @@ def test_a_cluster_leaves_the_environment_as_it_was():
     assert dict(os.environ) == before
 
 
+@pytest.mark.slow
 def test_all_jobs_are_done_and_few_are_handed_out_at_once(two):
     taken = []
 
@@ -57,18 +61,21 @@ def test_all_jobs_are_done_and_few_are_handed_out_at_once(two):
     assert sorted([first, *results]) == [value**2 for value in range(40)]
 
 
+@pytest.mark.slow
 def test_a_failing_job_is_raised(two):
     with pytest.raises(ValueError, match="-3 is negative"):
         list(cluster.as_they_finish(square, [1, 2, -3, 4], two))
     assert sorted(cluster.as_they_finish(square, [1, 2], two)) == [1, 4], "the cluster goes on"
 
 
+@pytest.mark.slow
 def test_a_running_scheduler_is_used(two):
     with cluster.workers(scheduler=two.scheduler.address) as client:
         assert client.scheduler_info()["address"] == two.scheduler.address
         assert sorted(cluster.as_they_finish(square, range(3), client)) == [0, 1, 4]
 
 
+@pytest.mark.slow
 def test_what_can_not_work_is_refused():
     with pytest.raises(ValueError, match="n_workers is 0; at least 1 wanted"), cluster.workers(0):
         pass
@@ -80,6 +87,7 @@ def test_what_can_not_work_is_refused():
         pass
 
 
+@pytest.mark.slow
 def test_workers_that_come_later_get_work(two):
     """A scheduler that a batch system fills slowly: jobs wait for the first worker, and the others
     are used."""

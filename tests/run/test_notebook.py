@@ -68,6 +68,7 @@ def test_a_source_is_read_with_ids_that_depend_on_the_position_only(source: Path
     assert first.metadata.kernelspec.name == "python3"
 
 
+@pytest.mark.slow
 def test_two_runs_leave_the_same_bytes(source: Path, tmp_path: Path) -> None:
     source.write_text(PARAMETERS + RESTLESS, encoding="utf-8")
     given = {"profile": "smoke", "threshold": 0.25, "steps": 3}
