@@ -23,13 +23,13 @@ def main() -> None:
     facts = {
         "validation AUC": auc,
         "lowest correlation of bf16 with fp32": likeness(
-            *(explain(samples=50, **p).values for p in (HALF, {}))
+            *(explain(n_samples=50, **p).values for p in (HALF, {}))
         ),
         **{
             f"correlation {step / shapley.NODES} of the way apart": truth[0].alike[step]
             for step in shapley.STEPS
         },
-        f"relative error, {THEIRS}": error(judged(samples=200, method="shap").values, truth),
+        f"relative error, {THEIRS}": error(judged(n_samples=200, method="shap").values, truth),
     }
     for name, options in OURS.items():
         facts[f"relative error, {name}, bf16"] = error(judged(**options, **HALF).values, truth)

@@ -26,6 +26,7 @@ from defocus_lib.detect import experiment
 from defocus_lib.detect.model import Detector, load_detector
 from defocus_lib.detect.training import Plan
 from defocus_lib.explain import expected_gradients, jobs
+from defocus_lib.explain.expected_gradients import Compute
 from defocus_lib.precision import fitting
 from defocus_lib.run import artifacts
 
@@ -40,12 +41,12 @@ STEPS = (1, 5, 20)  # nodes between two gradients that are compared
 MANY = 64  # images a pass, to show what that costs
 THEIRS = "shap, 200 random samples"
 OURS = {
-    "25 interpolated samples": {"samples": 25, "method": "interpolated"},
-    "50 interpolated samples": {"samples": 50, "method": "interpolated"},
-    "50 stratified samples": {"samples": 50},
-    "100 stratified samples": {"samples": 100},
+    "25 interpolated samples": {"n_samples": 25, "method": "interpolated"},
+    "50 interpolated samples": {"n_samples": 50, "method": "interpolated"},
+    "50 stratified samples": {"n_samples": 50},
+    "100 stratified samples": {"n_samples": 100},
 }
-HALF = {"precision": torch.bfloat16}
+HALF = {"compute": Compute(precision=torch.bfloat16)}
 PLAN = Plan(
     12,
     16,
@@ -146,7 +147,7 @@ def overhead(
     detector: Detector, inputs: torch.Tensor, background: torch.Tensor, samples: int, batch: int
 ) -> float:
     """Time of the values of all inputs together, in that of the bare forward and backward passes."""
-    options = {"samples": samples, "batch_size": batch, "precision": torch.bfloat16}
+    options = {"n_samples": samples, "compute": Compute(batch, torch.bfloat16)}
     contestants = {
         "whole": partial(
             expected_gradients.shapley_values, detector, inputs, background, **options
@@ -205,9 +206,9 @@ def main() -> None:
     ours = {f"{name}, bf16": partial(explain, **options, **HALF) for name, options in OURS.items()}
     single = "50 stratified samples, fp32"
     contestants = {
-        THEIRS: partial(explain, samples=200, method="shap"),
+        THEIRS: partial(explain, n_samples=200, method="shap"),
         **ours,
-        single: partial(explain, samples=50),
+        single: partial(explain, n_samples=50),
     }
     seconds, values, gaps = ({name: [] for name in contestants} for _ in range(3))
     for n in tqdm(
@@ -218,7 +219,7 @@ def main() -> None:
             seconds[name].append(took)
             if name == THEIRS or n == 0:  # ours are the same in all rounds
                 values[name].extend(found.values)
-                gaps[name].extend(found.gaps)
+                gaps[name].extend(found.completeness_errors)
     truth = [integral(detector, x, background) for x in inputs[:JUDGED]]
     rows = [
         {
@@ -228,7 +229,7 @@ def main() -> None:
                 float(np.median(np.divide(seconds[THEIRS], seconds[name]))), 1
             ),
             "relative_error": round(error(values[name], truth), 4),
-            "completeness_gap": round(float(np.median(np.abs(gaps[name]))), 4),
+            "completeness_error": round(float(np.median(np.abs(gaps[name]))), 4),
         }
         for name in contestants
     ]

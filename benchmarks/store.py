@@ -18,7 +18,7 @@ from tqdm.auto import tqdm
 from benchmarks import machine
 from defocus_lib.data import collection
 from defocus_lib.explain import shards
-from defocus_lib.explain.attribution_set import ShapleySet
+from defocus_lib.explain.attribution_set import AttributionSet
 from defocus_lib.maps.cache import load_maps
 from defocus_lib.maps.presets import normalize_per_sample
 from defocus_lib.run import artifacts, notebook
@@ -35,7 +35,7 @@ NOTEBOOKS = (
 IMAGES, SHARD, PROFILE, FEATURES = (1_000, 10_000), 64, "store-benchmark", 512
 
 
-def shelf() -> dict[str, ShapleySet]:
+def shelf() -> dict[str, AttributionSet]:
     """Images of the profile ``speed`` with their maps; sets by name."""
     folder = artifacts.Folder.open("speed")
     run = collection.load(folder)
@@ -54,7 +54,7 @@ def shelf() -> dict[str, ShapleySet]:
             "dmaps": normal,
         }
         keys = {"ids": rows["id"].to_numpy(str), "pairs": rows["pair"].to_numpy(str)}
-        sets[str(name)] = ShapleySet(**keys, **values)
+        sets[str(name)] = AttributionSet(**keys, **values)
     return sets
 
 
@@ -65,25 +65,25 @@ def _tensor(array: np.ndarray):
 
 
 def shard_of(
-    kept: ShapleySet, name: str, first: int, last: int, meta: dict, noise: bool = False
-) -> ShapleySet:
+    kept: AttributionSet, name: str, first: int, last: int, meta: dict, noise: bool = False
+) -> AttributionSet:
     """Images ``first`` to ``last`` of a set: those of the shelf again and again, with stand-ins for Shapley values."""
     numbers = np.arange(first, last)
     part = kept.take(numbers % len(kept), "images", "edges", "regions", "dmaps")
     rng = np.random.default_rng([first, len(name)])
     shaps = np.where(part.dmaps > 0.5, 1e-4, -1e-4) * rng.random(2)[:, None, None, None]
     shaps = (rng.normal(scale=1e-4, size=shaps.shape) if noise else shaps).astype(np.float32)
-    return ShapleySet(
+    return AttributionSet(
         ids=np.array([f"picture-{number:06d}/{name}" for number in numbers]),
         pairs=np.array([f"picture-{number:06d}/real" for number in numbers]),
         images=part.images, edges=part.edges, regions=part.regions, dmaps=part.dmaps,
         defocus_shaps=shaps[0], rgb_shaps=shaps[1],
-        defocus_gaps=shaps[0].sum((1, 2)) / 10, rgb_gaps=shaps[1].sum((1, 2)) / 10,
+        defocus_completeness_errors=shaps[0].sum((1, 2)) / 10, rgb_completeness_errors=shaps[1].sum((1, 2)) / 10,
         meta=meta | {"manipulation": name},
     )  # fmt: skip
 
 
-def build(path: Path, images: int, kept: dict[str, ShapleySet]) -> artifacts.Folder:
+def build(path: Path, images: int, kept: dict[str, AttributionSet]) -> artifacts.Folder:
     """Write a store of so many images, all sets together, and the features of as many."""
     folder = artifacts.Folder.create(PROFILE, path)
     root, each = path / shards.ROOT, images // len(kept)
@@ -94,7 +94,7 @@ def build(path: Path, images: int, kept: dict[str, ShapleySet]) -> artifacts.Fol
 
     def write(name: str, number: int, first: int) -> None:
         values = shard_of(kept[name], name, first, min(first + SHARD, each), meta)
-        shards.save_set(shards.shard_path(root, name, number), values)
+        values.save(shards.shard_path(root, name, number))
 
     jobs = (delayed(write)(*one) for one in firsts)
     for _ in tqdm(
@@ -103,7 +103,7 @@ def build(path: Path, images: int, kept: dict[str, ShapleySet]) -> artifacts.Fol
         unit="shard",
     ):
         pass
-    shards.index_all(root)
+    shards.write_index_of_all(root)
     names, groups = (
         np.repeat(list(kept), each),
         np.tile([f"picture-{n:06d}" for n in range(each)], len(kept)),
@@ -128,14 +128,13 @@ def measure(folder: artifacts.Folder, images: int) -> list[dict]:
     return [{"notebook": one.notebook, "images": images, "peak_mib": one.peak_mb} for one in done]
 
 
-def sizes(folder: artifacts.Folder, kept: dict[str, ShapleySet]) -> dict[str, float]:
+def sizes(folder: artifacts.Folder, kept: dict[str, AttributionSet]) -> dict[str, float]:
     """Bytes an image in each storage, in the index, and as a map on disk."""
     name = next(iter(kept))
     values = shard_of(kept[name], name, 0, SHARD, {"profile": PROFILE}, noise=True)
     scratch = folder.path / "scratch.npz"
     found = {
-        f"bytes an image, {storage}": shards.save_set(scratch, values, storage).stat().st_size
-        / SHARD
+        f"bytes an image, {storage}": values.save(scratch, storage).stat().st_size / SHARD
         for storage in shards.STORAGE
     }
     index = folder.path / shards.ROOT / shards.INDEX

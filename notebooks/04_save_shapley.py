@@ -26,7 +26,7 @@
 profile: str = "demo"
 artifacts: str = ""
 images: int = 30
-samples: int = 48
+n_samples: int = 48
 background: int = 10
 method: str = "stratified"
 batch_size: int = 0
@@ -43,7 +43,7 @@ from myst_nb import glue
 from defocus_lib.analysis import attribution
 from defocus_lib.data import collection
 from defocus_lib.detect.model import load_detector
-from defocus_lib.explain import jobs, stored_set
+from defocus_lib.explain import attribution_set, jobs
 from defocus_lib.figures import shapley as figures
 from defocus_lib.maps.cache import load_maps
 from defocus_lib.precision import for_gradients, here
@@ -70,7 +70,12 @@ _ = load_detector(detectors["defocus"], reads="defocus", preset=about_maps["pres
 # %%
 chosen = collection.to_explain(run.records, images)
 compared = run.records.query("split == 'train' and label == 0").head(background)
-options = {"samples": samples, "seed": seed, "method": method, "batch_size": batch_size}
+options = {
+    "n_samples": n_samples,
+    "seed": seed,
+    "method": method,
+    "batch_size": batch_size,
+}
 options["precision"] = for_gradients(
     precision, here()
 )  # of all workers, so that their shards are alike
@@ -109,8 +114,13 @@ profiling.save(folder.path / "stages" / "04_save_shapley.csv", {"": stages}).nam
 # completeness gap; it is saved with every map.
 
 # %%
-SUMMED = ("defocus_shaps", "rgb_shaps", "defocus_gaps", "rgb_gaps")
-real, fakes = stored_set.open_sets(folder)
+SUMMED = (
+    "defocus_shaps",
+    "rgb_shaps",
+    "defocus_completeness_errors",
+    "rgb_completeness_errors",
+)
+real, fakes = attribution_set.open_sets(folder)
 sums = {
     name: attribution.sums_and_gaps(images.shards(*SUMMED))
     for name, images in {"real": real, **fakes}.items()
@@ -126,7 +136,7 @@ for model, (total_of_each, gaps) in together.items():
     total = attribution.completeness(total_of_each, gaps)
     glue(f"shapley_{model}_gap", total["|gap|"], display=False)
     glue(f"shapley_{model}_explained", total["|explained|"], display=False)
-glue("shapley_samples", samples, display=False)
+glue("shapley_samples", n_samples, display=False)
 glue("shapley_images", len(chosen), display=False)
 
 # %% [markdown]

@@ -33,16 +33,15 @@ import ipywidgets
 from myst_nb import glue
 
 from defocus_lib.analysis import mask, paper_values
-from defocus_lib.explain import stored_set
-from defocus_lib.explain.attribution_set import complete_pairs, paired, versions
+from defocus_lib.explain import attribution_set
 from defocus_lib.figures import mask as figures
 from defocus_lib.run.artifacts import Folder
 from defocus_lib.run.widgets import explore
 
 folder = Folder.open(profile, artifacts)
-real, fakes = stored_set.open_sets(folder)
+real, fakes = attribution_set.open_sets(folder)
 groups = {name: fake.groups for name, fake in fakes.items()}
-shown = complete_pairs(fakes)
+shown = attribution_set.complete_pairs(fakes)
 
 # %% [markdown]
 # ## How many pixels are active
@@ -52,8 +51,8 @@ shown = complete_pairs(fakes)
 
 
 # %%
-def of_pairs(fake: stored_set.StoredSet):
-    parts = stored_set.in_pairs(fake, real, "dmaps", "regions")
+def of_pairs(fake: attribution_set.StoredSet):
+    parts = fake.paired_shards(real, "dmaps", "regions")
     return mask.pair_table(
         ((one.dmaps, twin.dmaps, one.regions) for one, twin in parts), threshold
     )
@@ -120,8 +119,8 @@ glue("mask_max", float(100 * counts["max"].max() / pixels), display=False)
 
 # %%
 def triptychs(scene: int, threshold: float):
-    examples = versions(fakes, shown[scene])
-    twins = paired(examples, real)
+    examples = attribution_set.versions(fakes, shown[scene])
+    twins = examples.paired_real(real)
     active = mask.active_mask(examples.dmaps, twins.dmaps, threshold)
     return figures.mask_triptychs(
         examples.images,

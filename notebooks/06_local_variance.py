@@ -36,8 +36,7 @@ import pandas as pd
 from myst_nb import glue
 
 from defocus_lib.analysis import paper_values, variance
-from defocus_lib.explain import stored_set
-from defocus_lib.explain.attribution_set import complete_pairs, paired, versions
+from defocus_lib.explain import attribution_set
 from defocus_lib.figures import variance as figures
 from defocus_lib.run import headline
 from defocus_lib.run.artifacts import Folder
@@ -46,7 +45,7 @@ from defocus_lib.stats import effects
 from defocus_lib.stats.claims import Claim
 
 folder = Folder.open(profile, artifacts)
-real, fakes = stored_set.open_sets(folder)
+real, fakes = attribution_set.open_sets(folder)
 about = folder.about
 has_pairs = "pairs" in about.has
 
@@ -55,14 +54,14 @@ has_pairs = "pairs" in about.has
 
 
 # %%
-shown = complete_pairs(fakes)
+shown = attribution_set.complete_pairs(fakes)
 
 
 def heatmaps(scene: int, window: int):
-    examples = versions(fakes, shown[scene])
+    examples = attribution_set.versions(fakes, shown[scene])
     heat = [
         variance.local_variance(maps, window)
-        for maps in (paired(examples, real).dmaps, examples.dmaps)
+        for maps in (examples.paired_real(real).dmaps, examples.dmaps)
     ]
     return figures.variance_pairs(examples.images, *heat, examples.regions, list(fakes))
 
@@ -86,7 +85,7 @@ heatmaps(scene, window)
 
 
 # %%
-def means_of(images: stored_set.StoredSet) -> pd.DataFrame:
+def means_of(images: attribution_set.StoredSet) -> pd.DataFrame:
     """The mean of each heatmap, with the border and without it, by id."""
     parts = [variance.both_means(part.dmaps, window) for part in images.shards("dmaps")]
     return pd.DataFrame(np.concatenate(parts), images.ids, ["whole", "inner"])
@@ -94,7 +93,7 @@ def means_of(images: stored_set.StoredSet) -> pd.DataFrame:
 
 by_id = {name: means_of(images) for name, images in {"real": real, **fakes}.items()}
 twins = {
-    name: paired(fake, real, "ids").ids if has_pairs else real.ids
+    name: fake.paired_real(real, "ids").ids if has_pairs else real.ids
     for name, fake in fakes.items()
 }
 groups = {

@@ -46,7 +46,7 @@ import numpy as np
 from myst_nb import glue
 
 from defocus_lib.analysis import embedding
-from defocus_lib.explain import stored_set
+from defocus_lib.explain import attribution_set
 from defocus_lib.figures import embedding as figures
 from defocus_lib.run.artifacts import Folder, read_arrays
 from defocus_lib.run.widgets import explore
@@ -59,7 +59,7 @@ stored, about = read_arrays(
 )
 stored = embedding.at_most(images, stored)
 kinds, owners = stored["manipulations"], stored["groups"]
-real, fakes = stored_set.open_sets(folder)
+real, fakes = attribution_set.open_sets(folder)
 manipulation = manipulation or next(iter(fakes))
 rows, fake, groups = embedding.real_and(manipulation, kinds, owners)
 spaces = {

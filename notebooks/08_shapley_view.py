@@ -33,25 +33,19 @@ import numpy as np
 from myst_nb import glue
 
 from defocus_lib.analysis import attribution
-from defocus_lib.explain import stored_set
-from defocus_lib.explain.attribution_set import (
-    ShapleySet,
-    complete_pairs,
-    firsts,
-    versions,
-)
+from defocus_lib.explain import attribution_set
 from defocus_lib.figures import shapley as figures
 from defocus_lib.run.artifacts import Folder, write_beside
 from defocus_lib.run.widgets import explore
 
 folder = Folder.open(profile, artifacts)
-real, fakes = stored_set.open_sets(folder)
+real, fakes = attribution_set.open_sets(folder)
 everything = {"real": real} | fakes
 paired = "pairs" in folder.about.has
 manipulation = manipulation or next(iter(fakes))
 
 
-def view(examples: ShapleySet):
+def view(examples: attribution_set.AttributionSet):
     return figures.shapley_views(
         examples.images,
         examples.rgb_shaps,
@@ -67,8 +61,8 @@ def view(examples: ShapleySet):
 #
 
 # %% mystnb={"figure": {"caption": "One image, real and manipulated: original, Shapley values of the RGB detector, and of the defocus detector. Each map has its own symmetric scale. Look for colour where something was changed (inside the outline, where the region is known), and compare with the top row, where nothing was.", "name": "fig-shapley-scene"}, "image": {"alt": "Rows of a photograph and two maps in red and blue on white, the real image first."}}
-shown = complete_pairs(everything)
-view(versions(everything, shown[scene]))
+shown = attribution_set.complete_pairs(everything)
+view(attribution_set.versions(everything, shown[scene]))
 
 # %% [markdown]
 # ## More images of one manipulation
@@ -84,7 +78,7 @@ view(fakes[manipulation].take(np.arange(min(images, len(fakes[manipulation])))))
 
 
 # %%
-def of_images(fake: stored_set.StoredSet):
+def of_images(fake: attribution_set.StoredSet):
     parts = fake.shards("defocus_shaps", "rgb_shaps", "regions")
     models = (
         (
@@ -129,7 +123,11 @@ for column, key in (("defocus detector", "defocus"), ("RGB detector", "rgb")):
 
 # %% mystnb={"figure": {"caption": "A real and a manipulated image: photograph, normalised defocus map, and Shapley values of the defocus detector (red speaks for manipulated, blue for real). The outline, where it is known, is the manipulated region. Compare the two maps there, then the colours.", "name": "fig-shapley-chain"}, "image": {"alt": "Two rows, real and manipulated, of a photograph, a defocus map and a map of Shapley values in red and blue."}}
 two = {"real": real, manipulation: fakes[manipulation]}
-both = versions(two, complete_pairs(two)[scene]) if paired else firsts(two)
+both = (
+    attribution_set.versions(two, attribution_set.complete_pairs(two)[scene])
+    if paired
+    else attribution_set.concatenate(part.take([0]) for part in two.values())
+)
 chain = figures.evidence_chain(
     both.images, both.dmaps, both.defocus_shaps, both.regions, ["real", manipulation]
 )

@@ -40,14 +40,13 @@ import pandas as pd
 from myst_nb import glue
 
 from defocus_lib.analysis import alignment
-from defocus_lib.explain import stored_set
-from defocus_lib.explain.attribution_set import ShapleySet, paired
+from defocus_lib.explain import attribution_set
 from defocus_lib.figures import alignment as figures
 from defocus_lib.run.artifacts import Folder
 from defocus_lib.run.widgets import explore
 
 folder = Folder.open(profile, artifacts)
-real, fakes = stored_set.open_sets(folder)
+real, fakes = attribution_set.open_sets(folder)
 wanted = ("dmaps", "defocus_shaps", "rgb_shaps")
 fakes = {
     name: fake.take(np.arange(min(pairs, len(fake))), *wanted)
@@ -60,10 +59,12 @@ manipulation = manipulation or next(iter(fakes))
 
 
 # %%
-def histograms(fake: ShapleySet, bins: int) -> dict[str, alignment.Histograms]:
+def histograms(
+    fake: attribution_set.AttributionSet, bins: int
+) -> dict[str, alignment.Histograms]:
     shaps = {"defocus": fake.defocus_shaps, "rgb": fake.rgb_shaps}
     return alignment.pair_histograms(
-        fake.dmaps, paired(fake, real, "dmaps").dmaps, shaps, bins
+        fake.dmaps, fake.paired_real(real, "dmaps").dmaps, shaps, bins
     )
 
 

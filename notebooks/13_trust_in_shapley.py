@@ -56,8 +56,7 @@ from defocus_lib.analysis import (
     sanity_checks,
 )
 from defocus_lib.data import collection
-from defocus_lib.explain import stored_set
-from defocus_lib.explain.attribution_set import groups_of, paired
+from defocus_lib.explain import attribution_set
 from defocus_lib.figures import faithfulness as figures
 from defocus_lib.maps.cache import load_maps
 from defocus_lib.run import headline
@@ -65,7 +64,7 @@ from defocus_lib.run.artifacts import Folder, write_beside
 from defocus_lib.run.widgets import explore
 
 folder = Folder.open(profile, artifacts)
-real, fakes = stored_set.open_sets(folder)
+real, fakes = attribution_set.open_sets(folder)
 sets = {"real": real, **fakes}
 run = collection.load(folder)
 cache, _ = load_maps(folder, run.reader)
@@ -100,10 +99,15 @@ summary = faithfulness.error_summary(errors)
 summary.unstack("method").round(3)
 
 # %% mystnb={"figure": {"caption": "Error of the Shapley values over the number of gradients, for random, stratified and interpolated draws. Both axes are logarithmic. Look for the number at which another line reaches the end of the dashed one.", "name": "fig-trust-errors"}, "image": {"alt": "Six panels, a row for each detector, each with a dashed, a solid and a dash-dotted falling line and a vertical dotted line."}}
-figures.sampling_errors(summary, meta["samples"])
+figures.sampling_errors(summary, meta["n_samples"])
 
 # %% tags=["remove-input"]
-SUMMED = ("defocus_shaps", "rgb_shaps", "defocus_gaps", "rgb_gaps")
+SUMMED = (
+    "defocus_shaps",
+    "rgb_shaps",
+    "defocus_completeness_errors",
+    "rgb_completeness_errors",
+)
 sums = [attribution.sums_and_gaps(one.shards(*SUMMED)) for one in sets.values()]
 everyone = np.concatenate([one.groups for one in sets.values()])
 for model in few:
@@ -127,7 +131,7 @@ glue("trust_reference", reference, display=False)
 glue("trust_images", len(few["rgb"].inputs), display=False)
 glue("trust_block", block, display=False)
 glue("trust_explained", len(everyone), display=False)
-glue("trust_samples", meta["samples"], display=False)
+glue("trust_samples", meta["n_samples"], display=False)
 glue("trust_method", meta["method"], display=False)
 
 # %% [markdown]
@@ -151,7 +155,7 @@ glue("trust_method", meta["method"], display=False)
 # %%
 repeats = {
     model: faithfulness.repeat_table(
-        question, meta["samples"], meta["method"], seed + 1, block
+        question, meta["n_samples"], meta["method"], seed + 1, block
     )
     for model, question in few.items()
 }
@@ -174,7 +178,7 @@ def two_seeds(detector: str, image: int, samples: int):
 
 
 # %% mystnb={"figure": {"caption": "Shapley values of one image from two seeds, with as many draws as the saved values have. Look for patterns that are in both maps; what is in one only is chance.", "name": "fig-trust-seeds"}, "image": {"alt": "Two maps in red and blue, and a scatter plot of one against the other with a diagonal line."}}
-two_seeds("defocus", len(few["defocus"].inputs) - 1, meta["samples"])
+two_seeds("defocus", len(few["defocus"].inputs) - 1, meta["n_samples"])
 
 # %% tags=["remove-input"]
 for model, table in repeats.items():
@@ -268,7 +272,9 @@ removed = {
     for model, question in asked.items()
 }
 areas = {model: sanity_checks.removal_areas(table) for model, table in removed.items()}
-gained = sanity_checks.removal_summary(areas, groups_of(shown), n_bootstrap, seed)
+gained = sanity_checks.removal_summary(
+    areas, attribution_set.groups_of(shown), n_bootstrap, seed
+)
 gained.round(3)
 
 # %% mystnb={"figure": {"caption": "Mean logit while blocks of pixels are replaced, by three orders. Look for a solid line that falls faster than the others on the left, and rises faster on the right.", "name": "fig-trust-removal"}, "image": {"alt": "Four panels, a row for each detector, each with a solid, a dashed and a dotted line over the part replaced."}}
@@ -338,7 +344,7 @@ for name, fake in fakes.items():
         model: (getattr(part, f"{model}_shaps"), untrained[model])
         for model in asked_here
     }
-    twins = paired(part, real, "dmaps").dmaps
+    twins = part.paired_real(real, "dmaps").dmaps
     scores[name] = alignment_baselines.null_scores(
         part.dmaps, twins, weights, part.groups, bins, seed
     )

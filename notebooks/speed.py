@@ -133,7 +133,7 @@ values = shapley.set_index("what").rename_axis(None)
 short = {
     "seconds_per_image": "s an image",
     "times_faster_than_shap": "times faster",
-    "completeness_gap": "gap (logits)",
+    "completeness_error": "gap (logits)",
 }
 values.rename(columns={**short, "relative_error": "error"}).round(2)
 
@@ -145,13 +145,13 @@ evenly = values.loc["50 stratified samples, bf16"]
 alike = float(facts["lowest correlation of bf16 with fp32"])
 glue("speed_shapley_verdict", capacity.verdict(values, alike), display=False)
 glue("speed_shapley_half", float(evenly["times_faster_than_shap"]), display=False)
-glue("speed_shapley_gap", float(evenly["completeness_gap"]), display=False)
+glue("speed_shapley_gap", float(evenly["completeness_error"]), display=False)
 glue(
     "speed_interpolated_gap",
-    float(values.loc["25 interpolated samples, bf16", "completeness_gap"]),
+    float(values.loc["25 interpolated samples, bf16", "completeness_error"]),
     display=False,
 )
-glue("speed_shap_gap", float(values.iloc[0]["completeness_gap"]), display=False)
+glue("speed_shap_gap", float(values.iloc[0]["completeness_error"]), display=False)
 bare = facts[facts.index.str.startswith("times the bare passes")]
 glue("speed_shapley_bare", float(bare.max()), display=False)
 glue("speed_shapley_pass", int(facts["images a pass"]), display=False)

@@ -12,8 +12,8 @@ import numpy as np
 from scipy import ndimage
 from skimage import color, data, draw, transform
 
-from defocus_lib.explain import shards, stored_set
-from defocus_lib.explain.attribution_set import ShapleySet
+from defocus_lib.explain import attribution_set, shards
+from defocus_lib.explain.attribution_set import AttributionSet
 from defocus_lib.run import artifacts
 
 MANIPULATIONS = ("resynthesis", "splice", "reenactment", "texture")
@@ -69,7 +69,7 @@ def stand_in_map(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 def shapley_set(
     ids: list[str], images: np.ndarray, regions: np.ndarray, meta: dict, seed: int
-) -> ShapleySet:
+) -> AttributionSet:
     """A set of these images, ``(N, H, W, 3)`` float in [0, 1]."""
     rng = np.random.default_rng(seed)
     edges, dmaps = (np.stack(parts) for parts in zip(*map(stand_in_map, images), strict=True))
@@ -78,7 +78,7 @@ def shapley_set(
         ndimage.gaussian_filter(part * (0.2 + dmaps), (0, 1, 1)).astype(np.float32)
         for part in noise
     ]
-    return ShapleySet(
+    return AttributionSet(
         ids=np.array(ids),
         pairs=np.array([name.split("/")[0] + "/real" for name in ids]),
         images=(255 * images).round().astype(np.uint8),
@@ -87,30 +87,28 @@ def shapley_set(
         dmaps=dmaps,
         defocus_shaps=shaps[0],
         rgb_shaps=shaps[1],
-        defocus_gaps=rng.normal(size=len(ids)).astype(np.float32) * 1e-3,
-        rgb_gaps=rng.normal(size=len(ids)).astype(np.float32) * 1e-3,
+        defocus_completeness_errors=rng.normal(size=len(ids)).astype(np.float32) * 1e-3,
+        rgb_completeness_errors=rng.normal(size=len(ids)).astype(np.float32) * 1e-3,
         meta=meta,
     )
 
 
 def save_shards(
-    root: Path, sets: dict[str, ShapleySet], images: int, storage: str = "float32"
+    root: Path, sets: dict[str, AttributionSet], images: int, storage: str = "float32"
 ) -> Path:
     """Write the sets as shards of so many images, and their index."""
     files = {}
     for name, values in sets.items():
         for number, first in enumerate(range(0, len(values), images)):
             rows = np.arange(first, min(first + images, len(values)))
-            path = shards.save_set(
-                shards.shard_path(root, name, number), values.take(rows), storage
-            )
+            path = values.take(rows).save(shards.shard_path(root, name, number), storage)
             files[name, number] = shards.checksum(path)
     return shards.write_index(root, files)
 
 
-def load(folder: artifacts.Folder, name: str) -> ShapleySet:
+def load(folder: artifacts.Folder, name: str) -> AttributionSet:
     """A whole set of the folder."""
-    stored = stored_set.open_set(folder, name)
+    stored = attribution_set.open_set(folder, name)
     return stored.take(np.arange(len(stored)))
 
 

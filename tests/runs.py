@@ -49,7 +49,7 @@ def prepare(path: Path) -> Path:
 
 
 def planned(
-    path: Path, target: Path, samples: int = 8, **changes
+    path: Path, target: Path, n_samples: int = 8, **changes
 ) -> tuple[Explanation, list[Shard]]:
     """What is to be explained of a prepared run, in shards of two images that go to ``target``."""
     run = collection.load(artifacts.Folder.open("tiny", path / "run"))
@@ -59,7 +59,7 @@ def planned(
         reads: path / "run" / f"detector_{reads}.safetensors" for reads in ("defocus", "rgb")
     }
     options = {
-        "samples": samples,
+        "n_samples": n_samples,
         "seed": 0,
         "method": "stratified",
         "batch_size": 16,

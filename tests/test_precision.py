@@ -5,6 +5,7 @@ from defocus_lib import precision
 from defocus_lib.detect.model import Detector
 from defocus_lib.detect.training import Plan, predict
 from defocus_lib.explain import expected_gradients
+from defocus_lib.explain.expected_gradients import Compute
 from defocus_lib.precision import fitting
 
 
@@ -62,7 +63,7 @@ def test_large_images_are_explained_a_few_at_a_time():
         return batch.mean((1, 2, 3))[:, None]
 
     expected_gradients.shapley_values(
-        counted, torch.rand(1, 1, 299, 299), torch.rand(3, 1, 299, 299), samples=10
+        counted, torch.rand(1, 1, 299, 299), torch.rand(3, 1, 299, 299), n_samples=10
     )
     assert sizes[:3] == [4, 4, 2]
 
@@ -82,5 +83,8 @@ def test_large_images_are_predicted_a_few_at_a_time_and_in_their_order(monkeypat
 def test_a_negative_batch_is_refused():
     with pytest.raises(ValueError, match="batch_size is -1"):
         expected_gradients.shapley_values(
-            torch.nn.Identity(), torch.rand(1, 1, 8, 8), torch.rand(1, 1, 8, 8), batch_size=-1
+            torch.nn.Identity(),
+            torch.rand(1, 1, 8, 8),
+            torch.rand(1, 1, 8, 8),
+            compute=Compute(batch_size=-1),
         )

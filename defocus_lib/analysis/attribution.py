@@ -9,7 +9,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from defocus_lib.checks import check_maps, check_same_shape
-from defocus_lib.explain.attribution_set import ShapleySet
+from defocus_lib.explain.attribution_set import AttributionSet
 
 
 def region_share(attributions: ArrayLike, regions: ArrayLike) -> np.ndarray:
@@ -97,7 +97,7 @@ def completeness(sums: ArrayLike, gaps: ArrayLike) -> dict[str, float]:
     }
 
 
-def sums_and_gaps(parts: Iterable[ShapleySet]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def sums_and_gaps(parts: Iterable[AttributionSet]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """What :func:`completeness_table` wants to know of a set, read a part at a time.
 
     Returns
@@ -110,7 +110,7 @@ def sums_and_gaps(parts: Iterable[ShapleySet]) -> dict[str, tuple[np.ndarray, np
     for part in parts:
         for model in sums:
             sums[model].append(getattr(part, f"{model}_shaps").sum((1, 2), dtype=np.float64))
-            gaps[model].append(getattr(part, f"{model}_gaps").astype(np.float64))
+            gaps[model].append(getattr(part, f"{model}_completeness_errors").astype(np.float64))
     return {model: (np.concatenate(sums[model]), np.concatenate(gaps[model])) for model in sums}
 
 

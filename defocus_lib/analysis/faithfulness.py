@@ -21,8 +21,8 @@ from torch.nn import functional as F
 from defocus_lib.checks import check_maps, check_same_shape
 from defocus_lib.data.collection import Collection
 from defocus_lib.detect.model import Detector, load_detector
-from defocus_lib.explain.attribution_set import Images
-from defocus_lib.explain.expected_gradients import Attributions, shapley_values
+from defocus_lib.explain.attribution_set import ImageSet
+from defocus_lib.explain.expected_gradients import Attributions, Compute, shapley_values
 from defocus_lib.explain.jobs import stack
 from defocus_lib.maps.cache import MapCache
 from defocus_lib.stats.bootstrap import bootstrap
@@ -42,23 +42,22 @@ class Question:
         ``(B, C, H, W)`` to logits ``(B, 1)``.
     inputs : (N, C, H, W) float tensor in [0, 1]
     background : (K, C, H, W) float tensor in [0, 1]
-    options : mapping
-        ``batch_size`` and ``precision`` (a torch.dtype) of :func:`defocus_lib.explain.expected_gradients.shapley_values`.
+    compute : Compute
     """
 
     detector: Detector
     inputs: torch.Tensor
     background: torch.Tensor
-    options: Mapping = field(default_factory=dict)
+    compute: Compute = field(default_factory=Compute)
 
     def head(self, images: int) -> Question:
         """The same for the first ``images`` inputs."""
-        return Question(self.detector, self.inputs[:images], self.background, self.options)
+        return Question(self.detector, self.inputs[:images], self.background, self.compute)
 
     def only(self, image: int) -> Question:
         """The same for one input."""
         return Question(
-            self.detector, self.inputs[image : image + 1], self.background, self.options
+            self.detector, self.inputs[image : image + 1], self.background, self.compute
         )
 
     def values(self, samples: int, method: str = "stratified", seed: int = 0) -> Attributions:
@@ -69,12 +68,12 @@ class Question:
             self.background,
             samples,
             seed,
-            method=method,
-            **dict(self.options),
+            method,
+            self.compute,
         )
 
 
-def round_robin(sets: Mapping[str, Images], images: int) -> list[str]:
+def round_robin(sets: Mapping[str, ImageSet], images: int) -> list[str]:
     """Ids of at most ``images`` images: one of each set in turn, each from a later place of its set than the last.
 
     Parameters
@@ -87,7 +86,7 @@ def round_robin(sets: Mapping[str, Images], images: int) -> list[str]:
     return [str(left[0]) for left in places if len(left)]
 
 
-def saved_values(sets: Mapping[str, Images], ids: Sequence[str], detector: str) -> np.ndarray:
+def saved_values(sets: Mapping[str, ImageSet], ids: Sequence[str], detector: str) -> np.ndarray:
     """The saved Shapley values of these images, from whatever set each is in: ``(N, H, W)``, in logits."""
     of = {name: images for images in sets.values() for name in images.ids.tolist()}
     name = f"{detector}_shaps"
@@ -128,14 +127,14 @@ def questions(
     (images, maps), (behind, behind_maps) = (
         (run.reader.stack(records), cache.stack(records)[0]) for records in (chosen, compared)
     )
-    options = {"batch_size": meta["batch_size"], "precision": getattr(torch, meta["precision"])}
+    compute = Compute(meta["batch_size"], getattr(torch, meta["precision"]))
     found = {}
     for reads, path in detectors.items():
         wanted = {"preset": meta["preset"]} if reads == "defocus" else {}
         model = load_detector(path, reads=reads, **wanted)[0].requires_grad_(False)
         model = model.to(memory_format=torch.channels_last)
         found[reads] = Question(
-            model, stack(reads, images, maps), stack(reads, behind, behind_maps), options
+            model, stack(reads, images, maps), stack(reads, behind, behind_maps), compute
         )
     return found
 
@@ -168,7 +167,7 @@ def untrained_values(
         ).requires_grad_(False)
         network = network.to(memory_format=torch.channels_last)
         rows = slice(turn, None, networks)
-        part = Question(network, question.inputs[rows], question.background, question.options)
+        part = Question(network, question.inputs[rows], question.background, question.compute)
         values[rows] = part.values(samples, seed=seed).values
     return values
 
@@ -287,8 +286,8 @@ def error_table(
         measured = {
             "pixels": relative_error(found.values, truth),
             "blocks": relative_error(blocks(found.values, side), blocks(truth, side)),
-            "gap": np.abs(found.gaps),
-            "explained": np.abs(found.gaps + found.values.sum((1, 2))),
+            "gap": np.abs(found.completeness_errors),
+            "explained": np.abs(found.completeness_errors + found.values.sum((1, 2))),
         }
         about = {
             "method": method,

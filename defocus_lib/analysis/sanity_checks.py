@@ -103,9 +103,13 @@ def randomisation(question: Question, samples: int, parts: int = 8, seed: int = 
     def explain(
         model: nn.Module, inputs: np.ndarray, targets: np.ndarray, **_: object
     ) -> np.ndarray:
-        options = {"seed": seed, **question.options}
         found = shapley_values(
-            model, torch.from_numpy(inputs), question.background, samples, **options
+            model,
+            torch.from_numpy(inputs),
+            question.background,
+            samples,
+            seed,
+            compute=question.compute,
         )
         return found.values[:, None]
 

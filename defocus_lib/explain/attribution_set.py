@@ -1,33 +1,78 @@
-"""A set of images with their defocus maps and Shapley values, in memory: what every analysis reads.
+"""Images with their defocus maps and Shapley values, which every analysis reads: in memory, and on disk.
 
-Images are matched by key, never by position. The functions at the end take sets in memory as well as those on disk
-(:class:`defocus_lib.explain.stored_set.StoredSet`): both know ``ids`` and ``pairs``, and ``take`` images by row.
+Images are matched by key, never by position. Analyses go through a set on disk shard by shard, or take images by row, so
+memory does not grow with the number of images.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
-from typing import Protocol
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, lru_cache
+from pathlib import Path
 
 import numpy as np
-from numpy.typing import ArrayLike
+import pandas as pd
 
-from defocus_lib.checks import check_same_shape
+from defocus_lib.explain import shards
+from defocus_lib.explain.shards import ARRAYS, FLOAT_MAPS, KEYS, MAPS, groups_of
+from defocus_lib.run.artifacts import Folder, MissingArtifact, read_arrays
+
+Rows = Sequence[int] | np.ndarray
 
 
-@dataclass(frozen=True)
-class ShapleySet:
-    """The maps and Shapley values of ``N`` images that share a manipulation (or are real).
-
-    Arrays that the reader was not asked for are ``None``.
+class ImageSet(ABC):
+    """Images of one manipulation, or real ones, whose arrays can be taken by row.
 
     Attributes
     ----------
     ids : (N,) str
-        One id an image, ``<scene>/<manipulation>``.
+        One id per image, ``<video>/<frame>/<manipulation>`` or ``<scene>/<manipulation>``.
     pairs : (N,) str
-        The id of the real image that each one is compared with; a real image names itself.
+        The id of the real image that each is compared with; a real image names itself; "" for none.
+    """
+
+    ids: np.ndarray
+    pairs: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    @abstractmethod
+    def take(self, rows: Rows, *names: str) -> AttributionSet:
+        """The images at ``rows``, in that order, with the arrays ``names``, or with all."""
+
+    @property
+    def groups(self) -> np.ndarray:
+        """The group of each image, see :func:`defocus_lib.explain.shards.groups_of`."""
+        return groups_of(self.ids, self.pairs)
+
+    def paired_real(self, real: ImageSet, *names: str) -> AttributionSet:
+        """The image of ``real`` that each is compared with, row by row, with the arrays ``names``, or with all.
+
+        Raises
+        ------
+        ValueError
+            If an image has no real counterpart; the message names it.
+        """
+        rows = pd.Index(real.ids).get_indexer(self.pairs)
+        missing = [f"{self.ids[n]} (needs {self.pairs[n]})" for n in np.flatnonzero(rows < 0)]
+        if missing:
+            raise ValueError(
+                f"{len(missing)} manipulated image(s) without their real counterpart: {', '.join(missing[:5])}"
+            )
+        return real.take(rows, *names)
+
+
+@dataclass(frozen=True)
+class AttributionSet(ImageSet):
+    """The maps and Shapley values of ``N`` images. Arrays that were not asked for are ``None``.
+
+    Attributes
+    ----------
+    ids, pairs : (N,) str
+        See :class:`ImageSet`.
     images : (N, H, W, 3) uint8
     edges, regions : (N, H, W) bool
         Edge pixels of the map, and the pixels that were manipulated (none in a real image).
@@ -35,8 +80,8 @@ class ShapleySet:
         Dense defocus maps, min-max normalised per image to [0, 1].
     defocus_shaps, rgb_shaps : (N, H, W) float32
         Shapley values in logits; those of the RGB detector are summed over the channels.
-    defocus_gaps, rgb_gaps : (N,) float32
-        Completeness gap in logits: ``f(x) - E f(background)`` minus the sum of the values; NaN where nobody knows.
+    defocus_completeness_errors, rgb_completeness_errors : (N,) float32
+        ``f(x) - E f(background)`` minus the sum of the values, in logits; NaN where unknown.
     meta : dict
         Profile, manipulation, seed, parameters and versions.
     """
@@ -49,118 +94,54 @@ class ShapleySet:
     dmaps: np.ndarray | None = None
     defocus_shaps: np.ndarray | None = None
     rgb_shaps: np.ndarray | None = None
-    defocus_gaps: np.ndarray | None = None
-    rgb_gaps: np.ndarray | None = None
+    defocus_completeness_errors: np.ndarray | None = None
+    rgb_completeness_errors: np.ndarray | None = None
     meta: dict = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        there = {
-            name: getattr(self, name) for name in SET_ARRAYS if getattr(self, name) is not None
-        }
-        size = next(
-            (there[name].shape[1:3] for name in (*MAP_ARRAYS, "images") if name in there), ()
-        )
-        wanted = {name: (len(self.ids), *size) for name in MAP_ARRAYS} | {
-            "images": (len(self.ids), *size, 3)
-        }
-        wanted |= {name: (len(self.ids),) for name in SET_ARRAYS if name not in wanted}
-        for name, shape in wanted.items():
-            if name in there and there[name].shape != shape:
-                raise ValueError(f"{name} has shape {there[name].shape}; {shape} wanted")
-        for name in FLOAT_MAPS:
-            if name in there and not np.isfinite(there[name]).all():
+        arrays = self.arrays()
+        sizes = (arrays[name].shape[1:3] for name in (*MAPS, "images") if name in arrays)
+        size = next(sizes, ())
+        for name, array in arrays.items():
+            shape = (len(self), *(size if name in (*MAPS, "images") else ()))
+            shape += (3,) if name == "images" else ()
+            if array.shape != shape:
+                raise ValueError(f"{name} has shape {array.shape}; {shape} wanted")
+            if name in FLOAT_MAPS and not np.isfinite(array).all():
                 raise ValueError(f"{name} holds NaN or infinity")
 
-    def __len__(self) -> int:
-        return len(self.ids)
+    def arrays(self) -> dict[str, np.ndarray]:
+        """The arrays that are there, by name."""
+        named = {name: getattr(self, name) for name in ARRAYS}
+        return {name: array for name, array in named.items() if array is not None}
 
-    @property
-    def groups(self) -> np.ndarray:
-        """The group of each image, see :func:`groups_of`."""
-        return groups_of(self.ids, self.pairs)
-
-    def take(self, rows: ArrayLike, *names: str) -> ShapleySet:
+    def take(self, rows: Rows, *names: str) -> AttributionSet:
         """The images at ``rows``, in that order, with the arrays ``names``, or with all."""
-        kept = {
-            name: getattr(self, name) for name in SET_ARRAYS if not names or name in (*KEYS, *names)
-        }
-        return ShapleySet(
-            **{name: None if v is None else v[rows] for name, v in kept.items()}, meta=self.meta
-        )
+        kept = {*KEYS, *(names or ARRAYS)}
+        arrays = {name: array[rows] for name, array in self.arrays().items() if name in kept}
+        return AttributionSet(**arrays, meta=self.meta)
+
+    def save(self, path: Path, storage: str = "float32") -> Path:
+        """Write all arrays to one file, see :func:`defocus_lib.explain.shards.write_shard`."""
+        return shards.write_shard(path, self.arrays(), self.meta, storage)
+
+    @classmethod
+    def load(cls, path: Path, *names: str) -> AttributionSet:
+        """Read a file of :meth:`save`: keys and the arrays ``names``, or all.
+
+        Raises
+        ------
+        ValueError
+            If the file is damaged or was not written by :meth:`save`.
+        """
+        arrays, meta = shards.read_shard(path, names)
+        try:
+            return cls(**arrays, meta=meta)
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
 
-KEYS = ("ids", "pairs")
-FLOAT_MAPS = ("dmaps", "defocus_shaps", "rgb_shaps")
-MAP_ARRAYS = ("dmaps", "edges", "regions", "defocus_shaps", "rgb_shaps")
-SET_ARRAYS = tuple(f.name for f in fields(ShapleySet) if f.name != "meta")
-
-
-class Images(Protocol):
-    """What a set in memory and one on disk have in common."""
-
-    ids: np.ndarray
-    pairs: np.ndarray
-
-    def __len__(self) -> int: ...
-
-    def take(self, rows: ArrayLike, *names: str) -> ShapleySet: ...
-
-
-def groups_of(ids: ArrayLike, pairs: ArrayLike | None = None) -> np.ndarray:
-    """The group of each image: what must not be taken apart, since its images resemble each other.
-
-    It is the text before the first ``/`` of the image's pair, or of its own id where it has none.
-
-    Parameters
-    ----------
-    ids : (N,) str array_like
-        ``<video>/<frame>/<manipulation>``, or ``<name>/<manipulation>`` for scenes and single pictures.
-    pairs : (N,) str array_like, optional
-        Id of the real image that each belongs to; "" for none. A fake video ``800_840`` is of the group ``800``.
-
-    Returns
-    -------
-    (N,) str array
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ.
-    """
-    ids = np.asarray(ids, dtype=str)
-    pairs = ids if pairs is None else np.asarray(pairs, dtype=str)
-    check_same_shape(ids=ids, pairs=pairs)
-    return np.strings.partition(np.where(pairs == "", ids, pairs), "/")[0]
-
-
-def paired(fake: Images, real: Images, *names: str) -> ShapleySet:
-    """The real images that ``fake`` is compared with, row by row: matched by key, never by position.
-
-    Parameters
-    ----------
-    fake, real : sets
-    *names : str
-        Arrays to take; all if none is named.
-
-    Raises
-    ------
-    ValueError
-        If a fake has no real counterpart; the message names it.
-    """
-    row = {name: index for index, name in enumerate(real.ids.tolist())}
-    missing = [
-        f"{name} (needs {pair})"
-        for name, pair in zip(fake.ids, fake.pairs, strict=True)
-        if pair not in row
-    ]
-    if missing:
-        raise ValueError(
-            f"{len(missing)} manipulated image(s) without their real counterpart: {', '.join(missing[:5])}"
-        )
-    return real.take(np.array([row[pair] for pair in fake.pairs.tolist()], dtype=int), *names)
-
-
-def concatenate(sets: Iterable[ShapleySet]) -> ShapleySet:
+def concatenate(sets: Iterable[AttributionSet]) -> AttributionSet:
     """The images of several sets, one set after the other, with the ``meta`` of the first.
 
     Raises
@@ -172,50 +153,169 @@ def concatenate(sets: Iterable[ShapleySet]) -> ShapleySet:
     if not parts:
         raise ValueError("no set of images; at least one set wanted")
     arrays = {}
-    for name in SET_ARRAYS:
-        values = [getattr(part, name) for part in parts]
-        sizes = sorted({str(None if array is None else array.shape[1:]) for array in values})
+    for name in ARRAYS:
+        values = [part.arrays()[name] for part in parts if name in part.arrays()]
+        sizes = {str(array.shape[1:]) for array in values}
+        sizes |= {"None"} if len(values) < len(parts) else set()
         if len(sizes) != 1:
-            raise ValueError(f"{name} of these sets has sizes {', '.join(sizes)}; one size wanted")
-        arrays[name] = None if values[0] is None else np.concatenate(values)
-    return ShapleySet(**arrays, meta=parts[0].meta)
+            sizes_found = ", ".join(sorted(sizes))
+            raise ValueError(f"{name} of these sets has sizes {sizes_found}; one size wanted")
+        if values:
+            arrays[name] = np.concatenate(values)
+    return AttributionSet(**arrays, meta=parts[0].meta)
 
 
-def complete_pairs(sets: Mapping[str, Images]) -> list[str]:
+def complete_pairs(sets: Mapping[str, ImageSet]) -> list[str]:
     """The ids of the real images that every set has a version of, in the order of the first set.
 
-    Raises
-    ------
-    ValueError
-        If there is none.
+    Raises ValueError if there is none.
     """
-    everywhere = set.intersection(*(set(values.pairs.tolist()) for values in sets.values())) - {""}
-    found = [
-        name
-        for name in dict.fromkeys(next(iter(sets.values())).pairs.tolist())
-        if name in everywhere
-    ]
-    if not found:
+    everywhere = set.intersection(*(set(images.pairs.tolist()) for images in sets.values())) - {""}
+    first = next(iter(sets.values()))
+    complete = [pair for pair in dict.fromkeys(first.pairs.tolist()) if pair in everywhere]
+    if not complete:
         raise ValueError(f"no real image has a version in every set of {', '.join(sets)}")
-    return found
+    return complete
 
 
-def versions(sets: Mapping[str, Images], pair: str) -> ShapleySet:
-    """The image of every set that belongs to the real image ``pair``, one after the other: examples for a figure.
+def versions(sets: Mapping[str, ImageSet], pair: str) -> AttributionSet:
+    """The image of every set that belongs to the real image ``pair``, one after the other.
 
-    Raises
-    ------
-    ValueError
-        If a set has none.
+    Raises ValueError if a set has none.
     """
-    for name, values in sets.items():
-        if pair not in values.pairs:
+    for name, images in sets.items():
+        if pair not in images.pairs:
             raise ValueError(f"set {name!r} has no image of pair {pair!r}")
     return concatenate(
-        values.take(np.flatnonzero(values.pairs == pair)[:1]) for values in sets.values()
+        images.take(np.flatnonzero(images.pairs == pair)[:1]) for images in sets.values()
     )
 
 
-def firsts(sets: Mapping[str, Images]) -> ShapleySet:
-    """The first image of every set, one after the other: examples where images have no counterparts."""
-    return concatenate(values.take(np.array([0])) for values in sets.values())
+# ---------------------------------------------------------------------------------------------------------------------
+# On disk
+
+
+class DamagedShard(ValueError):
+    """A shard that differs from what the index says; the message names it and the remedy."""
+
+
+class StoredSet(ImageSet):
+    """A set on disk. Its keys are known at once; arrays are read when asked for, after the checksum of their shard.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        The shards, by number.
+    rows : DataFrame
+        Rows of the index, of one set.
+    kept_shards : int
+        How many of the shards that were read last are kept in memory.
+    """
+
+    def __init__(self, files: Sequence[Path], rows: pd.DataFrame, kept_shards: int = 0) -> None:
+        self.files, self.rows = files, rows
+        self.ids, self.pairs = (rows[name].to_numpy(dtype=str) for name in ("id", "pair"))
+        self._verified: set[int] = set()
+        self._load = lru_cache(maxsize=kept_shards)(self._read)
+
+    @cached_property
+    def meta(self) -> dict:
+        """The description of the run in the first shard."""
+        return self._read(int(self.rows["shard"].iloc[0]), KEYS).meta
+
+    def head(self, images: int) -> StoredSet:
+        """The first ``images`` of them."""
+        return StoredSet(self.files, self.rows.head(images))
+
+    def shards(self, *names: str) -> Iterator[AttributionSet]:
+        """One shard after the other, with the arrays ``names``, or with all. Raises DamagedShard."""
+        for number, part in self.rows.groupby("shard", sort=False):
+            yield self._images(int(number), part["row"].to_numpy(), names)
+
+    def take(self, rows: Rows, *names: str) -> AttributionSet:
+        """The images at ``rows``, in that order, with the arrays ``names``, or with all. Each shard is read once.
+
+        Raises DamagedShard.
+        """
+        chosen = self.rows.iloc[rows].assign(place=np.arange(len(rows)))
+        parts = [
+            (self._images(int(number), part["row"].to_numpy(), names), part["place"])
+            for number, part in chosen.groupby("shard")
+        ]
+        places = np.concatenate([place for _, place in parts])
+        return concatenate(part for part, _ in parts).take(np.argsort(places), *names)
+
+    def paired_shards(
+        self, real: StoredSet, *names: str
+    ) -> Iterator[tuple[AttributionSet, AttributionSet]]:
+        """Shard by shard, with the real images that they are compared with, row by row.
+
+        Raises
+        ------
+        ValueError
+            If an image has no real counterpart, or a shard is damaged.
+        """
+        # The counterparts of a shard lie in one or two shards, as a rule.
+        real = StoredSet(real.files, real.rows, kept_shards=2)
+        for part in self.shards(*names):
+            yield part, part.paired_real(real, *names)
+
+    def _images(self, number: int, rows: np.ndarray, names: tuple[str, ...]) -> AttributionSet:
+        part = self._load(number, names)
+        is_whole = np.array_equal(rows, np.arange(len(part)))  # as a rule: no need to copy it
+        return part if is_whole else part.take(rows, *names)
+
+    def _read(self, number: int, names: tuple[str, ...]) -> AttributionSet:
+        path = self.files[number]
+        if number not in self._verified:
+            self._verify(path, self.rows.loc[self.rows["shard"] == number, "checksum"].iloc[0])
+            self._verified.add(number)
+        return AttributionSet.load(path, *names)
+
+    def _verify(self, path: Path, expected_checksum: str) -> None:
+        problem = "" if path.exists() else "it is missing"
+        if not problem and expected_checksum and shards.checksum(path) != expected_checksum:
+            problem = "its checksum is not the one in the index"
+        if problem:
+            raise DamagedShard(
+                f"{path} is damaged: {problem}. Run notebook 04_save_shapley again: it makes this shard anew"
+            )
+
+
+def open_set(folder: Folder, name: str) -> StoredSet:
+    """The set ``name`` ("real" or a manipulation) of a run.
+
+    Raises
+    ------
+    MissingArtifact
+        If notebook 04 has not written it.
+    ValueError
+        If it is damaged or belongs to another profile.
+    """
+    root = folder.path / shards.ROOT
+    index = shards.read_index(root)
+    rows = index[index["manipulation"] == name].reset_index(drop=True)
+    if len(rows):
+        numbers = range(int(rows["shard"].max()) + 1)
+        files = [shards.shard_path(root, name, number) for number in numbers]
+    else:
+        files = [root / f"{name}.npz"]
+        if not files[0].exists():
+            raise MissingArtifact(
+                f"{root / name} is missing or not complete: "
+                f"run notebook 04_save_shapley with profile {folder.profile!r} first"
+            )
+        rows = shards.index_rows(read_arrays(files[0], {*KEYS, *shards.ERRORS})[0], name, 0)
+    stored = StoredSet(files, rows)
+    profile = stored.meta.get("profile")
+    if profile != folder.profile:
+        raise ValueError(f"{files[0]} belongs to profile {profile!r}, not to {folder.profile!r}")
+    return stored
+
+
+def open_sets(folder: Folder) -> tuple[StoredSet, dict[str, StoredSet]]:
+    """The real images of a run, and the fakes of each manipulation. Raises as :func:`open_set`."""
+    real = open_set(folder, "real")
+    listed = shards.read_index(folder.path / shards.ROOT, ["manipulation"])["manipulation"].unique()
+    names = list(listed) or real.meta["manipulations"]
+    return real, {name: open_set(folder, name) for name in names if name != "real"}

@@ -26,8 +26,8 @@ from defocus_lib.detect import inputs as dataset
 from defocus_lib.detect import model as detector
 from defocus_lib.detect.model import Detector, load_detector
 from defocus_lib.explain import expected_gradients, quadrature, shards
-from defocus_lib.explain.attribution_set import ShapleySet
-from defocus_lib.explain.expected_gradients import Attributions, shapley_values
+from defocus_lib.explain.attribution_set import AttributionSet
+from defocus_lib.explain.expected_gradients import Attributions, Compute, shapley_values
 from defocus_lib.maps.cache import MapCache
 from defocus_lib.run import cluster
 from defocus_lib.run.artifacts import Folder, source_digest
@@ -52,7 +52,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class Done:
-    """A shard that is there now: computed, or found. ``problem`` says what was wrong with the file that was there."""
+    """A shard that is there now, and the ``problem`` of the file that it replaced."""
 
     shard: Shard
     checksum: str
@@ -63,13 +63,10 @@ class Done:
 def cut(records: pd.DataFrame, images: int) -> list[Shard]:
     """Records as shards of at most ``images``: of each manipulation in turn, in their order.
 
-    Raises
-    ------
-    ValueError
-        If ``images`` is not between 1 and 256.
+    Raises ValueError if ``images`` is not between 1 and 256.
     """
-    if not 1 <= images <= shards.MOST_IMAGES:
-        raise ValueError(f"shard_images is {images}; 1 to {shards.MOST_IMAGES} wanted")
+    if not 1 <= images <= shards.MAX_IMAGES:
+        raise ValueError(f"shard_images is {images}; 1 to {shards.MAX_IMAGES} wanted")
     return [
         Shard(str(name), number, rows.iloc[first : first + images])
         for name, rows in records.groupby("manipulation", sort=False)
@@ -83,8 +80,6 @@ class Explanation:
 
     Attributes
     ----------
-    folder : Folder
-    reader : Reader
     cache : MapCache
         Holds the maps of all images.
     detectors : mapping of {"defocus", "rgb"} to Path
@@ -92,15 +87,12 @@ class Explanation:
     background : DataFrame
         Records of the images that the explained ones are compared with.
     options : mapping
-        ``samples``, ``seed``, ``method``, ``batch_size`` of :func:`defocus_lib.explain.expected_gradients.shapley_values`, and
-        ``precision``, "float32" or "bfloat16".
+        ``n_samples``, ``seed``, ``method``, ``batch_size`` and ``precision`` ("float32" or "bfloat16"), see
+        :func:`defocus_lib.explain.expected_gradients.shapley_values`.
     meta : mapping
         Written into each shard.
     storage : {"float32", "float16"}
-        See :func:`defocus_lib.explain.shards.save_set`.
-    device : str
-        "cpu", "cuda" ..., or "auto": a GPU where the worker has one. Shards from different devices are alike, but not
-        to the byte.
+        See :func:`defocus_lib.explain.shards.write_shard`.
     """
 
     folder: Folder
@@ -111,56 +103,55 @@ class Explanation:
     options: Mapping
     meta: Mapping
     storage: str = "float32"
-    device: str = "auto"
 
-    def explain(self, records: pd.DataFrame) -> ShapleySet:
+    def explain(self, records: pd.DataFrame) -> AttributionSet:
         """The images ``records`` with their maps, regions and Shapley values. Each is read once, for both detectors."""
         images, (dense, edges) = self.reader.stack(records), self.cache.stack(records)
-        behind, (behind_dense, _) = (
-            self.reader.stack(self.background),
-            self.cache.stack(self.background),
-        )
-        keys = [
-            int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
-            for name in records["id"]
-        ]
-        found: dict[str, Attributions] = {}
-        inputs: dict[str, torch.Tensor] = {}
-        for reads, path in self.detectors.items():
-            model = _ready(path, _digest(path), reads, self._device())
-            inputs[reads], base = stack(reads, images, dense), stack(reads, behind, behind_dense)
-            options = {
-                **self.options,
-                "precision": getattr(torch, self.options["precision"]),
-                "keys": keys,
-            }
-            found[reads] = shapley_values(
-                model, inputs[reads].to(self._device()), base.to(self._device()), **options
-            )
-        return ShapleySet(
+        background = self.reader.stack(self.background), self.cache.stack(self.background)[0]
+        keys = [_key(name) for name in records["id"]]
+        values = {
+            reads: self._values(reads, (images, dense), background, keys)
+            for reads in self.detectors
+        }
+        return AttributionSet(
             ids=records["id"].to_numpy(dtype=str),
             pairs=records["pair"].to_numpy(dtype=str),
             images=images,
             edges=edges,
             regions=rendered.true_regions(self.folder, records["id"].tolist(), dense.shape[-1]),
-            dmaps=inputs["defocus"][:, 0].numpy(),
-            defocus_shaps=found["defocus"].values,
-            rgb_shaps=found["rgb"].values,
-            defocus_gaps=found["defocus"].gaps,
-            rgb_gaps=found["rgb"].gaps,
+            dmaps=stack("defocus", images, dense)[:, 0].numpy(),
+            defocus_shaps=values["defocus"].values,
+            rgb_shaps=values["rgb"].values,
+            defocus_completeness_errors=values["defocus"].completeness_errors,
+            rgb_completeness_errors=values["rgb"].completeness_errors,
             meta=dict(self.meta),
         )
+
+    def _values(
+        self,
+        reads: str,
+        images: tuple[np.ndarray, np.ndarray],
+        background: tuple[np.ndarray, np.ndarray],
+        keys: list[int],
+    ) -> Attributions:
+        """Shapley values of one detector; images and background are pictures and maps."""
+        device, path = precision.here(), self.detectors[reads]
+        options = dict(self.options)
+        compute = Compute(options.pop("batch_size"), getattr(torch, options.pop("precision")))
+        inputs, base = (stack(reads, *part).to(device) for part in (images, background))
+        model = _ready(path, _digest(path), reads, device)
+        return shapley_values(model, inputs, base, **options, compute=compute, keys=keys)
 
     def provide(self, shard: Shard) -> Done:
         """Compute a shard and write it, unless it is there, whole, and of this plan."""
         path, work, problem = self.path(shard), self.work(shard), ""
         if path.exists():
-            problem, theirs = shards.problem_of(path, shard.checksum)
-            if not problem and theirs == work:
+            problem, existing_work = shards.problem_of(path, shard.checksum)
+            if not problem and existing_work == work:
                 return Done(shard, shards.checksum(path), computed=False)
         values = self.explain(shard.records)
         values.meta.update(manipulation=shard.name, work=work)
-        shards.save_set(path, values, self.storage)
+        values.save(path, self.storage)
         return Done(shard, shards.checksum(path), computed=True, problem=problem)
 
     def path(self, shard: Shard) -> Path:
@@ -169,7 +160,7 @@ class Explanation:
 
     def work(self, shard: Shard) -> str:
         """A digest of all that decides what a shard holds: its images, the detectors, the options, the method."""
-        said = {
+        content = {
             "images": shard.records[["id", "pair", "digest"]].to_numpy().tolist(),
             "background": self.background["digest"].tolist(),
             "detectors": {reads: _digest(path) for reads, path in self.detectors.items()},
@@ -180,32 +171,34 @@ class Explanation:
             **self.meta,
             **self.options,
         }
-        return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
-    def _device(self) -> str:
-        return precision.here() if self.device == "auto" else self.device
+
+def _key(name: str) -> int:
+    """The seed of an image, by its id."""
+    return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
 
 
 def stack(reads: str, images: np.ndarray, dense: np.ndarray) -> torch.Tensor:
     """What a detector reads of ``N`` images ``(N, H, W, 3)`` and their maps ``(N, H, W)``: ``(N, C, H, W)``."""
-    return torch.stack([dataset.as_input(reads, *one) for one in zip(images, dense, strict=True)])
+    pairs = zip(images, dense, strict=True)
+    return torch.stack([dataset.as_input(reads, image, map_) for image, map_ in pairs])
 
 
 def save(
     plan: Explanation, parts: Sequence[Shard], client: Client | None = None, progress: bool = False
 ) -> pd.Series:
-    """Compute the shards that are missing, damaged or of another plan, and write the index.
+    """Compute the shards that are missing, damaged or of another plan, write the index, and count images.
 
-    A run that was killed is continued: at most the shards in work are lost. Who would compute a shard checks it first,
-    if it is there already. Files of shards that the plan does not know are removed.
+    A run that was killed is continued: at most the shards in work are lost. The worker that would compute a shard checks
+    it first, if it is there already. Files of shards that the plan does not know are removed.
 
     Parameters
     ----------
-    plan : Explanation
     parts : sequence of Shard
         As :func:`cut` makes them.
     client : Client, optional
-        Who computes, see :func:`defocus_lib.run.cluster.workers`; by default this process.
+        See :func:`defocus_lib.run.cluster.workers`; by default this process computes.
     progress : bool
         Show a bar over the images.
 
@@ -219,37 +212,32 @@ def save(
     StoreBusy
         If another run is writing there.
     """
-    root = plan.folder.path / shards.ROOT
-    done: list[Done] = []
+    root, images = plan.folder.path / shards.ROOT, sum(map(len, parts))
+    done: dict[tuple[str, int], Done] = {}
     with shards.only_writer(root):
         known = shards.checksums(root)
         jobs = [replace(part, checksum=known.get((part.name, part.number), "")) for part in parts]
-        (root / shards.INDEX).unlink(
-            missing_ok=True
-        )  # it is there when, and only when, all shards are
-        with tqdm(
-            total=sum(map(len, parts)), desc="Shapley values", unit="image", disable=not progress
-        ) as bar:
-            for one in cluster.as_they_finish(plan.provide, jobs, client):
-                if one.problem:
+        # The index is there when, and only when, all shards are.
+        (root / shards.INDEX).unlink(missing_ok=True)
+        with tqdm(total=images, desc="Shapley values", unit="image", disable=not progress) as bar:
+            for result in cluster.as_they_finish(plan.provide, jobs, client):
+                if result.problem:
+                    path = plan.path(result.shard)
                     warnings.warn(
-                        f"damaged, computed again: {plan.path(one.shard)}: {one.problem}",
-                        stacklevel=2,
+                        f"damaged, computed again: {path}: {result.problem}", stacklevel=2
                     )
-                done.append(one)
-                bar.update(len(one.shard))
+                done[result.shard.name, result.shard.number] = result
+                bar.update(len(result.shard))
         shards.remove_others(root, {plan.path(part) for part in parts})
-        found = {(one.shard.name, one.shard.number): one.checksum for one in done}
-        shards.write_index(
-            root, {(part.name, part.number): found[part.name, part.number] for part in parts}
-        )
-    computed = sum(len(one.shard) for one in done if one.computed)
-    return pd.Series({"computed": computed, "found": sum(map(len, parts)) - computed})
+        keys = [(part.name, part.number) for part in parts]
+        shards.write_index(root, {key: done[key].checksum for key in keys})
+    computed = sum(len(result.shard) for result in done.values() if result.computed)
+    return pd.Series({"computed": computed, "found": images - computed})
 
 
 def _digest(path: Path) -> str:
-    now = Path(path).stat()
-    return _digest_of(Path(path), now.st_mtime_ns, now.st_size)
+    state = Path(path).stat()
+    return _digest_of(Path(path), state.st_mtime_ns, state.st_size)
 
 
 @lru_cache(maxsize=8)
@@ -259,9 +247,9 @@ def _digest_of(path: Path, *_: int) -> str:
 
 @lru_cache(maxsize=4)
 def _ready(path: Path, digest: str, reads: str, device: str) -> Detector:
-    """A detector that will only be explained: no gradients of its weights, laid out as convolutions like it best.
+    """A detector without gradients of its weights, in the memory layout that is fastest for convolutions.
 
-    ``digest`` is that of the file: a worker that lives on must not take old weights for new ones.
+    ``digest`` is that of the file, so that a long-lived worker does not take old weights for new ones.
     """
     model, _ = load_detector(path, reads=reads)
-    return model.requires_grad_(False).to(device=device, memory_format=torch.channels_last)
+    return model.requires_grad_(False).to(device).to(memory_format=torch.channels_last)

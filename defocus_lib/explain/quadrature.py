@@ -1,6 +1,6 @@
-"""At which points gradients are taken, and what each counts for in an integral over the ways to an input.
+"""Quadrature rules for expected gradients: the points at which gradients are taken, and their weights.
 
-The ways lead from ``K`` backgrounds ``b`` straight to an input ``x``: ``b + t (x - b)`` with ``t`` from 0 to 1.
+The integration paths lead from ``K`` backgrounds ``b`` straight to an input ``x``: ``b + t (x - b)``, ``t`` in [0, 1].
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ import numpy as np
 from scipy.interpolate import RBFInterpolator
 
 METHODS = ("stratified", "midpoint", "random", "interpolated")
-STEPS = 64  # of a way, where interpolated gradients are added up
+STEPS = 64  # of a path, where interpolated gradients are added up
 NEAR, FAR = 0.6, 1.4  # density of interpolated points at the input and at a background
-APART = 1e-6  # of the longest way: points nearer than about this share what they count
+SMOOTHING = 1e-6  # of the longest path: points nearer than about this share their weight
 
 
 class Rule(NamedTuple):
@@ -23,11 +23,11 @@ class Rule(NamedTuple):
     Attributes
     ----------
     rows : (S,) int
-        The background whose way a point is on.
+        The background whose path a point is on.
     t : (S,) float
-        Where on it, from 0 (the background) to 1 (the input).
+        The distance along the path, from 0 (the background) to 1 (the input).
     shares : (S, K) float
-        What the gradient at a point counts for on each of the ways. All of them add up to 1.
+        Weight of the gradient at a point in the integral over each path. All of them add up to 1.
     """
 
     rows: np.ndarray
@@ -37,62 +37,59 @@ class Rule(NamedTuple):
 
 def rule(
     method: str,
-    samples: int,
+    n_samples: int,
     backgrounds: int,
     rng: np.random.Generator,
     gram: Callable[[], np.ndarray],
 ) -> Rule:
     """Points and shares of one input.
 
-    Parameters
-    ----------
-    method : {"stratified", "midpoint", "random", "interpolated"}
-        See :func:`defocus_lib.explain.expected_gradients.shapley_values`.
-    samples, backgrounds : int
-    rng : numpy.random.Generator
-    gram : callable
-        Returns the inner products ``(K, K)`` of ``b - x``; called by ``interpolated`` alone.
+    ``method`` is one of METHODS, see :func:`defocus_lib.explain.expected_gradients.shapley_values`. ``gram`` returns the
+    inner products ``(K, K)`` of ``b - x``; ``interpolated`` alone calls it.
     """
     if method == "interpolated":
-        rows, u = _spread(samples, backgrounds, rng, 0.5)
+        rows, u = _spread(n_samples, backgrounds, rng, 0.5)
         t = _denser_at_the_background(u)
         return Rule(rows, t, _interpolated(rows, t, gram()))
     if method == "random":
-        rows, t = rng.integers(backgrounds, size=samples), rng.random(samples)
+        rows, t = rng.integers(backgrounds, size=n_samples), rng.random(n_samples)
     else:
-        rows, t = _spread(samples, backgrounds, rng, 0.5 if method == "midpoint" else None)
-    return Rule(rows, t, np.eye(backgrounds)[rows] / samples)
+        rows, t = _spread(n_samples, backgrounds, rng, 0.5 if method == "midpoint" else None)
+    return Rule(rows, t, np.eye(backgrounds)[rows] / n_samples)
 
 
 def _spread(
-    samples: int, backgrounds: int, rng: np.random.Generator, within: float | None
+    n_samples: int, backgrounds: int, rng: np.random.Generator, within: float | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A background's row and a position for each stratum; None draws where in its stratum the position is."""
+    """A background's row and a position for each stratum; None places it in its stratum at random."""
     # Rounds of all backgrounds in random order along ascending strata: each background is used equally often (to within
-    # one) and sees the whole way.
-    rounds = -(-samples // backgrounds)
-    rows = np.concatenate([rng.permutation(backgrounds) for _ in range(rounds)])[:samples]
-    within = rng.random(samples) if within is None else within
-    return rows, (np.arange(samples) + within) / samples
+    # one), and its points cover the whole path.
+    rounds = -(-n_samples // backgrounds)
+    rows = np.concatenate([rng.permutation(backgrounds) for _ in range(rounds)])[:n_samples]
+    offsets = rng.random(n_samples) if within is None else within
+    return rows, (np.arange(n_samples) + offsets) / n_samples
 
 
 def _denser_at_the_background(u: np.ndarray) -> np.ndarray:
-    """Positions whose density falls evenly from FAR at 0 to NEAR at 1: where ways meet, one point tells of several."""
+    """Positions whose density falls evenly from FAR at 0 to NEAR at 1: where paths meet, one point serves several."""
     return (FAR - np.sqrt(FAR**2 - 2 * (FAR - NEAR) * u)) / (FAR - NEAR)
 
 
 def _interpolated(rows: np.ndarray, t: np.ndarray, gram: np.ndarray) -> np.ndarray:
-    """Shares ``(S, K)`` that integrate, along every way, what is interpolated between the points of all of them.
+    """Shares ``(S, K)`` that integrate, along every path, the interpolant between the points of all paths.
 
-    The interpolant is the polyharmonic one of lowest order, ``-|p - q|`` and a constant: on a single way it is linear
-    between points and constant beyond. It has no length to be tuned.
+    The interpolant is the polyharmonic one of lowest order, ``-|p - q|`` and a constant: on a single path it is linear
+    between points and constant beyond. It has no length scale to be tuned.
     """
     corners = _placed(gram)
     middles = 1 - (np.arange(STEPS) + 0.5) / STEPS
-    points, ways = (1 - t)[:, None] * corners[rows], middles[:, None, None] * corners
-    smoothing = APART * np.sqrt(gram.diagonal().max()) or APART
-    each = RBFInterpolator(points, np.eye(len(t)), kernel="linear", degree=0, smoothing=smoothing)
-    return each(ways.reshape(-1, len(gram))).reshape(STEPS, len(gram), -1).mean(0).T / len(gram)
+    points, nodes = (1 - t)[:, None] * corners[rows], middles[:, None, None] * corners
+    smoothing = SMOOTHING * np.sqrt(gram.diagonal().max()) or SMOOTHING
+    interpolant = RBFInterpolator(
+        points, np.eye(len(t)), kernel="linear", degree=0, smoothing=smoothing
+    )
+    weights = interpolant(nodes.reshape(-1, len(gram)))
+    return weights.reshape(STEPS, len(gram), -1).mean(0).T / len(gram)
 
 
 def _placed(gram: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""The ``.npz`` files of the reference (Jeon & Woo 2025), which hold pickled object arrays, as sets of ours.
+"""The ``.npz`` files of the authors' code (Jeon & Woo 2025), which hold pickled object arrays, as attribution sets.
 
-A pickle can run any code, so these files are read here alone, in a step that somebody asks for, and by a reader that
-knows no class but the parts of an array: not even NumPy's own unpickling runs. Whatever else a file names is refused.
+A pickle can run any code, so these files are read here alone, on explicit request, and by a reader that knows no class
+but the parts of an array: not even NumPy's own unpickling runs. Whatever else a file names is refused.
 """
 
 from __future__ import annotations
@@ -10,86 +10,79 @@ import pickle
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import Literal
 
 import numpy as np
 import torch
 
 from defocus_lib.explain import shards
-from defocus_lib.explain.attribution_set import FLOAT_MAPS, ShapleySet
+from defocus_lib.explain.attribution_set import AttributionSet
 from defocus_lib.maps.presets import normalize_per_sample
 from defocus_lib.run.artifacts import About, Folder
 
-KINDS = "biuf"
+KINDS = "biuf"  # NumPy's letters of plain numbers
 SHARD_IMAGES = 64
 
 
 class RefusedFile(ValueError):
-    """A file that is no set of the reference, or wants more from the reader than arrays of numbers."""
+    """A file that is no set of the authors' code, or that needs more from the reader than arrays of numbers."""
+
+
+def begin(profile: str) -> Folder:
+    """The artefact folder that imported sets go to."""
+    about = About("imported", "imported Shapley values", "image", ("pairs",))
+    return Folder.create(profile, about=about)
 
 
 def import_set(path: Path, folder: Folder, name: str) -> int:
-    """Write the set of a reference file into an artefact folder, as shards with an index; the number of its images.
+    """Write the set of a file into an artefact folder, as shards with an index, and count its images.
 
-    The reference's files hold neither names nor photographs. Images are named by their position, ``00012/<name>``, and
-    compared with the real image of the same position, as the reference compares them. The map stands in for the
-    photograph; edges and regions are empty, completeness gaps NaN. Maps are stretched to [0, 1], image by image.
+    The files hold neither names nor photographs. Images are named by their position, ``00012/<name>``, and compared with
+    the real image of the same position, as the authors' code compares them. The map stands in for the photograph; edges
+    and regions are empty, completeness errors NaN. Maps are stretched to [0, 1], image by image.
 
-    Parameters
-    ----------
-    path : Path
-    folder : Folder
-        A set of this name that is there already is replaced.
-    name : str
-        "real" or a manipulation.
+    ``name`` is "real" or a manipulation; a set of this name that is there already is replaced.
 
     Raises
     ------
     FileNotFoundError, RefusedFile
         If there is no such file, or it is refused; nothing is written then.
     """
-    values = as_set(
-        read_reference(path), name, {"profile": folder.profile, "imported": Path(path).name}
-    )
+    meta = {"profile": folder.profile, "imported": Path(path).name, "manipulation": name}
+    values = as_set(read_reference(path), name, meta)
     root = folder.path / shards.ROOT
     with shards.only_writer(root):
-        shards.replace_set(root, name, values, SHARD_IMAGES)
+        (root / shards.INDEX).unlink(missing_ok=True)
+        for shard in (root / name).glob("shard-*.npz"):
+            shard.unlink()
+        for number, first in enumerate(range(0, len(values), SHARD_IMAGES)):
+            part = values.take(np.arange(first, min(first + SHARD_IMAGES, len(values))))
+            part.save(shards.shard_path(root, name, number))
+        shards.write_index_of_all(root)
     return len(values)
 
 
-def begin(profile: str) -> Folder:
-    """The artefact folder that imported sets go to."""
-    return Folder.create(
-        profile, about=About("imported", "imported Shapley values", "image", ("pairs",))
-    )
-
-
-def as_set(arrays: dict[str, np.ndarray], name: str, meta: dict) -> ShapleySet:
-    """What :func:`read_reference` gives, as a set; see :func:`import_set` for what is made up."""
+def as_set(arrays: dict[str, np.ndarray], name: str, meta: dict) -> AttributionSet:
+    """The arrays of :func:`read_reference` as a set; :func:`import_set` says what stands in for what they lack."""
     dmaps = normalize_per_sample(torch.from_numpy(arrays["dmaps"])[:, None])[:, 0].numpy()
-    nothing, unknown = np.zeros(dmaps.shape, bool), np.full(len(dmaps), np.nan, np.float32)
-    return ShapleySet(
+    empty, unknown = np.zeros(dmaps.shape, bool), np.full(len(dmaps), np.nan, np.float32)
+    return AttributionSet(
         ids=np.array([f"{row:05d}/{name}" for row in range(len(dmaps))]),
         pairs=np.array([f"{row:05d}/real" for row in range(len(dmaps))]),
         images=np.repeat(np.rint(255 * dmaps).astype(np.uint8)[..., None], 3, axis=3),
-        edges=nothing,
-        regions=nothing,
+        edges=empty,
+        regions=empty,
         dmaps=dmaps,
         defocus_shaps=arrays["defocus_shaps"],
         rgb_shaps=arrays["rgb_shaps"],
-        defocus_gaps=unknown,
-        rgb_gaps=unknown,
-        meta=meta | {"manipulation": name},
+        defocus_completeness_errors=unknown,
+        rgb_completeness_errors=unknown,
+        meta=meta,
     )
 
 
 def read_reference(path: Path) -> dict[str, np.ndarray]:
-    """The arrays of a reference file.
-
-    Returns
-    -------
-    dict
-        ``dmaps``, ``defocus_shaps``, ``rgb_shaps``, each ``(N, H, W)`` float32.
+    """The arrays ``dmaps``, ``defocus_shaps`` and ``rgb_shaps`` of a file, each ``(N, H, W)`` float32.
 
     Raises
     ------
@@ -102,14 +95,13 @@ def read_reference(path: Path) -> dict[str, np.ndarray]:
         raise FileNotFoundError(f"no file {path}")
     try:
         with zipfile.ZipFile(path) as archive:
-            arrays = {name: _read_member(archive, name) for name in FLOAT_MAPS}
+            arrays = {name: _read_member(archive, name) for name in shards.FLOAT_MAPS}
     except RefusedFile as error:
         raise RefusedFile(f"{path}: {error}") from None
     # What an unpickler raises on a damaged file can be nearly anything.
     except Exception as error:
-        raise RefusedFile(
-            f"{path}: not a set of the reference ({error or type(error).__name__})"
-        ) from error
+        reason = error or type(error).__name__
+        raise RefusedFile(f"{path}: not a set of the authors' code ({reason})") from error
     shapes = {name: array.shape for name, array in arrays.items()}
     if len(set(shapes.values())) != 1 or len(shapes["dmaps"]) != 3 or 0 in shapes["dmaps"]:
         raise RefusedFile(f"{path}: shapes {shapes} found; one shape (N, H, W) wanted")
@@ -118,19 +110,21 @@ def read_reference(path: Path) -> dict[str, np.ndarray]:
     return arrays
 
 
+HEADERS = {
+    (1, 0): np.lib.format.read_array_header_1_0,
+    (2, 0): np.lib.format.read_array_header_2_0,
+}
+
+
 def _read_member(archive: zipfile.ZipFile, name: str) -> np.ndarray:
     if f"{name}.npy" not in archive.namelist():
-        there = ", ".join(part.removesuffix(".npy") for part in archive.namelist()) or "nothing"
-        raise RefusedFile(f"no array {name}; it holds {there}")
+        names = ", ".join(part.removesuffix(".npy") for part in archive.namelist()) or "nothing"
+        raise RefusedFile(f"no array {name}; it holds {names}")
     with archive.open(f"{name}.npy") as file:
         version = np.lib.format.read_magic(file)
-        read_header = {
-            (1, 0): np.lib.format.read_array_header_1_0,
-            (2, 0): np.lib.format.read_array_header_2_0,
-        }
-        if version not in read_header:
+        if version not in HEADERS:
             raise RefusedFile(f"array {name} is of version {version}; (1, 0) or (2, 0) wanted")
-        _, _, dtype = read_header[version](file)
+        _, _, dtype = HEADERS[version](file)
         if dtype.hasobject:
             items = _ArraysOnly(file).load()
         else:
@@ -198,7 +192,7 @@ def _reconstruct(subtype: object, *_: object) -> _Array:
     return _Array()
 
 
-def _frombuffer(data: bytes, dtype: _Dtype, shape: tuple, order: str) -> np.ndarray:
+def _frombuffer(data: bytes, dtype: _Dtype, shape: tuple, order: Literal["C", "F"]) -> np.ndarray:
     return np.frombuffer(data, dtype.dtype).reshape(shape, order=order)
 
 
@@ -219,12 +213,8 @@ for _module in ("numpy.core", "numpy._core"):
 class _ArraysOnly(pickle.Unpickler):
     """Knows the parts of arrays; no other name is ever looked up."""
 
-    def __init__(self, file: IO[bytes]) -> None:
-        super().__init__(file)
-
     def find_class(self, module: str, name: str) -> object:
         if (module, name) not in KNOWN:
-            raise RefusedFile(
-                f"it wants {module}.{name}; nothing but arrays of numbers is unpickled"
-            )
+            message = f"it wants {module}.{name}; nothing but arrays of numbers is unpickled"
+            raise RefusedFile(message)
         return KNOWN[module, name]

@@ -1,13 +1,13 @@
-"""Sets of maps with their Shapley values as files: shards of ``.npz`` and one index; how they are written and verified.
+"""Shards of attribution sets as files: ``.npz`` archives of at most 256 images, and one index.
 
-``shapley/<set>/shard-00000.npz`` holds at most 256 images, ``shapley/index.parquet`` has one row an image. A set may
-also be one file, ``shapley/<set>.npz``, without an index. :mod:`defocus_lib.explain.stored_set` reads either.
+``shapley/<set>/shard-00000.npz`` and so on hold the arrays, ``shapley/index.parquet`` has one row per image. A set may
+also be one file, ``shapley/<set>.npz``, without an index. :mod:`defocus_lib.explain.attribution_set` reads either.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -15,18 +15,26 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 from filelock import FileLock, Timeout
+from numpy.typing import ArrayLike
 from pyarrow import parquet
 
-from defocus_lib.explain.attribution_set import FLOAT_MAPS, KEYS, SET_ARRAYS, ShapleySet, groups_of
+from defocus_lib.checks import check_same_shape
 from defocus_lib.run.artifacts import leftovers, read_arrays, write_arrays, write_beside
 
 ROOT = "shapley"
 INDEX = "index.parquet"
-MOST_IMAGES = 256
+MAX_IMAGES = 256  # of a shard
 STORAGE = ("float32", "float16")
+
+KEYS = ("ids", "pairs")
+FLOAT_MAPS = ("dmaps", "defocus_shaps", "rgb_shaps")
+MAPS = (*FLOAT_MAPS, "edges", "regions")
+ERRORS = ("defocus_completeness_errors", "rgb_completeness_errors")
+ARRAYS = (*KEYS, "images", *MAPS, *ERRORS)
 SCALES = {name: f"{name}_scale" for name in FLOAT_MAPS}
 COLUMNS = [
-    "id", "pair", "label", "manipulation", "video", "shard", "row", "defocus_gap", "rgb_gap", "content", "checksum",
+    "id", "pair", "label", "manipulation", "video", "shard", "row",
+    "defocus_completeness_error", "rgb_completeness_error", "content", "checksum",
 ]  # fmt: skip
 
 
@@ -38,52 +46,45 @@ class StoreBusy(BlockingIOError):
 # One file
 
 
-def save_set(path: Path, values: ShapleySet, storage: str = "float32") -> Path:
-    """Write a whole set, or a shard of one, to one ``.npz``. Same set in, same bytes out.
+def write_shard(
+    path: Path, arrays: Mapping[str, np.ndarray], meta: Mapping, storage: str = "float32"
+) -> Path:
+    """Write all arrays of a set, or of a shard of it, to one ``.npz``. Same arrays in, same bytes out.
 
-    Parameters
-    ----------
-    path : Path
-    values : ShapleySet
-        With all its arrays.
-    storage : {"float32", "float16"}
-        ``float16`` halves maps and Shapley values. Those of each image are divided by the largest of them first, so no
-        value is off by more than 2^-12 of that largest one, and none above 6e-5 of it by more than 2^-11 of itself.
+    ``float16`` halves maps and Shapley values. Those of each image are divided by the largest of them first, so no
+    value is off by more than 2^-12 of that largest one, and none above 6e-5 of it by more than 2^-11 of itself.
 
     Raises
     ------
     ValueError
         If an array is missing, or the storage unknown.
     """
-    missing = [name for name in SET_ARRAYS if getattr(values, name) is None]
+    missing = [name for name in ARRAYS if name not in arrays]
     if missing or storage not in STORAGE:
         wrong = f"the set lacks {', '.join(missing)}" if missing else f"unknown storage {storage!r}"
         raise ValueError(f"{path}: {wrong}; all arrays, and one of {', '.join(STORAGE)}, wanted")
-    arrays = {name: getattr(values, name) for name in SET_ARRAYS}
+    stored = {name: arrays[name] for name in ARRAYS}
     if storage == "float16":
         for name in FLOAT_MAPS:
-            arrays |= _halved(name, arrays[name])
-    return write_arrays(path, arrays | {"contents": _contents(arrays)}, values.meta)
+            stored |= _halved(name, stored[name])
+    return write_arrays(path, stored | {"contents": _contents(stored)}, meta)
 
 
-def load_set(path: Path, *names: str) -> ShapleySet:
-    """Read a file of :func:`save_set`: the arrays ``names`` (``ids`` and ``pairs`` always), or all if none is named.
+def read_shard(path: Path, names: Collection[str] = ()) -> tuple[dict[str, np.ndarray], dict]:
+    """Keys, the arrays ``names`` (all if none is named) and ``meta`` of a file of :func:`write_shard`.
 
     Raises
     ------
     ValueError
-        If the file is damaged or was not written by :func:`save_set`.
+        If the file is damaged or was not written by :func:`write_shard`.
     """
-    wanted = {*KEYS, *names} if names else set(SET_ARRAYS)
+    wanted = {*KEYS, *names} if names else set(ARRAYS)
     arrays, meta = read_arrays(path, wanted, optional=SCALES.values())
     for name, scale in SCALES.items():
         if name in arrays and arrays[name].dtype == np.float16:
             arrays[name] = arrays[name].astype(np.float32) * arrays[scale][:, None, None]
         arrays.pop(scale, None)
-    try:
-        return ShapleySet(**arrays, meta=meta)
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+    return arrays, meta
 
 
 def _halved(name: str, values: np.ndarray) -> dict[str, np.ndarray]:
@@ -97,13 +98,10 @@ def _contents(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     """SHA-256 of what is stored of each image: ``(N,)`` hexadecimal."""
     digests = [hashlib.sha256() for _ in arrays["ids"]]
     for name in sorted(arrays):
-        for digest, one in zip(digests, arrays[name], strict=True):
-            value = (
-                str(one).encode()
-                if arrays[name].dtype.kind == "U"
-                else np.ascontiguousarray(one).tobytes()
-            )
-            digest.update(name.encode() + b"\0" + value)
+        is_text = arrays[name].dtype.kind == "U"
+        for digest, value in zip(digests, arrays[name], strict=True):
+            content = str(value).encode() if is_text else np.ascontiguousarray(value).tobytes()
+            digest.update(name.encode() + b"\0" + content)
     return np.array([digest.hexdigest() for digest in digests])
 
 
@@ -113,34 +111,30 @@ def checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def problem_of(path: Path, wanted: str = "") -> tuple[str, str]:
-    """What is wrong with a shard that is there, "" if nothing; and what it says that it was computed from.
+def problem_of(path: Path, expected_checksum: str = "") -> tuple[str, str]:
+    """What is wrong with an existing shard, "" if nothing; and the digest of the work that it was computed from.
 
-    Parameters
-    ----------
-    path : Path
-    wanted : str
-        Its checksum; "" if none is on record.
+    Without an ``expected_checksum`` only the contents are verified.
     """
-    if wanted and checksum(path) != wanted:
+    if expected_checksum and checksum(path) != expected_checksum:
         return "another checksum than in the index", ""
     try:
-        return "", str(whole(path).get("work", ""))
+        return "", str(verified_meta(path).get("work", ""))
     except ValueError as error:
         return str(error).removeprefix(f"{path}: "), ""
 
 
-def whole(path: Path) -> dict:
-    """The ``meta`` of a shard that can be read to its end and holds what it held when it was written.
+def verified_meta(path: Path) -> dict:
+    """The ``meta`` of a shard, after reading it to its end.
 
     Raises
     ------
     FileNotFoundError
         If it is not there.
     ValueError
-        If it is damaged.
+        If it is damaged, or its arrays are not those that were written.
     """
-    arrays, meta = read_arrays(path, SET_ARRAYS, optional={*SCALES.values(), "contents"})
+    arrays, meta = read_arrays(path, ARRAYS, optional={*SCALES.values(), "contents"})
     written = arrays.pop("contents", None)  # sets written before there were shards have none
     if written is not None and not np.array_equal(_contents(arrays), written):
         raise ValueError(f"{path}: its arrays are not those that were written")
@@ -151,126 +145,99 @@ def whole(path: Path) -> dict:
 # The index
 
 
+def groups_of(ids: ArrayLike, pairs: ArrayLike | None = None) -> np.ndarray:
+    """The group of each image, ``(N,)`` str: the text before the first ``/`` of its pair, or of its id without one.
+
+    Images of one group resemble each other: the frames of a video, a scene and its manipulations. A fake video
+    ``800_840`` is of the group ``800``. Raises ValueError if the lengths differ.
+    """
+    ids = np.asarray(ids, dtype=str)
+    pairs = ids if pairs is None else np.asarray(pairs, dtype=str)
+    check_same_shape(ids=ids, pairs=pairs)
+    return np.strings.partition(np.where(pairs == "", ids, pairs), "/")[0]
+
+
 def shard_path(root: Path, name: str, number: int) -> Path:
     """Where shard ``number`` of the set ``name`` lies."""
     return root / name / f"shard-{number:05d}.npz"
 
 
 def write_index(root: Path, files: Mapping[tuple[str, int], str]) -> Path:
-    """Write the index of all shards, one after the other: no more than one is held in memory.
+    """Write the index of all shards: ``files`` maps set and number of each, in order, to its checksum.
 
-    Parameters
-    ----------
-    root : Path
-        ``artifacts/<profile>/shapley``.
-    files : mapping of (str, int) to str
-        Set and number of each shard, in the order of the index -> its checksum.
+    No more than one shard is held in memory.
     """
 
     def write(beside: Path) -> None:
         with ExitStack() as stack:
             writer = None
             for (name, number), sha in files.items():
-                table = pa.Table.from_pandas(
-                    _index_of(root, name, number, sha), preserve_index=False
+                arrays, _ = read_arrays(
+                    shard_path(root, name, number), {*KEYS, *ERRORS, "contents"}
                 )
+                rows = index_rows(arrays, name, number)
+                rows = rows.assign(content=arrays["contents"], checksum=sha)[COLUMNS]
+                table = pa.Table.from_pandas(rows, preserve_index=False)
                 writer = writer or stack.enter_context(parquet.ParquetWriter(beside, table.schema))
                 writer.write_table(table)
 
     return write_beside(root / INDEX, write)
 
 
-def checksums(root: Path) -> dict[tuple[str, int], str]:
-    """The checksum of each shard, as the index has them; nothing if there is no index."""
-    if not (root / INDEX).exists():
-        return {}
-    index = read_index(root).drop_duplicates(["manipulation", "shard"])
-    return dict(
-        zip(zip(index["manipulation"], index["shard"], strict=True), index["checksum"], strict=True)
-    )
-
-
-def replace_set(root: Path, name: str, values: ShapleySet, images: int) -> Path:
-    """Write a whole set as shards of so many images, in the place of one of that name, and the index of all sets."""
-    (root / INDEX).unlink(missing_ok=True)
-    for path in (root / name).glob("shard-*.npz"):
-        path.unlink()
-    for number, first in enumerate(range(0, len(values), images)):
-        save_set(
-            shard_path(root, name, number),
-            values.take(np.arange(first, min(first + images, len(values)))),
-        )
-    return index_all(root)
-
-
-def index_all(root: Path) -> Path:
-    """Write the index of whatever shards are there, real images first."""
+def write_index_of_all(root: Path) -> Path:
+    """Write the index of the shards that are there, real images first."""
     paths = sorted(
         root.glob("*/shard-*.npz"),
         key=lambda path: (path.parent.name != "real", path.parent.name, path.name),
     )
-    return write_index(
-        root, {(path.parent.name, int(path.stem[6:])): checksum(path) for path in paths}
-    )
-
-
-def remove_others(root: Path, kept: set[Path]) -> None:
-    """Remove the shards that are not among ``kept``."""
-    for path in root.glob("*/shard-*.npz"):
-        if path not in kept:
-            path.unlink()
-
-
-def _index_of(root: Path, name: str, number: int, sha: str) -> pd.DataFrame:
-    arrays, _ = read_arrays(
-        shard_path(root, name, number), {*KEYS, "defocus_gaps", "rgb_gaps", "contents"}
-    )
-    return index_rows(arrays, name, number).assign(content=arrays["contents"], checksum=sha)[
-        COLUMNS
-    ]
+    files = {(path.parent.name, int(path.stem[6:])): checksum(path) for path in paths}
+    return write_index(root, files)
 
 
 def index_rows(arrays: Mapping[str, np.ndarray], name: str, number: int) -> pd.DataFrame:
-    """The rows of the index for one file, from its ids, pairs and gaps; hashes are left empty."""
-    columns = {
-        "id": arrays["ids"],
-        "pair": arrays["pairs"],
-        "label": int(name != "real"),
-        "manipulation": name,
-    }
-    columns |= {
-        "video": groups_of(arrays["ids"], arrays["pairs"]),
-        "shard": number,
-        "row": range(len(arrays["ids"])),
-    }
-    gaps = {f"{model}_gap": arrays[f"{model}_gaps"] for model in ("defocus", "rgb")}
-    return pd.DataFrame(columns | gaps).assign(content="", checksum="")
+    """The rows of the index for one file, from its keys and completeness errors; hashes are left empty."""
+    return pd.DataFrame(
+        {
+            "id": arrays["ids"],
+            "pair": arrays["pairs"],
+            "label": int(name != "real"),
+            "manipulation": name,
+            "video": groups_of(arrays["ids"], arrays["pairs"]),
+            "shard": number,
+            "row": range(len(arrays["ids"])),
+            **{array.removesuffix("s"): arrays[array] for array in ERRORS},
+            "content": "",
+            "checksum": "",
+        }
+    )
 
 
-def read_index(root: Path) -> pd.DataFrame:
-    """The index of the shards below ``root``.
+def read_index(root: Path, columns: list[str] = COLUMNS) -> pd.DataFrame:
+    """The index of the shards below ``root``, one row per image; empty where there is none.
 
-    Returns
-    -------
-    DataFrame
-        One row an image: ``id``, ``pair``, ``label`` (1 = fake), ``manipulation`` (the set), ``video`` (the group),
-        ``shard`` and ``row`` in it, ``defocus_gap``, ``rgb_gap`` (logits), ``content`` (SHA-256 of what is stored of
-        the image), ``checksum`` (SHA-256 of the shard's file).
+    Columns: ``id``, ``pair``, ``label`` (1 = fake), ``manipulation`` (the set), ``video`` (the group), ``shard`` and
+    ``row`` in it, ``defocus_completeness_error`` and ``rgb_completeness_error`` (logits), ``content`` (SHA-256 of what
+    is stored of the image), ``checksum`` (SHA-256 of the shard's file).
 
     Raises
     ------
-    FileNotFoundError
-        If there is none.
     ValueError
         If it can't be read.
     """
     path = root / INDEX
     if not path.exists():
-        raise FileNotFoundError(f"no {path}")
+        return pd.DataFrame(columns=columns)
     try:
-        return pd.read_parquet(path, columns=COLUMNS)
+        return pd.read_parquet(path, columns=columns)
     except (ValueError, OSError) as error:
         raise ValueError(f"{path}: not an index of shards ({error})") from error
+
+
+def checksums(root: Path) -> dict[tuple[str, int], str]:
+    """The checksum of each shard in the index, by set and number; nothing if there is no index."""
+    shards = read_index(root, ["manipulation", "shard", "checksum"]).drop_duplicates()
+    keys = zip(shards["manipulation"], shards["shard"], strict=True)
+    return dict(zip(keys, shards["checksum"], strict=True))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -283,18 +250,16 @@ def damaged(root: Path) -> list[Path]:
     return [path for path, sha in files.items() if not path.exists() or checksum(path) != sha]
 
 
-def verify(root: Path) -> pd.DataFrame:
-    """Read everything below ``root``, and say what is wrong with it.
+UNLISTED = "not in the index: the run that wrote it has not ended"
 
-    Parameters
-    ----------
-    root : Path
-        ``artifacts/<profile>/shapley``, or one file.
+
+def verify(root: Path) -> pd.DataFrame:
+    """Read every file below ``root``, or the file ``root``, and list its problem.
 
     Returns
     -------
     DataFrame
-        One row a file: ``file`` (relative to ``root``), ``images``, ``problem`` ("" if whole).
+        One row per file: ``file`` (relative to ``root``), ``images``, ``problem`` ("" if none).
 
     Raises
     ------
@@ -303,45 +268,38 @@ def verify(root: Path) -> pd.DataFrame:
     ValueError
         If the index can't be read.
     """
-    if root.is_file():
-        problem, _ = problem_of(root)
-        return pd.DataFrame(
-            {"file": [root.name], "images": [_images(root, None, problem)], "problem": [problem]}
-        )
-    index = read_index(root) if (root / INDEX).exists() else pd.DataFrame(columns=COLUMNS)
+    base = root.parent if root.is_file() else root
     listed = {
-        shard_path(root, name, number): part
-        for (name, number), part in index.groupby(["manipulation", "shard"])
+        shard_path(root, str(name), int(number)): rows
+        for (name, number), rows in read_index(root).groupby(["manipulation", "shard"])
     }
-    found = [path for path in sorted(root.glob("**/*.npz")) if not path.name.startswith(".")]
-    if not found and not listed:
+    found = [path for path in root.rglob("*.npz") if not path.name.startswith(".")]
+    paths = [root] if root.is_file() else sorted({*found, *listed})
+    if not paths:
         raise FileNotFoundError(f"{root}: no set of Shapley values here")
-    rows = []
-    for path in sorted({*found, *listed}):
-        problem = _problem(path, listed.get(path))
-        rows.append(
-            (path.relative_to(root).as_posix(), _images(path, listed.get(path), problem), problem)
-        )
+    rows = [
+        (path.relative_to(base).as_posix(), *_verified(path, listed.get(path), path.parent == base))
+        for path in paths
+    ]
     return pd.DataFrame(rows, columns=["file", "images", "problem"])
 
 
-def _images(path: Path, rows: pd.DataFrame | None, problem: str) -> int:
-    """How many images a file holds: by the index, else by itself, if it can be read."""
-    if rows is None and path.exists() and (not problem or problem == UNLISTED):
-        return len(load_set(path, "ids"))
-    return 0 if rows is None else len(rows)
-
-
-UNLISTED = "not in the index: the run that wrote it has not ended"
-
-
-def _problem(path: Path, rows: pd.DataFrame | None) -> str:
-    """What is wrong with one file; "" if nothing is."""
+def _verified(path: Path, rows: pd.DataFrame | None, is_single: bool) -> tuple[int, str]:
+    """Number of images of a file, by the index or else by itself, and its problem."""
     if not path.exists():
-        return "missing"
+        return 0 if rows is None else len(rows), "missing"
     problem, _ = problem_of(path, "" if rows is None else rows["checksum"].iloc[0])
-    alone = rows is None and path.parent.name != ROOT
-    return problem or (UNLISTED if alone else "")
+    if rows is not None:
+        return len(rows), problem
+    images = 0 if problem else len(read_shard(path, KEYS)[0]["ids"])
+    return images, problem or ("" if is_single else UNLISTED)
+
+
+def remove_others(root: Path, kept: set[Path]) -> None:
+    """Remove the shards that are not among ``kept``."""
+    for path in root.glob("*/shard-*.npz"):
+        if path not in kept:
+            path.unlink()
 
 
 @contextmanager

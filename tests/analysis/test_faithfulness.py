@@ -11,6 +11,7 @@ from scipy.stats import pearsonr, rankdata
 from defocus_lib.analysis import faithfulness
 from defocus_lib.data import collection
 from defocus_lib.detect.model import Detector
+from defocus_lib.explain.expected_gradients import Compute
 from tests import artefacts, runs
 
 
@@ -37,9 +38,9 @@ def ask(detector, images=2, side=8, backgrounds=2):
     inputs, behind = (
         rng.random((n, 1, side, side), dtype=np.float32) for n in (images, backgrounds)
     )
-    options = {"batch_size": 32, "precision": torch.float32}
+    compute = Compute(batch_size=32)
     return faithfulness.Question(
-        detector, torch.from_numpy(inputs), torch.from_numpy(behind), options
+        detector, torch.from_numpy(inputs), torch.from_numpy(behind), compute
     )
 
 
@@ -100,7 +101,7 @@ def test_a_linear_detector_has_no_error():
 def test_errors_of_a_square_follow_theory(square):
     """With one background the value of a draw is ``2 w (b + t w)``: random draws err by ``2 w^2 / sqrt(12 n)``."""
     one = faithfulness.Question(
-        square.detector, square.inputs, square.background[:1], square.options
+        square.detector, square.inputs, square.background[:1], square.compute
     )
     errors = faithfulness.error_table(one, (4, 16), 400, seeds=60, side=4)
     means = (
@@ -210,7 +211,7 @@ def test_untrained_networks_take_turns():
     for rows, seed in ((slice(None, None, 2), 4), (slice(1, None, 2), 5)):
         network = Detector("test_resnet", "defocus", seed=seed).eval()
         alone = faithfulness.Question(
-            network, question.inputs[rows], question.background, question.options
+            network, question.inputs[rows], question.background, question.compute
         )
         np.testing.assert_allclose(
             values[rows], alone.values(2, seed=4).values, rtol=1e-3, atol=1e-6
@@ -220,7 +221,7 @@ def test_untrained_networks_take_turns():
 def test_asks_what_notebook_04_asked(tmp_path):
     """The same detectors, inputs and backgrounds: with the draws of the plan, its values come out again."""
     path = runs.prepare(tmp_path)
-    plan, parts = runs.planned(path, tmp_path / "target", samples=4)
+    plan, parts = runs.planned(path, tmp_path / "target", n_samples=4)
     explained = plan.explain(parts[0].records)
     meta = {"background": 2, "batch_size": 16, "precision": "float32", "preset": "physical"}
     run = collection.load(plan.folder.open("tiny", path / "run"))
@@ -237,7 +238,7 @@ def test_asks_what_notebook_04_asked(tmp_path):
             4,
             0,
             keys=keys,
-            **question.options,
+            compute=question.compute,
         )
         np.testing.assert_allclose(
             found.values[::-1], getattr(explained, f"{model}_shaps"), rtol=1e-3, atol=1e-6

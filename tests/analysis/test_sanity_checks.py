@@ -194,7 +194,7 @@ def test_random_weights_are_those_that_the_layers_start_from():
             torch.manual_seed(3 + 1)
             layer.reset_parameters()
         again = (
-            faithfulness.Question(model, question.inputs, question.background, question.options)
+            faithfulness.Question(model, question.inputs, question.background, question.compute)
             .values(4, seed=3)
             .values
         )

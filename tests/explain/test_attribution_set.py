@@ -24,10 +24,13 @@ def sets(tmp_path_factory):
             {"images": np.zeros((3, 32, 32), np.uint8)},
             r"images has shape \(3, 32, 32\); \(3, 32, 32, 3\) wanted",
         ),
-        ({"ids": np.array(["a", "b"])}, r"\(2, 32, 32\) wanted"),
+        ({"ids": np.array(["a", "b"])}, r"pairs has shape \(3,\); \(2,\) wanted"),
         ({"pairs": np.array(["a", "b"])}, r"pairs has shape \(2,\); \(3,\) wanted"),
         ({"dmaps": np.full((3, 32, 32), np.nan, np.float32)}, "dmaps holds NaN"),
-        ({"defocus_gaps": np.zeros((3, 1), np.float32)}, "defocus_gaps has shape"),
+        (
+            {"defocus_completeness_errors": np.zeros((3, 1), np.float32)},
+            "defocus_completeness_errors has shape",
+        ),
     ],
 )
 def test_a_set_checks_its_arrays(sets, change, message):
@@ -40,7 +43,7 @@ def test_rows_and_arrays_are_taken(sets):
     some = splice.take(np.array([2, 0]), "dmaps")
     assert some.ids.tolist() == ["test-00002/splice", "test-00000/splice"]
     np.testing.assert_array_equal(some.dmaps, splice.dmaps[[2, 0]])
-    assert some.images is None and some.rgb_gaps is None and some.meta == splice.meta
+    assert some.images is None and some.rgb_completeness_errors is None and some.meta == splice.meta
     assert splice.take([1]).images.shape == (1, 32, 32, 3)
 
 
@@ -50,19 +53,19 @@ def test_groups_are_those_of_the_pairs(sets):
 
 def test_pairs_are_matched_by_key(sets):
     real = sets["real"].take(np.array([2, 0, 1]))
-    twins = attribution_set.paired(sets["splice"].take(np.array([1, 2])), real)
-    assert twins.ids.tolist() == ["test-00001/real", "test-00002/real"]
+    counterparts = sets["splice"].take(np.array([1, 2])).paired_real(real)
+    assert counterparts.ids.tolist() == ["test-00001/real", "test-00002/real"]
 
 
 def test_a_missing_pair_is_named(sets):
     with pytest.raises(ValueError, match=r"test-00002/splice \(needs test-00002/real\)"):
-        attribution_set.paired(sets["splice"], sets["real"].take(np.array([0, 1])))
+        sets["splice"].paired_real(sets["real"].take(np.array([0, 1])))
 
 
-def test_firsts_and_concatenate(sets):
+def test_sets_are_concatenated(sets):
     some = {name: sets[name] for name in ("splice", "texture")}
-    assert attribution_set.firsts(some).ids.tolist() == ["test-00000/splice", "test-00000/texture"]
     both = attribution_set.concatenate(some.values())
+    assert both.ids[[0, 3]].tolist() == ["test-00000/splice", "test-00000/texture"]
     assert len(both) == 6 and both.dmaps.shape == (6, 32, 32)
     with pytest.raises(ValueError, match="at least one set"):
         attribution_set.concatenate([])

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from defocus_lib.explain import expected_gradients
+from defocus_lib.explain.expected_gradients import Compute
 from tests.reference import shapley as literal
 
 
@@ -59,25 +60,25 @@ def test_a_linear_detector_by_hand():
         return (batch * weights).sum((1, 2, 3))[:, None] + 7
 
     # The mean background is 0.5 everywhere: w (x - 0.5), summed over the two channels.
-    found = expected_gradients.shapley_values(detector, x, b, samples=4)
+    found = expected_gradients.shapley_values(detector, x, b, n_samples=4)
     np.testing.assert_allclose(found.values, [[[0, 0], [0, 1 - 0.5]]], atol=1e-6)
     assert found.logits.tolist() == pytest.approx([0.5 + 2 + 1.5 - 1 + 7])
-    np.testing.assert_allclose(found.gaps, 0, atol=1e-6)
+    np.testing.assert_allclose(found.completeness_errors, 0, atol=1e-6)
 
 
 def test_a_quadratic_detector_by_hand():
     # One pixel, background 0: the integral of 2 t x over t, times x, is x squared.
     x, b = torch.full((1, 1, 1, 1), 3.0), torch.zeros(1, 1, 1, 1)
     found = expected_gradients.shapley_values(
-        lambda batch: (batch**2).sum((1, 2, 3))[:, None], x, b, samples=400
+        lambda batch: (batch**2).sum((1, 2, 3))[:, None], x, b, n_samples=400
     )
     assert float(found.values[0, 0, 0]) == pytest.approx(9, abs=0.01)
 
 
 def test_an_input_that_is_its_background_has_no_values(problem):
     net, x, _ = problem
-    found = expected_gradients.shapley_values(net, x[:1], x[:1], samples=8)
-    assert not found.values.any() and found.gaps == pytest.approx(0, abs=1e-6)
+    found = expected_gradients.shapley_values(net, x[:1], x[:1], n_samples=8)
+    assert not found.values.any() and found.completeness_errors == pytest.approx(0, abs=1e-6)
 
 
 # Against the quadrature
@@ -95,7 +96,7 @@ def test_all_methods_come_close_to_the_quadrature(problem, truth):
         errors = [
             relative_error(
                 expected_gradients.shapley_values(
-                    net, x, b, samples=n, method=method, batch_size=500
+                    net, x, b, n_samples=n, method=method, compute=Compute(batch_size=500)
                 ).values,
                 truth,
             )
@@ -111,7 +112,7 @@ def test_strata_need_fewer_samples_than_random_draws(problem, truth):
             [
                 relative_error(
                     expected_gradients.shapley_values(
-                        net, x, b, samples=n, seed=seed, method=method
+                        net, x, b, n_samples=n, seed=seed, method=method
                     ).values,
                     truth,
                 )
@@ -125,14 +126,16 @@ def test_strata_need_fewer_samples_than_random_draws(problem, truth):
 
 def test_values_add_up_to_the_difference_of_logits(problem):
     net, x, b = problem
-    found = expected_gradients.shapley_values(net, x, b, samples=500)
+    found = expected_gradients.shapley_values(net, x, b, n_samples=500)
     with torch.no_grad():
         logits, base = net(x)[:, 0].numpy(), float(net(b).mean())
     np.testing.assert_allclose(found.logits, logits, rtol=1e-5)
-    np.testing.assert_allclose(found.gaps, logits - base - found.values.sum((1, 2)), atol=1e-5)
-    assert np.abs(found.gaps).max() < 0.02 * np.abs(logits - base).max()
-    loose = expected_gradients.shapley_values(net, x, b, samples=5, method="random")
-    assert np.abs(found.gaps).max() < np.abs(loose.gaps).max()
+    np.testing.assert_allclose(
+        found.completeness_errors, logits - base - found.values.sum((1, 2)), atol=1e-5
+    )
+    assert np.abs(found.completeness_errors).max() < 0.02 * np.abs(logits - base).max()
+    loose = expected_gradients.shapley_values(net, x, b, n_samples=5, method="random")
+    assert np.abs(found.completeness_errors).max() < np.abs(loose.completeness_errors).max()
 
 
 # Sampling
@@ -141,7 +144,7 @@ def test_values_add_up_to_the_difference_of_logits(problem):
 @pytest.mark.parametrize("method", expected_gradients.METHODS)
 def test_same_seed_same_values(problem, method):
     first, again, other = (
-        expected_gradients.shapley_values(*problem, samples=6, seed=seed, method=method).values
+        expected_gradients.shapley_values(*problem, n_samples=6, seed=seed, method=method).values
         for seed in (4, 4, 5)
     )
     np.testing.assert_array_equal(first, again)
@@ -151,13 +154,15 @@ def test_same_seed_same_values(problem, method):
 @pytest.mark.parametrize("method", expected_gradients.METHODS)
 def test_an_input_does_not_depend_on_those_explained_with_it(problem, method):
     net, x, b = problem
-    together = expected_gradients.shapley_values(net, x, b, samples=6, method=method)
+    together = expected_gradients.shapley_values(net, x, b, n_samples=6, method=method)
     changed = torch.stack([x[0], 1 - x[1]])
-    other = expected_gradients.shapley_values(net, changed, b, samples=6, method=method)
-    alone = expected_gradients.shapley_values(net, x[:1], b, samples=6, method=method)
+    other = expected_gradients.shapley_values(net, changed, b, n_samples=6, method=method)
+    alone = expected_gradients.shapley_values(net, x[:1], b, n_samples=6, method=method)
     for found in (other, alone):
         np.testing.assert_allclose(found.values[0], together.values[0], atol=1e-5)
-        assert found.gaps[0] == pytest.approx(together.gaps[0], abs=1e-5)
+        assert found.completeness_errors[0] == pytest.approx(
+            together.completeness_errors[0], abs=1e-5
+        )
     assert np.abs(other.values[1] - together.values[1]).max() > 1e-4
 
 
@@ -165,7 +170,7 @@ def test_an_input_does_not_depend_on_those_explained_with_it(problem, method):
 def test_values_do_not_depend_on_the_batch_size(problem, method):
     found = [
         expected_gradients.shapley_values(
-            *problem, samples=7, method=method, batch_size=size
+            *problem, n_samples=7, method=method, compute=Compute(batch_size=size)
         ).values
         for size in (1, 3, 64)
     ]
@@ -184,10 +189,14 @@ def test_several_inputs_share_a_pass_where_they_fit(problem, batch_size, passes)
         return net(batch)
 
     inputs = torch.cat([x, 1 - x])
-    found = expected_gradients.shapley_values(counted, inputs, b, samples=8, batch_size=batch_size)
+    found = expected_gradients.shapley_values(
+        counted, inputs, b, n_samples=8, compute=Compute(batch_size=batch_size)
+    )
     assert len(sizes) == passes and sum(sizes) == 32 and max(sizes) <= (batch_size or 32)
     np.testing.assert_allclose(
-        found.values, expected_gradients.shapley_values(net, inputs, b, samples=8).values, atol=1e-5
+        found.values,
+        expected_gradients.shapley_values(net, inputs, b, n_samples=8).values,
+        atol=1e-5,
     )
 
 
@@ -198,7 +207,7 @@ def test_midpoints_come_closer(problem, truth):
             [
                 relative_error(
                     expected_gradients.shapley_values(
-                        net, x, b, samples=50, seed=s, method=method
+                        net, x, b, n_samples=50, seed=s, method=method
                     ).values,
                     truth,
                 )
@@ -212,7 +221,7 @@ def test_midpoints_come_closer(problem, truth):
 
 def test_a_key_gives_an_input_its_draws_wherever_it_stands(problem):
     net, x, b = problem
-    options = {"samples": 6, "method": "random"}
+    options = {"n_samples": 6, "method": "random"}
     here = expected_gradients.shapley_values(net, x, b, keys=[7, 3], **options).values
     there = expected_gradients.shapley_values(net, x.flip(0), b, keys=[3, 7], **options).values
     np.testing.assert_allclose(there[::-1], here, atol=1e-6)
@@ -229,7 +238,7 @@ def test_a_key_gives_an_input_its_draws_wherever_it_stands(problem):
 def test_two_inputs_draw_apart(problem):
     net, x, b = problem
     found = expected_gradients.shapley_values(
-        net, torch.stack([x[0], x[0]]), b, samples=3, method="random"
+        net, torch.stack([x[0], x[0]]), b, n_samples=3, method="random"
     ).values
     assert np.abs(found[0] - found[1]).max() > 1e-4
 
@@ -244,7 +253,7 @@ def test_the_callers_state_is_left_as_it_was(problem, method, generators_left_al
     net(x)
     before = {name: value.clone() for name, value in net.state_dict().items()}
     with generators_left_alone():
-        found = expected_gradients.shapley_values(net, x, b, samples=6, method=method)
+        found = expected_gradients.shapley_values(net, x, b, n_samples=6, method=method)
     assert net.training and all(
         torch.equal(before[name], value) for name, value in net.state_dict().items()
     )
@@ -253,7 +262,8 @@ def test_the_callers_state_is_left_as_it_was(problem, method, generators_left_al
     # Explained as it will be applied, in eval mode.
     net.eval()
     np.testing.assert_allclose(
-        expected_gradients.shapley_values(net, x, b, samples=6, method=method).values, found.values
+        expected_gradients.shapley_values(net, x, b, n_samples=6, method=method).values,
+        found.values,
     )
     assert not net.training
 
@@ -263,14 +273,16 @@ def test_the_callers_state_is_left_as_it_was(problem, method, generators_left_al
 def test_shapes_and_types(method, channels):
     net = small_net(channels)
     x, b = torch.rand(3, channels, 6, 6), torch.rand(2, channels, 6, 6)
-    found = expected_gradients.shapley_values(net, x, b, samples=3, method=method)
+    found = expected_gradients.shapley_values(net, x, b, n_samples=3, method=method)
     assert [part.shape for part in found] == [(3, 6, 6), (3,), (3,)]
     assert all(part.dtype == np.float32 and np.isfinite(part).all() for part in found)
 
 
 def test_half_precision_is_close(problem):
     full, half = (
-        expected_gradients.shapley_values(*problem, samples=20, precision=precision).values
+        expected_gradients.shapley_values(
+            *problem, n_samples=20, compute=Compute(precision=precision)
+        ).values
         for precision in (torch.float32, torch.bfloat16)
     )
     assert 0 < relative_error(half, full) < 0.05
@@ -293,7 +305,7 @@ GOOD = torch.zeros(2, 1, 4, 4)
             r"background has shape \(2, 1, 4, 3\); \(K, 1, 4, 4\) wanted",
         ),
         ({"background": GOOD[:0]}, r"background has shape \(0, 1, 4, 4\)"),
-        ({"samples": 0}, "samples is 0; at least 1 wanted"),
+        ({"n_samples": 0}, "n_samples is 0; at least 1 wanted"),
     ],
 )
 def test_bad_input_names_the_argument(arguments, message):

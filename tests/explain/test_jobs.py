@@ -15,6 +15,7 @@ import torch
 from defocus_lib.data import collection
 from defocus_lib.detect.model import load_detector
 from defocus_lib.explain import jobs, shards
+from defocus_lib.explain.attribution_set import AttributionSet
 from defocus_lib.maps import cache as maps
 from defocus_lib.run import artifacts, cluster
 from tests import runs
@@ -67,7 +68,7 @@ def test_shards_hold_what_was_explained_and_it_adds_up(prepared, whole):
     ]
     _, parts = runs.planned(prepared, whole.folder.path)
     part = next(part for part in parts if part.name == "FaceSwap")
-    made = shards.load_set(whole.path(part))
+    made = AttributionSet.load(whole.path(part))
     assert (
         made.ids.tolist() == part.records["id"].tolist()
         and made.pairs.tolist() == part.records["pair"].tolist()
@@ -83,7 +84,9 @@ def test_shards_hold_what_was_explained_and_it_adds_up(prepared, whole):
         )
         with torch.no_grad():
             gain = (detector(inputs)[:, 0] - detector(base).mean()).numpy()
-        sums = getattr(made, f"{reads}_shaps").sum((1, 2)) + getattr(made, f"{reads}_gaps")
+        sums = getattr(made, f"{reads}_shaps").sum((1, 2)) + getattr(
+            made, f"{reads}_completeness_errors"
+        )
         np.testing.assert_allclose(sums, gain, atol=1e-4)
 
 
@@ -106,7 +109,7 @@ def test_another_plan_replaces_what_is_there(prepared, whole, tmp_path):
     plan, parts = runs.planned(prepared, tmp_path)
     jobs.save(plan, parts)
     before = content(plan)
-    other, _ = runs.planned(prepared, tmp_path, samples=9)
+    other, _ = runs.planned(prepared, tmp_path, n_samples=9)
     assert jobs.save(other, parts)["computed"] == 12
     assert content(other).keys() == before.keys() and content(other) != before
     fewer = [part for part in parts if part.name != "FaceSwap"]
@@ -118,7 +121,7 @@ def test_another_plan_replaces_what_is_there(prepared, whole, tmp_path):
 def test_half_precision_is_stored_as_asked(prepared, whole, tmp_path):
     plan, parts = runs.planned(prepared, tmp_path, storage="float16")
     jobs.save(plan, parts)
-    half, full = (shards.load_set(one.path(parts[0])) for one in (plan, whole))
+    half, full = (AttributionSet.load(one.path(parts[0])) for one in (plan, whole))
     largest = np.abs(full.rgb_shaps).max((1, 2), keepdims=True)
     assert 0 < (np.abs(half.rgb_shaps - full.rgb_shaps) / largest).max() <= 2.0**-12 * 1.001
 
@@ -152,10 +155,10 @@ def test_a_damaged_shard_is_named_and_made_again(prepared, whole, tmp_path, inde
 CHILD = """
 import sys
 from pathlib import Path
-from defocus_lib import explanation
+from defocus_lib.explain import jobs
 from tests import runs
-plan, parts = runs.planned(Path(sys.argv[1]), Path(sys.argv[2]), samples=200)
-explanation.save(plan, parts)
+plan, parts = runs.planned(Path(sys.argv[1]), Path(sys.argv[2]), n_samples=200)
+jobs.save(plan, parts)
 """
 
 
@@ -176,7 +179,7 @@ def child(prepared):
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(prepared, child, tmp_path):
-    plan, parts = runs.planned(prepared, tmp_path / "killed", samples=200)
+    plan, parts = runs.planned(prepared, tmp_path / "killed", n_samples=200)
     process = child(tmp_path / "killed")
     wait_for(lambda: len(written(tmp_path / "killed")) >= 2)
     process.send_signal(signal.SIGKILL)
@@ -191,13 +194,13 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(prepared, child, tmp_
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items()), (
         "finished shards are kept"
     )
-    uninterrupted, _ = runs.planned(prepared, tmp_path / "whole", samples=200)
+    uninterrupted, _ = runs.planned(prepared, tmp_path / "whole", n_samples=200)
     jobs.save(uninterrupted, parts)
     assert content(plan) == content(uninterrupted)
 
 
 def test_a_second_run_on_one_folder_says_so_and_stops(prepared, child, tmp_path):
-    plan, parts = runs.planned(prepared, tmp_path, samples=200)
+    plan, parts = runs.planned(prepared, tmp_path, n_samples=200)
     child(tmp_path)
     wait_for(lambda: written(tmp_path))
     with pytest.raises(shards.StoreBusy, match=r"shapley: another run is writing here"):
@@ -218,7 +221,7 @@ def test_on_a_full_disk_what_is_complete_stays_and_the_next_run_goes_on(prepared
         kept = written(disk)
         assert 0 < len(kept) < len(parts) and not (disk / "shapley" / "index.parquet").exists()
         for path in kept:
-            shards.whole(path)
+            shards.verified_meta(path)
         subprocess.run(["mount", "-o", "remount,size=64m", str(disk)], check=True)
         assert jobs.save(plan, parts)["found"] == 2 * len(kept)
         assert content(plan) == content(whole)
@@ -249,14 +252,14 @@ def kill_a_worker_when(condition, client):
 
 
 def test_a_cluster_writes_the_same_bytes_also_when_a_worker_dies(prepared, client, tmp_path):
-    plan, parts = runs.planned(prepared, tmp_path / "cluster", samples=200)
+    plan, parts = runs.planned(prepared, tmp_path / "cluster", n_samples=200)
     watcher, victim = kill_a_worker_when(lambda: written(tmp_path / "cluster"), client)
     done = jobs.save(plan, parts, client)
     watcher.join()
     # The worker may have died between writing a shard and saying so; then another one finds that shard.
     assert done["computed"] >= 12 - cluster.AHEAD * len(parts[0])
     assert not Path(f"/proc/{victim}").exists() or sys.platform != "linux", "the worker was killed"
-    alone, _ = runs.planned(prepared, tmp_path / "alone", samples=200)
+    alone, _ = runs.planned(prepared, tmp_path / "alone", n_samples=200)
     jobs.save(alone, parts)
     assert content(plan) == content(alone)
 

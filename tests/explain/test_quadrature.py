@@ -126,7 +126,7 @@ def problem():
 def test_values_are_those_of_the_interpolant_written_out(problem):
     net, x, b = problem
     found = expected_gradients.shapley_values(
-        net, x, b, samples=7, method="interpolated", seed=2
+        net, x, b, n_samples=7, method="interpolated", seed=2
     ).values[0]
     gram = ((b - x).flatten(1) @ (b - x).flatten(1).T).numpy()
     rows, t, _ = quadrature.rule("interpolated", 7, 3, np.random.default_rng([2, 0]), lambda: gram)
@@ -145,11 +145,11 @@ def test_a_constant_gradient_is_integrated_exactly(problem):
         lambda batch: (batch * weights).sum((1, 2, 3))[:, None],
         x,
         b,
-        samples=5,
+        n_samples=5,
         method="interpolated",
     )
     np.testing.assert_allclose(found.values[0], (weights * (x[0] - b.mean(0))).sum(0), atol=1e-5)
-    np.testing.assert_allclose(found.gaps, 0, atol=1e-5)
+    np.testing.assert_allclose(found.completeness_errors, 0, atol=1e-5)
 
 
 def test_interpolated_gradients_come_nearer_than_as_many_stratified_ones(problem):
@@ -165,7 +165,7 @@ def test_interpolated_gradients_come_nearer_than_as_many_stratified_ones(problem
                 [
                     np.linalg.norm(
                         expected_gradients.shapley_values(
-                            net, x, b, samples=samples, seed=s, method=method
+                            net, x, b, n_samples=samples, seed=s, method=method
                         ).values[0]
                         - truth
                     )

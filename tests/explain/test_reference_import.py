@@ -1,4 +1,4 @@
-"""Files of the reference: object arrays, as NumPy of any age writes them; and files that only pretend to be that."""
+"""Files of the authors' code: object arrays, as NumPy of any age writes them; and files that only pretend to be that."""
 
 import io
 import pickle
@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from defocus_lib.explain import reference_import, shards, stored_set
+from defocus_lib.explain import attribution_set, reference_import, shards
 from defocus_lib.run.artifacts import Folder
 
 NAMES = ("dmaps", "defocus_shaps", "rgb_shaps")
@@ -124,7 +124,7 @@ def test_code_in_a_file_is_refused_and_does_not_run(arrays, tmp_path):
         ),
         (
             lambda a: a | {"rgb_shaps": objects([*a["rgb_shaps"][:2], np.zeros((2, 2))])},
-            "not a set of the reference",
+            "not a set of the authors' code",
         ),
         (lambda a: a | {"rgb_shaps": np.full((3, 8, 6), np.nan)}, "NaN or infinity found"),
         (lambda a: {"dmaps": a["dmaps"]}, "no array defocus_shaps; it holds dmaps"),
@@ -140,11 +140,13 @@ def test_what_is_no_set_is_refused_by_name(arrays, tmp_path, spoil, message):
 def test_truncated_and_foreign_files_are_refused(arrays, tmp_path):
     path = write(tmp_path / "set.npz", {name: objects(array) for name, array in arrays.items()})
     path.write_bytes(path.read_bytes()[:-200])
-    with pytest.raises(reference_import.RefusedFile, match=r"set\.npz: not a set of the reference"):
+    with pytest.raises(
+        reference_import.RefusedFile, match=r"set\.npz: not a set of the authors' code"
+    ):
         reference_import.read_reference(path)
     whole = pickle.dumps(objects(arrays["rgb_shaps"]), 4)
     for content in (whole[: len(whole) // 2], b"", b"\x80\x04."):
-        with pytest.raises(reference_import.RefusedFile, match="not a set of the reference"):
+        with pytest.raises(reference_import.RefusedFile, match="not a set of the authors' code"):
             reference_import.read_reference(with_pickle(tmp_path / "cut.npz", arrays, content))
     with pytest.raises(FileNotFoundError, match="no file"):
         reference_import.read_reference(tmp_path / "none.npz")
@@ -160,12 +162,14 @@ def test_imported_sets_are_paired_by_position_and_replaced(arrays, tmp_path):
         == 3
     )
     assert reference_import.import_set(fake, folder, "Deepfakes") == 3  # again
-    found, fakes = stored_set.open_sets(folder)
+    found, fakes = attribution_set.open_sets(folder)
     assert list(fakes) == ["Deepfakes"] and fakes["Deepfakes"].ids[1] == "00001/Deepfakes"
-    ((part, twin),) = stored_set.in_pairs(fakes["Deepfakes"], found)
-    assert twin.ids.tolist() == part.pairs.tolist()
+    ((part, counterparts),) = fakes["Deepfakes"].paired_shards(found)
+    assert counterparts.ids.tolist() == part.pairs.tolist()
     np.testing.assert_array_equal(part.rgb_shaps, -arrays["rgb_shaps"])
     low, high = (getattr(arrays["dmaps"], end)((1, 2), keepdims=True) for end in ("min", "max"))
-    np.testing.assert_allclose(twin.dmaps, (arrays["dmaps"] - low) / (high - low), atol=1e-6)
-    assert np.isnan(part.rgb_gaps).all() and not part.edges.any()
+    np.testing.assert_allclose(
+        counterparts.dmaps, (arrays["dmaps"] - low) / (high - low), atol=1e-6
+    )
+    assert np.isnan(part.rgb_completeness_errors).all() and not part.edges.any()
     assert (shards.verify(tmp_path / "run" / "shapley")["problem"] == "").all()

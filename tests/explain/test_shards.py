@@ -7,8 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from defocus_lib.explain import shards, stored_set
-from defocus_lib.explain.attribution_set import SET_ARRAYS, ShapleySet
+from defocus_lib.explain import attribution_set, shards
+from defocus_lib.explain.attribution_set import AttributionSet
+from defocus_lib.explain.shards import ARRAYS
 from defocus_lib.run import artifacts
 from tests import artefacts
 
@@ -38,8 +39,8 @@ def root_of(folder):
 
 
 def test_round_trip(splice, tmp_path):
-    again = shards.load_set(shards.save_set(tmp_path / "set.npz", splice))
-    for name in SET_ARRAYS:
+    again = AttributionSet.load(splice.save(tmp_path / "set.npz"))
+    for name in ARRAYS:
         before, after = getattr(splice, name), getattr(again, name)
         assert before.dtype == after.dtype
         np.testing.assert_array_equal(before, after)
@@ -47,9 +48,7 @@ def test_round_trip(splice, tmp_path):
 
 
 def test_same_content_same_bytes(splice, tmp_path):
-    first, second = (
-        shards.save_set(tmp_path / name, splice).read_bytes() for name in ("a.npz", "b.npz")
-    )
+    first, second = (splice.save(tmp_path / name).read_bytes() for name in ("a.npz", "b.npz"))
     assert first == second
 
 
@@ -64,9 +63,9 @@ def test_half_precision_loses_no_more_than_it_says(splice, tmp_path):
     """Also where a few large values stand among many tiny ones, and in an image without any."""
     values = np.random.default_rng(0).normal(size=splice.dmaps.shape).astype(np.float32) ** 9 * 1e-6
     values[3] = 0
-    half = shards.save_set(tmp_path / "half.npz", replace(splice, defocus_shaps=values), "float16")
-    full = shards.save_set(tmp_path / "full.npz", replace(splice, defocus_shaps=values))
-    found = shards.load_set(half)
+    half = replace(splice, defocus_shaps=values).save(tmp_path / "half.npz", "float16")
+    full = replace(splice, defocus_shaps=values).save(tmp_path / "full.npz")
+    found = AttributionSet.load(half)
     assert found.defocus_shaps.dtype == found.dmaps.dtype == np.float32
     error, largest = np.abs(found.defocus_shaps - values), np.abs(values).max((1, 2), keepdims=True)
     assert error.max() > 0 and (error <= 1.001 * 2.0**-12 * largest).all()
@@ -76,8 +75,8 @@ def test_half_precision_loses_no_more_than_it_says(splice, tmp_path):
     ).all() and visible.sum() > 100
     assert np.abs(found.dmaps - splice.dmaps).max() <= 2.0**-12 and not found.defocus_shaps[3].any()
     assert half.stat().st_size < 0.7 * full.stat().st_size
-    assert shards.whole(half) == splice.meta
-    only = shards.load_set(half, "rgb_shaps")
+    assert shards.verified_meta(half) == splice.meta
+    only = AttributionSet.load(half, "rgb_shaps")
     np.testing.assert_array_equal(only.rgb_shaps, found.rgb_shaps)
     assert only.dmaps is None
 
@@ -119,28 +118,28 @@ SPOILT = {
 
 @pytest.mark.parametrize("spoil", SPOILT.values(), ids=SPOILT)
 def test_a_file_that_is_no_set_is_named(splice, tmp_path, spoil):
-    path = shards.save_set(tmp_path / "spoilt.npz", splice)
+    path = splice.save(tmp_path / "spoilt.npz")
     spoil(path)
     with pytest.raises(ValueError, match=r"spoilt\.npz"):
-        shards.load_set(path)
+        AttributionSet.load(path)
 
 
 def test_a_file_with_inconsistent_arrays_is_named(splice, tmp_path):
-    arrays = {name: getattr(splice, name) for name in SET_ARRAYS} | {
+    arrays = {name: getattr(splice, name) for name in ARRAYS} | {
         "edges": np.zeros((1, 32, 32), bool)
     }
     path = artifacts.write_arrays(tmp_path / "odd.npz", arrays, {})
     with pytest.raises(ValueError, match=r"odd\.npz: edges has shape"):
-        shards.load_set(path)
+        AttributionSet.load(path)
 
 
 def test_arrays_that_are_not_those_that_were_written_are_found(splice, tmp_path):
-    with np.load(shards.save_set(tmp_path / "set.npz", splice)) as file:
+    with np.load(splice.save(tmp_path / "set.npz")) as file:
         arrays = {name: file[name] for name in file.files}
     arrays["dmaps"][2, 5, 5] += 1e-6
     np.savez(tmp_path / "set.npz", **arrays)
     with pytest.raises(ValueError, match="its arrays are not those that were written"):
-        shards.whole(tmp_path / "set.npz")
+        shards.verified_meta(tmp_path / "set.npz")
 
 
 @pytest.mark.parametrize(
@@ -152,14 +151,14 @@ def test_arrays_that_are_not_those_that_were_written_are_found(splice, tmp_path)
 )
 def test_what_can_not_be_saved_is_refused(splice, tmp_path, change, storage, message):
     with pytest.raises(ValueError, match=message):
-        shards.save_set(tmp_path / "set.npz", replace(splice, **change), storage)
+        replace(splice, **change).save(tmp_path / "set.npz", storage)
     assert not list(tmp_path.iterdir())
 
 
 # The index
 
 
-def test_the_index_has_a_row_an_image(made):
+def test_the_index_has_one_row_per_image(made):
     index = pd.read_parquet(root_of(made) / "index.parquet")
     assert list(index.columns) == shards.COLUMNS
     assert len(index) == 35 and index["id"].is_unique and index["content"].is_unique
@@ -172,7 +171,10 @@ def test_the_index_has_a_row_an_image(made):
         1,
         1,
     )
-    assert row["defocus_gap"] == artefacts.load(made, "splice").defocus_gaps[6]
+    assert (
+        row["defocus_completeness_error"]
+        == artefacts.load(made, "splice").defocus_completeness_errors[6]
+    )
     assert (index.query("manipulation == 'real'")["label"] == 0).all()
 
 
@@ -181,7 +183,7 @@ def test_a_content_hash_speaks_for_its_image_alone(made, splice, tmp_path):
     index = shards.read_index(root_of(made)).set_index("id")["content"]
 
     def contents(values, storage="float32"):
-        with np.load(shards.save_set(tmp_path / "one.npz", values, storage)) as file:
+        with np.load(values.save(tmp_path / "one.npz", storage)) as file:
             return file["contents"].tolist()
 
     rows = [6, 1]
@@ -196,7 +198,7 @@ def test_a_content_hash_speaks_for_its_image_alone(made, splice, tmp_path):
 def test_a_damaged_index_is_named(folder):
     (root_of(folder) / "index.parquet").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"index\.parquet: not an index of shards"):
-        stored_set.open_set(folder, "splice")
+        attribution_set.open_set(folder, "splice")
 
 
 # Damage
@@ -210,14 +212,14 @@ def remove(path):
 def test_a_damaged_shard_is_named_before_it_is_used(folder, spoil):
     path = root_of(folder) / "splice" / "shard-00001.npz"
     spoil(path)
-    stored = stored_set.open_set(folder, "splice")
+    stored = attribution_set.open_set(folder, "splice")
     assert len(stored.take(np.array([0, 4]))) == 2, "the other shard is whole"
     with pytest.raises(
-        stored_set.DamagedShard,
+        attribution_set.DamagedShard,
         match=r"splice/shard-00001\.npz is damaged: .* Run notebook 04_save_shapley",
     ):
         list(stored.shards("dmaps"))
-    with pytest.raises(stored_set.DamagedShard, match=r"shard-00001\.npz"):
+    with pytest.raises(attribution_set.DamagedShard, match=r"shard-00001\.npz"):
         stored.take(np.array([5]))
     assert shards.damaged(root_of(folder)) == [path]
     report = shards.verify(root_of(folder)).set_index("file")["problem"]
@@ -258,7 +260,7 @@ def test_small_folder_is_the_same_every_time(made, folder):
 HOLD = """
 import sys, time
 from pathlib import Path
-from defocus_lib import shards, stored_set
+from defocus_lib.explain import shards
 with shards.only_writer(Path(sys.argv[1])):
     print("writing", flush=True)
     time.sleep(60)
@@ -289,4 +291,4 @@ def test_a_second_writer_is_turned_away_until_the_first_one_is_gone(tmp_path):
 
 def test_an_own_set_needs_no_map_arrays_that_nobody_asks_for():
     """Keys are enough to match images; a set that is to be saved needs all arrays."""
-    assert len(ShapleySet(ids=np.array(["a"]), pairs=np.array(["a"]))) == 1
+    assert len(AttributionSet(ids=np.array(["a"]), pairs=np.array(["a"]))) == 1

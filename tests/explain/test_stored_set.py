@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from defocus_lib.explain import shards, stored_set
-from defocus_lib.explain.attribution_set import SET_ARRAYS
+from defocus_lib.explain import attribution_set, shards
+from defocus_lib.explain.shards import ARRAYS
 from defocus_lib.run import artifacts
 from tests import artefacts
 
@@ -19,7 +19,7 @@ def splice(made):
 
 
 def test_shards_come_one_after_the_other(made, splice):
-    stored = stored_set.open_set(made, "splice")
+    stored = attribution_set.open_set(made, "splice")
     parts = list(stored.shards("dmaps"))
     assert [len(part) for part in parts] == [5, 2] and len(stored) == 7
     np.testing.assert_array_equal(np.concatenate([part.dmaps for part in parts]), splice.dmaps)
@@ -30,27 +30,20 @@ def test_shards_come_one_after_the_other(made, splice):
 
 @pytest.mark.parametrize("rows", [[0], [6, 0, 5, 1], [4, 4]])
 def test_images_are_fetched_by_row_in_any_order(made, splice, rows):
-    taken = stored_set.open_set(made, "splice").take(np.array(rows))
+    taken = attribution_set.open_set(made, "splice").take(np.array(rows))
     assert taken.ids.tolist() == splice.ids[rows].tolist()
-    for name in SET_ARRAYS:
+    for name in ARRAYS:
         np.testing.assert_array_equal(getattr(taken, name), getattr(splice, name)[rows])
 
 
-def test_images_are_fetched_by_id(made, splice):
-    stored = stored_set.open_set(made, "splice")
-    ids = splice.ids[[6, 2]].tolist()
-    found = stored.fetch(ids, "dmaps")
-    assert found.ids.tolist() == ids and found.edges is None
-    np.testing.assert_array_equal(found.dmaps, splice.dmaps[[6, 2]])
-    with pytest.raises(KeyError, match="no image 'nobody' among the 7 of 'splice'"):
-        stored.fetch([ids[0], "nobody"])
-
-
 def test_pairs_come_shard_by_shard(made):
-    real, fakes = stored_set.open_sets(made)
+    real, fakes = attribution_set.open_sets(made)
     assert list(fakes) == list(artefacts.MANIPULATIONS)
-    for fake, twin in stored_set.in_pairs(fakes["texture"], real, "dmaps"):
-        assert twin.ids.tolist() == fake.pairs.tolist() and twin.dmaps.shape == fake.dmaps.shape
+    for fake, counterparts in fakes["texture"].paired_shards(real, "dmaps"):
+        assert (
+            counterparts.ids.tolist() == fake.pairs.tolist()
+            and counterparts.dmaps.shape == fake.dmaps.shape
+        )
 
 
 def test_pairs_are_found_across_shards_that_are_cut_elsewhere(tmp_path):
@@ -58,10 +51,9 @@ def test_pairs_are_found_across_shards_that_are_cut_elsewhere(tmp_path):
     sets = {name: artefacts.load(folder, name) for name in ("real", "splice")}
     sets["real"] = sets["real"].take(np.array([3, 6, 0, 5, 1, 4, 2]))
     artefacts.save_shards(folder.path / shards.ROOT, sets, images=3)
-    real, fake = (stored_set.open_set(folder, name) for name in sets)
+    real, fake = (attribution_set.open_set(folder, name) for name in sets)
     pairs = [
-        (f.pairs.tolist(), r.ids.tolist(), r.dmaps)
-        for f, r in stored_set.in_pairs(fake, real, "dmaps")
+        (f.pairs.tolist(), r.ids.tolist(), r.dmaps) for f, r in fake.paired_shards(real, "dmaps")
     ]
     assert all(wanted == found for wanted, found, _ in pairs) and len(pairs) == 3
     order = [sets["real"].ids.tolist().index(name) for name in sets["splice"].pairs]
@@ -72,11 +64,11 @@ def test_pairs_are_found_across_shards_that_are_cut_elsewhere(tmp_path):
 
 def test_a_single_file_is_read_like_shards(made, splice, tmp_path):
     folder = artifacts.Folder.create("smoke", tmp_path)
-    arrays = {name: getattr(splice, name) for name in SET_ARRAYS}
+    arrays = {name: getattr(splice, name) for name in ARRAYS}
     artifacts.write_arrays(
         tmp_path / "shapley" / "splice.npz", arrays, splice.meta
     )  # as they were before there were shards
-    single, sharded = (stored_set.open_set(one, "splice") for one in (folder, made))
+    single, sharded = (attribution_set.open_set(one, "splice") for one in (folder, made))
     assert (
         single.ids.tolist() == sharded.ids.tolist()
         and single.groups.tolist() == sharded.groups.tolist()
@@ -93,11 +85,11 @@ def test_a_missing_set_names_the_notebook(made, tmp_path):
     with pytest.raises(
         artifacts.MissingArtifact, match=r"shapley/none is missing .*: run notebook 04_save_shapley"
     ):
-        stored_set.open_set(made, "none")
+        attribution_set.open_set(made, "none")
 
 
 def test_a_set_of_another_profile_is_refused(splice, tmp_path):
     folder = artifacts.Folder.create("demo", tmp_path)
-    shards.save_set(tmp_path / "shapley/splice.npz", splice)
+    splice.save(tmp_path / "shapley/splice.npz")
     with pytest.raises(ValueError, match=r"splice\.npz belongs to profile 'smoke', not to 'demo'"):
-        stored_set.open_set(folder, "splice")
+        attribution_set.open_set(folder, "splice")

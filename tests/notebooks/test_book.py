@@ -17,7 +17,7 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 
-from defocus_lib.explain import stored_set
+from defocus_lib.explain import attribution_set
 from defocus_lib.run import artifacts
 from tests import trees
 
@@ -324,7 +324,7 @@ def test_the_smoke_book_of_faceforensics(tmp_path: Path) -> None:
     )  # one frame on, not slipped
     assert records.loc["026_027/0000/Deepfakes", "pair"] == ""
     for name in ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures"):
-        explained = stored_set.open_set(artifacts.Folder.open("ffpp-smoke", tmp_path / "run"), name)
+        explained = attribution_set.open_set(artifacts.Folder.open("ffpp-smoke", tmp_path / "run"), name)
         pairs = [(one.split("_")[0], one.split("/")[1]) for one in explained.ids.tolist()]
         assert pairs == [tuple(one.split("/")[:2]) for one in explained.pairs.tolist()] and pairs
     assert "Left out: this needs the regions" in text_of(tmp_path, "05_binary_mask")
@@ -348,7 +348,7 @@ def test_a_book_without_pairs_skips_what_needs_them_and_says_so(tmp_path: Path) 
     small = (
         "02_defocus_map.motorcycle_size=64 03_train_detector.backbone=test_resnet 03_train_detector.defocus_epochs=1 "
         "03_train_detector.rgb_epochs=1 03_train_detector.batch_size=8 03_train_detector.n_workers=0 "
-        "03_train_detector.n_bootstrap=20 04_save_shapley.images=6 04_save_shapley.samples=4 "
+        "03_train_detector.n_bootstrap=20 04_save_shapley.images=6 04_save_shapley.n_samples=4 "
         '04_save_shapley.background=2 07_tsne.perplexities="2, 3" 07_tsne.perplexity=2.0 07_tsne.neighbors=3 '
         "05_binary_mask.n_bootstrap=20 06_local_variance.n_bootstrap=20 06_local_variance.simulations=5 07_tsne.seeds=2 "
         "07_tsne.n_bootstrap=20 11_controls.seeds=2 11_controls.epochs=1 11_controls.batch_size=8 11_controls.input_size=32 "
@@ -367,7 +367,7 @@ def test_a_book_without_pairs_skips_what_needs_them_and_says_so(tmp_path: Path) 
         assert pairs in text_of(tmp_path, name), name
     assert pairs not in text_of(tmp_path, "07_tsne")
     assert "## Real against manipulated" in text_of(tmp_path, "06_local_variance")
-    assert len(stored_set.open_set(artifacts.Folder.open("cifake", tmp_path / "run"), "fake")) == 6
+    assert len(attribution_set.open_set(artifacts.Folder.open("cifake", tmp_path / "run"), "fake")) == 6
 
 
 # --------------------------------------------------------------------------------------------------

@@ -6,8 +6,7 @@ import numpy as np
 import papermill
 import pytest
 
-from defocus_lib.explain import stored_set
-from defocus_lib.explain.attribution_set import paired
+from defocus_lib.explain import attribution_set
 from defocus_lib.run import artifacts
 from defocus_lib.run.artifacts import project_root
 from defocus_lib.run.notebook import read_notebook
@@ -35,9 +34,9 @@ def folder(tmp_path_factory):
 
 def test_the_example_writes_sets_that_pair(folder):
     real, fake = (
-        stored_set.open_set(folder, name).take(np.arange(8)) for name in ("real", "softened")
+        attribution_set.open_set(folder, name).take(np.arange(8)) for name in ("real", "softened")
     )
-    assert paired(fake, real).ids.tolist() == real.ids.tolist() and len(real) == 8
+    assert fake.paired_real(real).ids.tolist() == real.ids.tolist() and len(real) == 8
     assert fake.regions.any((1, 2)).all() and np.abs(fake.dmaps - real.dmaps).max() > 0.1
 
 

@@ -41,12 +41,12 @@ def explained(tmp_path_factory):
     meta = {
         "profile": "tiny",
         "background": 2,
-        "samples": 4,
+        "n_samples": 4,
         "method": "stratified",
         "batch_size": 16,
     }
     meta |= {"precision": "float32", "preset": "physical"}
-    plan, parts = runs.planned(path, path / "run", samples=4, meta=meta)
+    plan, parts = runs.planned(path, path / "run", n_samples=4, meta=meta)
     jobs.save(plan, parts)
     save_maps(plan.folder, plan.cache, collection.load(plan.folder).records)
     return plan
