@@ -122,7 +122,7 @@ SUMMED = (
 )
 real, fakes = attribution_set.open_sets(folder)
 sums = {
-    name: attribution.sums_and_gaps(images.shards(*SUMMED))
+    name: attribution.sums_and_errors(images.shards(*SUMMED))
     for name, images in {"real": real, **fakes}.items()
 }
 attribution.completeness_table(sums).round(3)

@@ -108,7 +108,7 @@ SUMMED = (
     "defocus_completeness_errors",
     "rgb_completeness_errors",
 )
-sums = [attribution.sums_and_gaps(one.shards(*SUMMED)) for one in sets.values()]
+sums = [attribution.sums_and_errors(one.shards(*SUMMED)) for one in sets.values()]
 everyone = np.concatenate([one.groups for one in sets.values()])
 for model in few:
     total, gaps = (

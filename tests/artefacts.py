@@ -67,7 +67,7 @@ def stand_in_map(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return gradient > np.quantile(gradient, 0.85), dense.astype(np.float32)
 
 
-def shapley_set(
+def images_with_values(
     ids: list[str], images: np.ndarray, regions: np.ndarray, meta: dict, seed: int
 ) -> AttributionSet:
     """A set of these images, ``(N, H, W, 3)`` float in [0, 1]."""
@@ -131,7 +131,7 @@ def build(
         )
         where = np.zeros_like(regions) if name == "real" else regions
         ids = [f"test-{scene:05d}/{name}" for scene in range(scenes)]
-        sets[name] = shapley_set(ids, images, where, meta | {"manipulation": name}, seed + number)
+        sets[name] = images_with_values(ids, images, where, meta | {"manipulation": name}, seed + number)
     save_shards(folder.path / shards.ROOT, sets, images=5)
     pooled = {
         name: transform.resize(part.dmaps, (scenes, 8, 8)).reshape(scenes, -1)

@@ -97,7 +97,7 @@ def completeness(sums: ArrayLike, gaps: ArrayLike) -> dict[str, float]:
     }
 
 
-def sums_and_gaps(parts: Iterable[AttributionSet]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+def sums_and_errors(parts: Iterable[AttributionSet]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """What :func:`completeness_table` wants to know of a set, read a part at a time.
 
     Returns

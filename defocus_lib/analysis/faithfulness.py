@@ -415,7 +415,7 @@ def gap_interval(
     Parameters
     ----------
     sums, gaps : (N,) array_like
-        As :func:`defocus_lib.analysis.attribution.sums_and_gaps` returns them, in logits.
+        As :func:`defocus_lib.analysis.attribution.sums_and_errors` returns them, in logits.
     groups : (N,) str array_like
 
     Returns

@@ -24,7 +24,7 @@ def fill(folder, ids, pairs, seed=0):
         images = rng.random((len(ids[name]), 24, 24, 3))
         nowhere = np.zeros(images.shape[:3], dtype=bool)
         meta = {"profile": "smoke", "manipulations": ["Deepfakes"], "manipulation": name}
-        made = artefacts.shapley_set(ids[name], images, nowhere, meta, seed)
+        made = artefacts.images_with_values(ids[name], images, nowhere, meta, seed)
         sets[name] = replace(made, pairs=np.array(pairs[name]))
     artefacts.save_shards(folder.path / artefacts.shards.ROOT, sets, images=5)
 
