@@ -12,13 +12,20 @@
 # %% [markdown]
 # # Shapley values, seen
 #
-# **You will see** which pixels move the answer of the RGB detector and of the defocus detector, and how much of it.\
-# **Reads** the images and Shapley values that notebook 04 saved (`shapley/`), a shard at a time.\
+# A detector can be right for the wrong reason, for example because of the image border
+# or the sharpness of the whole picture. The Shapley values show which pixels move the
+# score of the RGB detector and of the defocus-map detector, as in the figures of
+# section 4 of Jeon & Woo {cite}`jeon2025seeing`. Where the manipulated region is known,
+# we also measure how much of the attribution lies inside it.
+#
+# **Reads** the images and Shapley values that notebook 04 saved (`shapley/`), one shard
+# at a time.\
 # **Writes** `overview.png`, the picture on the front page of the book.
 #
-# A Shapley value is a pixel's part in the detector's answer, in logits. Red speaks for *manipulated*, blue for
-# *real*. The values of an image sum to its answer minus the average answer on the background images, up to a gap that
-# {doc}`04_save_shapley` measures. Those of the RGB detector are summed over the three channels.
+# A Shapley value is a pixel's part in the detector's logit. Red speaks for
+# *manipulated*, blue for *real*. The values of an image sum to its logit minus the mean
+# logit of the background images, up to the completeness error of
+# {doc}`04_save_shapley`. Those of the RGB detector are summed over the three channels.
 
 # %% tags=["parameters"]
 profile: str = "demo"
@@ -27,22 +34,29 @@ manipulation: str = ""
 scene: int = 0
 images: int = 3
 
-# %%
+# %% tags=["hide-input"]
 import ipywidgets
 import numpy as np
+import pandas as pd
 from myst_nb import glue
 
 from defocus_lib.analysis import attribution
 from defocus_lib.explain import attribution_set
 from defocus_lib.figures import shapley as figures
+from defocus_lib.figures.style import MODEL_NAMES
+from defocus_lib.run import headline
 from defocus_lib.run.artifacts import Folder, write_beside
 from defocus_lib.run.widgets import explore
+from defocus_lib.stats import claims
+from defocus_lib.stats.bootstrap import bootstrap_mean
+from defocus_lib.stats.claims import Claim
 
 folder = Folder.open(profile, artifacts)
 real, fakes = attribution_set.open_sets(folder)
-everything = {"real": real} | fakes
-paired = "pairs" in folder.about.has
+sets = {"real": real} | fakes
+has_pairs = "pairs" in folder.about.has
 manipulation = manipulation or next(iter(fakes))
+page_claims = []
 
 
 def view(examples: attribution_set.AttributionSet):
@@ -57,12 +71,10 @@ def view(examples: attribution_set.AttributionSet):
 
 # %% [markdown] tags=["needs-pairs"]
 # ## One image, real and manipulated
-#
-#
 
 # %% mystnb={"figure": {"caption": "One image, real and manipulated: original, Shapley values of the RGB detector, and of the defocus detector. Each map has its own symmetric scale. Look for colour where something was changed (inside the outline, where the region is known), and compare with the top row, where nothing was.", "name": "fig-shapley-scene"}, "image": {"alt": "Rows of a photograph and two maps in red and blue on white, the real image first."}}
-shown = attribution_set.complete_pairs(everything)
-view(attribution_set.versions(everything, shown[scene]))
+pairs = attribution_set.complete_pairs(sets)
+view(attribution_set.versions(sets, pairs[scene]))
 
 # %% [markdown]
 # ## More images of one manipulation
@@ -73,70 +85,101 @@ view(fakes[manipulation].take(np.arange(min(images, len(fakes[manipulation])))))
 # %% [markdown] tags=["needs-regions"]
 # ## How much of it lies in the manipulated region?
 #
-# Share of the absolute Shapley value inside the region, mean over the images. A uniform attribution has the share
-# that the region covers.
-
+# For each image we take the share of the absolute Shapley values that lies inside the
+# manipulated region $R$,
+#
+# $$
+# s = \sum_{i \in R} |\phi_i| \Big/ \sum_i |\phi_i| .
+# $$
+#
+# A uniform attribution has the share of the image that the region covers. If a detector
+# looks at the manipulation, $s$ exceeds this share; if not, the two are alike. The
+# table gives means over images.
 
 # %%
-def of_images(fake: attribution_set.StoredSet):
-    parts = fake.shards("defocus_shaps", "rgb_shaps", "regions")
-    models = (
-        (
-            {"defocus detector": one.defocus_shaps, "RGB detector": one.rgb_shaps},
-            one.regions,
-        )
-        for one in parts
-    )
-    return attribution.share_table(models)
-
-
-shares = attribution.region_table(
-    {name: of_images(fake) for name, fake in fakes.items()}
+shares = pd.concat(
+    {
+        name: attribution.share_table(fake.shards(*attribution.SHARE_ARRAYS))
+        for name, fake in fakes.items()
+    },
+    names=["manipulation"],
 )
-shares.round(3)
-
-# %% tags=["remove-input"]
-glue("shapley_manipulations", len(shares), display=False)
-glue("shapley_uniform", float(shares["uniform"].mean()), display=False)
-for column, key in (("defocus detector", "defocus"), ("RGB detector", "rgb")):
-    glue(f"shapley_{key}_low", float(shares[column].min()), display=False)
-    glue(f"shapley_{key}_high", float(shares[column].max()), display=False)
-    glue(
-        f"shapley_{key}_above",
-        int((shares[column] > shares["uniform"]).sum()),
-        display=False,
-    )
+titles = {name: MODEL_NAMES[name] for name in attribution.DETECTORS}
+means = shares.groupby("manipulation", sort=False)[[*titles, "uniform"]].mean()
+means.rename(columns=titles).round(3)
 
 # %% [markdown]
-# The defocus detector has between {glue:text}`shapley_defocus_low:.0%` and {glue:text}`shapley_defocus_high:.0%` of
-# its weight inside the region, the RGB detector between {glue:text}`shapley_rgb_low:.0%` and
-# {glue:text}`shapley_rgb_high:.0%`. The region covers {glue:text}`shapley_uniform:.0%` of the image. The mean share
-# exceeds that of a uniform attribution for {glue:text}`shapley_defocus_above` of {glue:text}`shapley_manipulations`
-# manipulations with the defocus detector and for {glue:text}`shapley_rgb_above` with the RGB detector. The reference
-# has no such table: on FaceForensics++ it would need the masks of the manipulated faces.
+# The claims are about the mean difference between $s$ and the share of a uniform
+# attribution, over all manipulations. Intervals are 95 % percentile intervals over
+# resampled groups.
+
+# %%
+known = shares.dropna()
+for detector, title in titles.items():
+    excess = bootstrap_mean(known[detector] - known["uniform"], known["group"])
+    page_claims.append(
+        Claim(
+            f"Attribution of the {title} inside the region, beyond its area",
+            *excess.scalars,
+            groups=known["group"].nunique(),
+            unit=folder.about.unit,
+            style="+.1%",
+        )
+    )
+claims.table(page_claims)
+
+# %% tags=["remove-input"]
+glue("shapley_uniform", float(means["uniform"].mean()), display=False)
+
+# %% [markdown]
+# The region covers {glue:text}`shapley_uniform:.0%` of the image on average. A positive
+# excess means that the detector weighs pixels of the region more than others; how much
+# more decides whether the map can point an analyst to the manipulation. Jeon & Woo
+# report no such table. On FaceForensics++ it needs the masks of the manipulated faces.
+#
+# **Limits.** A detector may look inside the region for a reason other than blur, and
+# edges attract attribution wherever they are. {doc}`09_alignment_score` therefore
+# compares the values with the change of the map itself, and {doc}`13_trust_in_shapley`
+# with attributions of untrained detectors.
 
 # %% [markdown]
 # ## From photograph to evidence, in one picture
 #
-# A real image above and a manipulated one below: what the camera saw, the map of its blur, and what the defocus
-# detector made of the map. The same figure opens the book.
+# The figure shows a real image above a manipulated one: the photograph, the map of its
+# blur, and the Shapley values of the detector that reads the map. The same figure opens
+# the book.
 
 # %% mystnb={"figure": {"caption": "A real and a manipulated image: photograph, normalised defocus map, and Shapley values of the defocus detector (red speaks for manipulated, blue for real). The outline, where it is known, is the manipulated region. Compare the two maps there, then the colours.", "name": "fig-shapley-chain"}, "image": {"alt": "Two rows, real and manipulated, of a photograph, a defocus map and a map of Shapley values in red and blue."}}
 two = {"real": real, manipulation: fakes[manipulation]}
-both = (
-    attribution_set.versions(two, attribution_set.complete_pairs(two)[scene])
-    if paired
-    else attribution_set.concatenate(part.take([0]) for part in two.values())
-)
+if has_pairs:
+    pair = attribution_set.complete_pairs(two)[scene]
+    both = attribution_set.versions(two, pair)
+else:
+    both = attribution_set.concatenate(part.take([0]) for part in two.values())
 chain = figures.evidence_chain(
     both.images, both.dmaps, both.defocus_shaps, both.regions, ["real", manipulation]
 )
 chain
 
 # %% tags=["remove-cell"]
-write_beside(folder.path / "overview.png", lambda path: chain.savefig(path)).name
+write_beside(folder.path / "overview.png", lambda path: chain.savefig(path))
+_ = headline.save(folder, "08_shapley_view", page_claims)
 
 # %% [markdown]
+# ## Exercises
+#
+# 1. Set `manipulation` to another one. Does the excess inside the region follow how
+#    much the manipulation changes the defocus map ({doc}`05_binary_mask`)?
+# 2. Compare the signs inside the region of a real and of a manipulated image. Where do
+#    the values of the real image come from, although nothing was changed there?
+#
+# ```{admonition} Answer to 2
+# :class: dropdown
+# The zero point is the mean logit of the background, not zero evidence. A real image
+# below this mean has blue pixels where the detector finds it less suspicious than the
+# background, and red ones where it finds it more suspicious.
+# ```
+#
 # ## Try it
 #
 # Choose a manipulation and an image. In JupyterLab the controls draw them.
@@ -144,8 +187,8 @@ write_beside(folder.path / "overview.png", lambda path: chain.savefig(path)).nam
 
 # %%
 def one_image(manipulation: str, image: int):
-    chosen = everything[manipulation]
-    return view(chosen.take(np.array([min(image, len(chosen) - 1)])))
+    shown = sets[manipulation]
+    return view(shown.take([min(image, len(shown) - 1)]))
 
 
 # %% mystnb={"figure": {"caption": "The last image of the set.", "name": "fig-shapley-try"}, "image": {"alt": "One row of a photograph and two maps in red and blue on white."}}
@@ -154,6 +197,6 @@ one_image(manipulation, len(fakes[manipulation]) - 1)
 # %% tags=["remove-output"]
 explore(
     one_image,
-    manipulation=ipywidgets.Dropdown(options=list(everything)),
+    manipulation=ipywidgets.Dropdown(options=list(sets)),
     image=ipywidgets.IntSlider(0, 0, len(real) - 1),
 )

@@ -102,19 +102,14 @@ summary.unstack("method").round(3)
 figures.sampling_errors(summary, meta["n_samples"])
 
 # %% tags=["remove-input"]
-SUMMED = (
-    "defocus_shaps",
-    "rgb_shaps",
-    "defocus_completeness_errors",
-    "rgb_completeness_errors",
+completeness = pd.concat(
+    attribution.completeness_table(images.shards(*attribution.COMPLETENESS_ARRAYS))
+    for images in sets.values()
 )
-sums = [attribution.sums_and_errors(one.shards(*SUMMED)) for one in sets.values()]
-everyone = np.concatenate([one.groups for one in sets.values()])
 for model in few:
-    total, gaps = (
-        np.concatenate([one[model][part] for one in sums]) for part in (0, 1)
-    )
-    missing = faithfulness.gap_interval(total, gaps, everyone, n_bootstrap, seed)
+    rows = completeness[completeness["detector"] == model]
+    share = attribution.error_share(rows, n_bootstrap, seed)
+    missing = dict(zip(("value", "low", "high"), share.scalars, strict=True))
     headlines[f"completeness_gap_{model}"] = missing
     for key, value in missing.items():
         glue(f"trust_{model}_gap_{key}", value, display=False)
@@ -130,7 +125,7 @@ glue("trust_most", max(faithfulness.parse_counts(counts)), display=False)
 glue("trust_reference", reference, display=False)
 glue("trust_images", len(few["rgb"].inputs), display=False)
 glue("trust_block", block, display=False)
-glue("trust_explained", len(everyone), display=False)
+glue("trust_explained", sum(map(len, sets.values())), display=False)
 glue("trust_samples", meta["n_samples"], display=False)
 glue("trust_method", meta["method"], display=False)
 

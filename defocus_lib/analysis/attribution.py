@@ -1,8 +1,8 @@
-"""What saved Shapley values say beside their picture: how much lies in the manipulated region, and do they add up."""
+"""Saved Shapley values: their share inside the manipulated region, and their completeness."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -10,27 +10,20 @@ from numpy.typing import ArrayLike
 
 from defocus_lib.checks import check_maps, check_same_shape
 from defocus_lib.explain.attribution_set import AttributionSet
+from defocus_lib.explain.shards import ERRORS
+from defocus_lib.stats.bootstrap import N_BOOTSTRAP, Estimate, bootstrap
+
+DETECTORS = ("defocus", "rgb")
+SHARE_ARRAYS = ("defocus_shaps", "rgb_shaps", "regions")
+COMPLETENESS_ARRAYS = (*SHARE_ARRAYS[:2], *ERRORS)
 
 
 def region_share(attributions: ArrayLike, regions: ArrayLike) -> np.ndarray:
-    """Share of each attribution's absolute weight that lies inside the manipulated region.
+    """Share of each attribution's absolute weight that lies inside the manipulated region: (N,).
 
-    Unlike the score it asks about places. A uniform attribution has the share of the image that the region covers.
-
-    Parameters
-    ----------
-    attributions : (N, H, W) array_like
-    regions : (N, H, W) bool array_like
-
-    Returns
-    -------
-    (N,) float64 array in [0, 1]; NaN for an attribution that is 0 everywhere, and where no region is known (none of
-    its pixels is set).
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ, or a stack is empty or holds NaN.
+    A uniform attribution has the share of the image that the region covers. NaN for an attribution
+    that is 0 everywhere, and where no region is known (none of its pixels is set). Both arrays are
+    (N, H, W); raises ValueError if their shapes differ, or one is empty or holds NaN.
     """
     weights = np.abs(check_maps("attributions", attributions).astype(np.float64))
     regions = check_maps("regions", regions).astype(bool)
@@ -40,118 +33,53 @@ def region_share(attributions: ArrayLike, regions: ArrayLike) -> np.ndarray:
     return np.divide(inside, total, out=np.full(len(total), np.nan), where=defined)
 
 
-def share_table(parts: Iterable[tuple[Mapping[str, ArrayLike], ArrayLike]]) -> pd.DataFrame:
-    """:func:`region_share` of each model, and of a uniform attribution, a part of the images at a time.
+def share_table(parts: Iterable[AttributionSet]) -> pd.DataFrame:
+    """:func:`region_share` of each detector and of a uniform attribution, one row per image.
 
-    Parameters
-    ----------
-    parts : iterable of (mapping of str to (N, H, W), (N, H, W) bool)
-        Model -> attributions, and the manipulated regions.
-
-    Returns
-    -------
-    DataFrame
-        One row an image; one column a model, and ``uniform``, the share of the image that the region covers. NaN where
-        no region is known.
+    Columns: ``group``, ``defocus``, ``rgb``, ``uniform``. The parts hold SHARE_ARRAYS.
     """
-    rows = [
-        {model: region_share(values, regions) for model, values in models.items()}
-        | {"uniform": region_share(np.ones(np.shape(regions)), regions)}
-        for models, regions in parts
-    ]
-    return pd.concat(map(pd.DataFrame, rows), ignore_index=True)
+    return pd.concat(map(_shares, parts), ignore_index=True)
 
 
-def region_table(tables: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Means of :func:`share_table`: one row a manipulation."""
-    return pd.DataFrame({name: table.mean() for name, table in tables.items()}).T.rename_axis(
-        "manipulation"
+def _shares(part: AttributionSet) -> pd.DataFrame:
+    arrays = part.arrays()
+    regions = arrays["regions"]
+    values = {detector: arrays[f"{detector}_shaps"] for detector in DETECTORS}
+    values["uniform"] = np.ones(regions.shape)
+    shares = {name: region_share(maps, regions) for name, maps in values.items()}
+    return pd.DataFrame({"group": part.groups, **shares})
+
+
+def completeness_table(parts: Iterable[AttributionSet]) -> pd.DataFrame:
+    """Do the values of an image sum to what they explain? One row per image and detector.
+
+    Columns: ``detector``, ``group``, and in logits ``sum`` (of the Shapley values), ``error``
+    (``f(x) - E f(background)`` minus that sum) and ``explained`` (``f(x) - E f(background)``). The
+    parts hold COMPLETENESS_ARRAYS.
+    """
+    tables = (_completeness(part, detector) for part in parts for detector in DETECTORS)
+    return pd.concat(tables, ignore_index=True)
+
+
+def _completeness(part: AttributionSet, detector: str) -> pd.DataFrame:
+    arrays = part.arrays()
+    total = arrays[f"{detector}_shaps"].sum((1, 2), dtype=np.float64)
+    error = arrays[f"{detector}_completeness_errors"].astype(np.float64)
+    columns = {"group": part.groups, "sum": total, "error": error, "explained": total + error}
+    return pd.DataFrame({"detector": detector, **columns})
+
+
+def error_share(table: pd.DataFrame, n_bootstrap: int = N_BOOTSTRAP, seed: int = 0) -> Estimate:
+    """Completeness error of all images together, as a share of what they explain; 0 is complete.
+
+    ``table`` has the columns ``group``, ``error`` and ``explained`` of :func:`completeness_table`.
+    Raises ValueError if it is empty or holds NaN.
+    """
+    error, explained = (
+        np.abs(check_maps(name, table[name], ndim=1)) for name in ("error", "explained")
     )
 
+    def share(weights: np.ndarray) -> np.ndarray:
+        return weights @ error / (weights @ explained)
 
-def completeness(sums: ArrayLike, gaps: ArrayLike) -> dict[str, float]:
-    """Do the values of an image sum to what they explain?
-
-    Parameters
-    ----------
-    sums : (N,) array_like
-        Sum of the Shapley values of each image, in logits.
-    gaps : (N,) array_like
-        ``f(x) - E f(background)`` minus that sum, in logits.
-
-    Returns
-    -------
-    dict
-        Medians over the images, in logits: ``|gap|``, and ``|explained|``, the size of ``f(x) - E f(background)``.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, or an array is empty or holds NaN.
-    """
-    sums, gaps = check_maps("sums", sums, ndim=1), check_maps("gaps", gaps, ndim=1)
-    check_same_shape(sums=sums, gaps=gaps)
-    return {
-        "|gap|": float(np.median(np.abs(gaps))),
-        "|explained|": float(np.median(np.abs(sums + gaps))),
-    }
-
-
-def sums_and_errors(parts: Iterable[AttributionSet]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """What :func:`completeness_table` wants to know of a set, read a part at a time.
-
-    Returns
-    -------
-    dict
-        Model -> (sum of the Shapley values of each image, its gap), each ``(N,)`` float64, in logits.
-    """
-    sums: dict[str, list[np.ndarray]] = {"defocus": [], "rgb": []}
-    gaps: dict[str, list[np.ndarray]] = {"defocus": [], "rgb": []}
-    for part in parts:
-        for model in sums:
-            sums[model].append(getattr(part, f"{model}_shaps").sum((1, 2), dtype=np.float64))
-            gaps[model].append(getattr(part, f"{model}_completeness_errors").astype(np.float64))
-    return {model: (np.concatenate(sums[model]), np.concatenate(gaps[model])) for model in sums}
-
-
-def completeness_table(
-    sets: Mapping[str, Mapping[str, tuple[ArrayLike, ArrayLike]]],
-) -> pd.DataFrame:
-    """:func:`completeness` of several sets and models.
-
-    Parameters
-    ----------
-    sets : mapping of str to mapping of str to ((N,), (N,))
-        Manipulation -> model -> (sums, gaps).
-
-    Returns
-    -------
-    DataFrame
-        One row a manipulation; two columns a model, in logits.
-    """
-    rows = {
-        name: {
-            (model, key): value
-            for model, (sums, gaps) in models.items()
-            for key, value in completeness(sums, gaps).items()
-        }
-        for name, models in sets.items()
-    }
-    table = pd.DataFrame.from_dict(rows, orient="index")
-    return table.set_axis(
-        pd.MultiIndex.from_tuples(table.columns, names=["model", "median, logits"]), axis=1
-    )
-
-
-def all_images(
-    sets: Mapping[str, Mapping[str, tuple[np.ndarray, np.ndarray]]],
-) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """The sums and gaps of :func:`completeness_table` of all manipulations together, by model."""
-    parts = list(sets.values())
-    return {
-        model: (
-            np.concatenate([part[model][0] for part in parts]),
-            np.concatenate([part[model][1] for part in parts]),
-        )
-        for model in parts[0]
-    }
+    return bootstrap(share, np.zeros(len(table)), table["group"].to_numpy(), n_bootstrap, seed)

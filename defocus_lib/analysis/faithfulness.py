@@ -25,7 +25,6 @@ from defocus_lib.explain.attribution_set import ImageSet
 from defocus_lib.explain.expected_gradients import Attributions, Compute, shapley_values
 from defocus_lib.explain.jobs import stack
 from defocus_lib.maps.cache import MapCache
-from defocus_lib.stats.bootstrap import bootstrap
 
 BLOCK = 8
 """Side in px of the blocks that values are averaged over."""
@@ -405,36 +404,3 @@ def repeat_sentence(pixels: float, blocks: float, enough: float = 0.8) -> str:
     if blocks >= enough:
         return "Another seed ranks blocks alike, but not single pixels: only regions may be read."
     return "Another seed ranks not even blocks alike: with so few draws, much of the pictures is chance."
-
-
-def gap_interval(
-    sums: ArrayLike, gaps: ArrayLike, groups: ArrayLike, n_bootstrap: int = 1000, seed: int = 0
-) -> dict[str, float]:
-    """Completeness gaps of all images together over what they should explain, with a 95 % interval over the groups.
-
-    Parameters
-    ----------
-    sums, gaps : (N,) array_like
-        As :func:`defocus_lib.analysis.attribution.sums_and_errors` returns them, in logits.
-    groups : (N,) str array_like
-
-    Returns
-    -------
-    dict
-        ``value``, ``low`` and ``high``; 0 is complete.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, or an array is empty or holds NaN.
-    """
-    sums, gaps = check_maps("sums", sums, ndim=1), check_maps("gaps", gaps, ndim=1)
-    check_same_shape(sums=sums, gaps=gaps)
-    size, missing = np.abs(sums + gaps).astype(np.float64), np.abs(gaps).astype(np.float64)
-
-    def share(weights: np.ndarray) -> np.ndarray:
-        return weights @ missing / (weights @ size)
-
-    groups = np.asarray(groups, dtype=str)
-    found = bootstrap(share, np.zeros(len(groups)), groups, n_bootstrap, seed)
-    return dict(zip(("value", "low", "high"), found.scalars, strict=True))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
 
 from defocus_lib.figures.style import (
     MAP_COLORS,
@@ -21,6 +24,17 @@ from defocus_lib.figures.style import (
 )
 
 
+def _show_values(ax: Axes, values: np.ndarray, scale: tuple[float, int], title: str) -> AxesImage:
+    """A map of Shapley values on a symmetric scale (limit, power of ten)."""
+    limit, exponent = scale
+    scaled = values / 10.0**exponent
+    return show_image(ax, scaled, title, cmap="seismic", vmin=-limit, vmax=limit)
+
+
+def _unit(scale: tuple[float, int]) -> str:
+    return f"$10^{{{scale[1]}}}$ logits per pixel"
+
+
 @figure
 def shapley_views(
     images: np.ndarray,
@@ -29,56 +43,44 @@ def shapley_views(
     regions: np.ndarray,
     names: Sequence[str],
 ) -> Figure:
-    """Original | Shapley values of the RGB detector | of the defocus detector: one row an image.
+    """Photograph, Shapley values of the RGB and of the defocus detector: one row per image.
 
-    Each image and model has its own symmetric scale, cut at the 99.5th percentile of the absolute values. The sum is
-    the share of the detector's answer that these pixels explain.
-
-    Parameters
-    ----------
-    images : (K, H, W, 3) uint8
-    rgb, defocus : (K, H, W)
-        Shapley values in logits.
-    regions : (K, H, W) bool
-        Manipulated pixels, drawn as an outline.
-    names : K str
-        Row labels.
+    Each map has its own symmetric scale, cut at the 99.5th percentile of its absolute values, and
+    its sum below it. ``images`` (K, H, W, 3) uint8; ``rgb`` and ``defocus`` (K, H, W) in logits;
+    ``regions`` (K, H, W) bool, drawn as outlines; ``names`` K row labels.
     """
     rows = len(images)
     fig, axes = plt.subplots(rows, 3, figsize=(WIDTH, 2.2 * rows + 0.2), squeeze=False)
     titles = ("original", "RGB Shapley values", "defocus Shapley values")
     for row, name in enumerate(names):
-        show_image(axes[row, 0], images[row], titles[0] if row == 0 else "")
+        original, rgb_title, defocus_title = titles if row == 0 else ("", "", "")
+        show_image(axes[row, 0], images[row], original)
         outline(axes[row, 0], regions[row])
         row_label(axes[row, 0], name)
-        for ax, values, title in zip(
-            axes[row, 1:], (rgb[row], defocus[row]), titles[1:], strict=True
-        ):
-            limit, exponent = symmetric_limit(values)
-            scaled = values / 10.0**exponent
-            shown = show_image(
-                ax, scaled, title if row == 0 else "", cmap="seismic", vmin=-limit, vmax=limit
-            )
+        maps = ((axes[row, 1], rgb[row], rgb_title), (axes[row, 2], defocus[row], defocus_title))
+        for ax, values, title in maps:
+            scale = symmetric_limit(values)
+            shown = _show_values(ax, values, scale, title)
             outline(ax, regions[row], color="black")
             ax.set_xlabel(f"sum {values.sum():+.2f} logits")
             bar = fig.colorbar(shown, ax=ax, shrink=0.85, aspect=14, extend="both")
-            bar.set_label(f"$10^{{{exponent}}}$ logits per pixel")
+            bar.set_label(_unit(scale))
     return fig
 
 
 @figure
-def completeness(sums: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> Figure:
-    """Sum of the Shapley values of each image against what they should add up to; one panel a detector.
+def completeness(table: pd.DataFrame) -> Figure:
+    """Sum of the values of each image against what it should be; one panel per detector.
 
-    Parameters
-    ----------
-    sums : mapping of a detector to (sum of the values (N,), completeness gap (N,)), in logits
+    ``table`` as :func:`defocus_lib.analysis.attribution.completeness_table` returns it.
     """
-    fig, axes = plt.subplots(1, len(sums), figsize=(WIDTH, 3.2), squeeze=False)
-    for ax, (model, (total, gap)) in zip(axes[0], sums.items(), strict=True):
+    detectors = table.groupby("detector", sort=False)
+    fig, axes = plt.subplots(1, len(detectors), figsize=(WIDTH, 3.2), squeeze=False)
+    for ax, (detector, rows) in zip(axes[0], detectors, strict=True):
+        color = MODEL_COLORS[detector]
         ax.axline((0, 0), slope=1, color="0.6", linewidth=1, zorder=0)
-        ax.scatter(total + gap, total, s=10, color=MODEL_COLORS[model], alpha=0.7, linewidths=0)
-        ax.set(xlabel="f(x) - E f(background) (logits)", title=MODEL_NAMES.get(model, model))
+        ax.scatter(rows["explained"], rows["sum"], s=10, color=color, alpha=0.7, linewidths=0)
+        ax.set(xlabel="f(x) - E f(background) (logits)", title=MODEL_NAMES[detector])
     axes[0, 0].set_ylabel("sum of the values (logits)")
     return fig
 
@@ -91,46 +93,32 @@ def evidence_chain(
     regions: np.ndarray,
     names: Sequence[str],
 ) -> Figure:
-    """Photograph, defocus map, Shapley values: one row an image, one scale for all values.
+    """Photograph, defocus map, Shapley values: one row per image, one scale for all values.
 
-    Parameters
-    ----------
-    images : (K, H, W, 3) uint8
-    dmaps : (K, H, W), normalised maps in [0, 1]
-    shaps : (K, H, W)
-        Shapley values of the defocus detector in logits.
-    regions : (K, H, W) bool
-        Manipulated pixels, drawn as an outline.
-    names : K str
-        Row labels.
+    ``images`` (K, H, W, 3) uint8; ``dmaps`` (K, H, W) in [0, 1]; ``shaps`` (K, H, W) in logits;
+    ``regions`` (K, H, W) bool, drawn as outlines; ``names`` K row labels.
     """
-    fig, axes = plt.subplots(
-        len(images), 3, figsize=(WIDTH, 2.35 * len(images) + 0.5), squeeze=False
-    )
-    limit, exponent = symmetric_limit(shaps)
+    rows, scale = len(images), symmetric_limit(shaps)
+    fig, axes = plt.subplots(rows, 3, figsize=(WIDTH, 2.35 * rows + 0.5), squeeze=False)
+    titles = ("photograph", "defocus map", "Shapley values")
     for row, name in enumerate(names):
-        show_image(axes[row, 0], images[row], "photograph" if row == 0 else "")
-        dense = show_image(
-            axes[row, 1],
-            dmaps[row],
-            "defocus map" if row == 0 else "",
-            cmap=MAP_COLORS,
-            vmin=0,
-            vmax=1,
-        )
-        options = {"cmap": "seismic", "vmin": -limit, "vmax": limit}
-        values = show_image(
-            axes[row, 2],
-            shaps[row] / 10.0**exponent,
-            "Shapley values" if row == 0 else "",
-            **options,
-        )
+        photograph, defocus_map, values_title = titles if row == 0 else ("", "", "")
+        show_image(axes[row, 0], images[row], photograph)
+        blur = {"cmap": MAP_COLORS, "vmin": 0, "vmax": 1}
+        dense = show_image(axes[row, 1], dmaps[row], defocus_map, **blur)
+        values = _show_values(axes[row, 2], shaps[row], scale, values_title)
         row_label(axes[row, 0], name)
         for ax, color in zip(axes[row], ("white", "white", "black"), strict=True):
             outline(ax, regions[row], color=color)
-    below = {"location": "bottom", "shrink": 0.8, "aspect": 25, "pad": 0.02}
-    fig.colorbar(dense, ax=axes[:, 1], **below).set_label("blur, normalised")
-    fig.colorbar(values, ax=axes[:, 2], extend="both", **below).set_label(
-        f"$10^{{{exponent}}}$ logits per pixel"
-    )
+    for column, shown, label in ((1, dense, "blur, normalised"), (2, values, _unit(scale))):
+        bar = fig.colorbar(
+            shown,
+            ax=axes[:, column],
+            location="bottom",
+            shrink=0.8,
+            aspect=25,
+            pad=0.02,
+            extend="both" if column == 2 else "neither",
+        )
+        bar.set_label(label)
     return fig

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 from scipy.stats import entropy
 
-from defocus_lib.analysis import alignment, attribution
+from defocus_lib.analysis import alignment
 from tests.reference import alignment as literal
 
 
@@ -140,30 +140,3 @@ def test_summary_of_several_manipulations_compares_within_each(stack):
 def test_bad_input_names_the_argument(values, weights, bins, message):
     with pytest.raises(ValueError, match=message):
         alignment.histograms(values, weights, bins)
-
-
-def test_region_share_by_hand():
-    shaps = np.array([[[1.0, -2.0], [3.0, 0.0]], [[0.0, 0.0], [0.0, 0.0]]])
-    regions = np.array([[[1, 1], [0, 0]], [[1, 0], [0, 0]]], dtype=bool)
-    shares = attribution.region_share(shaps, regions)
-    assert shares[0] == 0.5 and np.isnan(shares[1])
-    table = attribution.region_table(
-        {"splice": attribution.share_table([({"defocus": shaps}, regions)])}
-    )
-    assert table.loc["splice"].to_dict() == {"defocus": 0.5, "uniform": 0.375}
-    with pytest.raises(ValueError, match="regions"):
-        attribution.region_share(shaps, regions[:1])
-
-
-def test_completeness_by_hand():
-    sums = np.array([2.0, -1.0, 3.0])
-    found = attribution.completeness(sums, np.array([0.5, -0.1, 0.2]))
-    assert found == pytest.approx({"|gap|": 0.2, "|explained|": 2.5})
-    table = attribution.completeness_table({"real": {"RGB": (sums, np.zeros(3))}})
-    assert table.loc["real", ("RGB", "|explained|")] == 2
-    with pytest.raises(ValueError, match=r"sums \(3,\), gaps \(2,\)"):
-        attribution.completeness(sums, np.zeros(2))
-    together = attribution.all_images(
-        {"real": {"RGB": (sums, sums)}, "splice": {"RGB": (sums[:1], sums[:1])}}
-    )
-    assert together["RGB"][0].tolist() == [2, -1, 3, 2]

@@ -184,13 +184,6 @@ def test_what_is_said_of_two_seeds(pixels, blocks, words):
     assert words in faithfulness.repeat_sentence(pixels, blocks)
 
 
-def test_gap_interval_by_hand():
-    found = faithfulness.gap_interval([9.0, -4.0], [1.0, -1.0], ["a", "a"])
-    assert found["value"] == pytest.approx(2 / 15) and np.isnan(found["low"])
-    alike = faithfulness.gap_interval([9.0, 9.0, 9.0], [1.0, 1.0, 1.0], ["a", "b", "c"])
-    assert alike == pytest.approx({"value": 0.1, "low": 0.1, "high": 0.1})
-
-
 def test_images_are_taken_from_each_set_in_turn(tmp_path):
     folder = artefacts.build(tmp_path, scenes=3)
     sets = {name: artefacts.load(folder, name) for name in ("real", "splice", "texture")}
