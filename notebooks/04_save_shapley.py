@@ -14,9 +14,8 @@
 #
 # A detector's score says that an image was manipulated, but not which pixels the score
 # rests on. This notebook computes the Shapley value of every pixel for the RGB detector
-# and for the defocus-map detector, as section 4 of Jeon & Woo {cite}`jeon2025seeing`
-# does. All later analyses start from these values, so we also measure how exact they
-# are.
+# and for the defocus-map detector, as {cite:t}`jeon2025seeing` do. All later analyses
+# start from these values, so we also measure how exact they are.
 #
 # **Reads** the images, their maps and the two detectors (notebooks 01 to 03).\
 # **Writes** `shapley/<set>/shard-00000.npz` and so on, where the set is `real` or a

@@ -14,9 +14,9 @@
 #
 # A detector can be right for the wrong reason, for example because of the image border
 # or the sharpness of the whole picture. The Shapley values show which pixels move the
-# score of the RGB detector and of the defocus-map detector, as in the figures of
-# section 4 of Jeon & Woo {cite}`jeon2025seeing`. Where the manipulated region is known,
-# we also measure how much of the attribution lies inside it.
+# score of the RGB detector and of the defocus-map detector, as {cite:t}`jeon2025seeing`
+# do. Where the manipulated region is known, we also measure how much of the attribution
+# lies inside it.
 #
 # **Reads** the images and Shapley values that notebook 04 saved (`shapley/`), one shard
 # at a time.\
