@@ -18,9 +18,11 @@ from torch.nn import functional as F
 
 from benchmarks import machine
 from defocus_lib.data import manifest
-from defocus_lib.maps import edges as canny
+from defocus_lib.maps.edges import SKIMAGE_THRESHOLD, canny
+from defocus_lib.maps.estimate import defocus_maps
 from defocus_lib.maps.kernels import filters
-from defocus_lib.maps.presets import LITERAL_RADIUS, PRESETS, SKIMAGE_THRESHOLD, defocus_maps
+from defocus_lib.maps.presets import PRESETS
+from defocus_lib.maps.ratio import RADIUS
 
 RESULTS = Path(__file__).parent / "results" / "maps.csv"
 SIZE, ROUNDS, WORKERS = 299, 9, (1, 2)
@@ -81,10 +83,10 @@ def guided(guide: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
 
 def floor(grey: np.ndarray, six: np.ndarray, scales: tuple[float, float]) -> None:
     """Canny, the gradients of two scales and the six box means of a guided filter, and nothing between them."""
-    canny.edges(grey, 1.5, SKIMAGE_THRESHOLD / 2, SKIMAGE_THRESHOLD)
-    around = filters.padded(grey, LITERAL_RADIUS, False)
+    canny(grey, 1.5, SKIMAGE_THRESHOLD / 2, SKIMAGE_THRESHOLD)
+    around = filters.padded(grey, RADIUS, False)
     for scale in scales:
-        filters.gradient_energy(around, LITERAL_RADIUS, scale, LITERAL_RADIUS)
+        filters.gradient_energy(around, RADIUS, scale, RADIUS)
     filters.box_means(six, 7)
 
 

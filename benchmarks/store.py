@@ -20,7 +20,7 @@ from defocus_lib.data import collection
 from defocus_lib.explain import shards
 from defocus_lib.explain.attribution_set import AttributionSet
 from defocus_lib.maps.cache import load_maps
-from defocus_lib.maps.presets import normalize_per_sample
+from defocus_lib.maps.estimate import normalize_per_sample
 from defocus_lib.run import artifacts, notebook
 from defocus_lib.scenes import rendered
 

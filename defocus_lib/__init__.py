@@ -7,5 +7,5 @@ import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
-    submod_attrs={"maps.presets": ["DefocusMaps", "defocus_maps", "normalize_per_sample"]},
+    submod_attrs={"maps.estimate": ["DefocusMaps", "defocus_maps", "normalize_per_sample"]},
 )

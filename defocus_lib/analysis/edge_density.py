@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from defocus_lib.analysis.variance import WINDOW, mean_variance
 from defocus_lib.maps.cache import MapCache
-from defocus_lib.maps.presets import normalize_per_sample
+from defocus_lib.maps.estimate import normalize_per_sample
 
 CHUNK = 256  # maps in memory
 

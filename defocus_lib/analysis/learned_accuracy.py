@@ -22,7 +22,7 @@ from defocus_lib.analysis.map_accuracy import (
     step_edge,
 )
 from defocus_lib.maps import learned
-from defocus_lib.maps.presets import DefocusMaps, defocus_maps
+from defocus_lib.maps.estimate import DefocusMaps, defocus_maps
 from defocus_lib.scenes import optics, simulated
 
 # Bounds set for the map of the preset `learned` on the motorcycle, in the terms of map_quality.BOUNDS, and others.

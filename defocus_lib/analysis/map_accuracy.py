@@ -13,7 +13,8 @@ from scipy import ndimage
 from scipy.special import ndtr
 from scipy.stats import spearmanr
 
-from defocus_lib.maps.presets import PRESETS, DefocusMaps, defocus_maps
+from defocus_lib.maps.estimate import DefocusMaps, defocus_maps
+from defocus_lib.maps.presets import PRESETS
 from defocus_lib.scenes import optics, rendered
 
 # Every way to make a map that the book compares: preset and propagation.

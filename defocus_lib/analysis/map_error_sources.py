@@ -21,9 +21,10 @@ from defocus_lib.analysis.map_accuracy import (
     score_table,
     with_noise,
 )
+from defocus_lib.maps.estimate import DefocusMaps, defocus_maps
 from defocus_lib.maps.kernels import filters
-from defocus_lib.maps.presets import NETWORK, PRESETS, DefocusMaps, defocus_maps
-from defocus_lib.maps.propagation import gaussian_plane
+from defocus_lib.maps.presets import NETWORK, PRESETS
+from defocus_lib.maps.propagation import normalized_gaussian
 from defocus_lib.scenes.rendered import jpeg
 
 # Bounds set for the map of the preset `physical` on the motorcycle: at most this error (px), at least this correlation.
@@ -32,12 +33,14 @@ PHYSICAL = PRESETS["physical"]
 # What the preset `physical` does beyond reading one width an edge, each switched off alone.
 SWITCHED_OFF = {
     "the finest scale only": replace(PHYSICAL, max_error=math.inf),
-    "no faint edges": replace(PHYSICAL, faintest=1.0),
-    "sharp and blurred edges count alike": replace(PHYSICAL, even=False),
-    "bent edges count alike": replace(PHYSICAL, trust=False),
+    "no faint edges": replace(PHYSICAL, lowest_threshold=1.0),
+    "sharp and blurred edges count alike": replace(PHYSICAL, weigh_by_width=False),
+    "bent edges count alike": replace(PHYSICAL, weigh_by_shape=False),
 }
 # None of it.
-PLAIN = replace(PHYSICAL, max_error=math.inf, faintest=1.0, even=False, trust=False)
+PLAIN = replace(
+    PHYSICAL, max_error=math.inf, lowest_threshold=1.0, weigh_by_width=False, weigh_by_shape=False
+)
 
 
 def ratio_maps(image: np.ndarray, scales: tuple[float, float] = (1.0, 1.5)) -> DefocusMaps:
@@ -60,7 +63,7 @@ def ratio_maps(image: np.ndarray, scales: tuple[float, float] = (1.0, 1.5)) -> D
     valid = edges & (squared > 1) & (squared < (scales[1] / scales[0]) ** 2)
     variance = (squared * scales[0] ** 2 - scales[1] ** 2) / (1 - squared)
     sparse = torch.where(valid, variance.clamp(min=0).sqrt().clamp(max=CAP), 0)
-    dense = gaussian_plane(sparse[0, 0].numpy(), valid[0, 0].numpy().astype(np.float32))
+    dense = normalized_gaussian(sparse[0, 0].numpy(), valid[0, 0].numpy().astype(np.float32))
     return DefocusMaps(edges, sparse, valid, torch.from_numpy(dense)[None, None])
 
 
@@ -131,7 +134,7 @@ def parts_of_error(known_scenes: Mapping[object, KnownScene]) -> pd.DataFrame:
 def _from_truth(maps: DefocusMaps, sigma: np.ndarray) -> np.ndarray:
     valid, second = maps.valid[0, 0].numpy(), PHYSICAL.scales[1]
     weights = (valid * np.hypot(sigma, second)).astype(np.float32)
-    return gaussian_plane((valid * sigma).astype(np.float32), weights)
+    return normalized_gaussian((valid * sigma).astype(np.float32), weights)
 
 
 def jpeg_table(known_scenes: Mapping[object, KnownScene], qualities: Sequence[int]) -> pd.DataFrame:

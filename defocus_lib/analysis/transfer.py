@@ -19,7 +19,7 @@ from defocus_lib.detect.inputs import as_input
 from defocus_lib.detect.model import Detector
 from defocus_lib.detect.training import predict
 from defocus_lib.maps.cache import MapCache
-from defocus_lib.maps.presets import defocus_maps
+from defocus_lib.maps.estimate import defocus_maps
 from defocus_lib.scenes.corruptions import CORRUPTIONS, Corruption
 from defocus_lib.stats import auc
 from defocus_lib.stats.auc import Predictions

@@ -14,9 +14,9 @@ import pandas as pd
 import torch
 
 from defocus_lib.data.images import as_planes
-from defocus_lib.maps.edges import DENSITY_SPREAD, edge_density
-from defocus_lib.maps.presets import defocus_maps, normalize_per_sample
-from defocus_lib.maps.propagation import gaussian_plane
+from defocus_lib.maps.density import SPREAD, edge_density
+from defocus_lib.maps.estimate import defocus_maps, normalize_per_sample
+from defocus_lib.maps.propagation import normalized_gaussian
 
 ILLUMINATION = "illumination change"
 
@@ -120,7 +120,7 @@ def _permuted_map(image: np.ndarray, digest: str, preset: str) -> np.ndarray:
     sparse, valid = maps.sparse[0, 0].numpy(), maps.valid[0, 0].numpy()
     dealt = np.zeros_like(sparse)
     dealt[valid] = generator(digest).permutation(sparse[valid])
-    return gaussian_plane(dealt, valid.astype(np.float32), DENSITY_SPREAD * min(sparse.shape))
+    return normalized_gaussian(dealt, valid.astype(np.float32), SPREAD * min(sparse.shape))
 
 
 def generator(digest: str, *more: int) -> np.random.Generator:

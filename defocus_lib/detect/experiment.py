@@ -27,7 +27,8 @@ from defocus_lib.detect.inputs import KINDS, Inputs
 from defocus_lib.detect.model import Detector, save_detector
 from defocus_lib.detect.training import Plan, fit, predict
 from defocus_lib.maps.cache import MapCache, map_cache, version
-from defocus_lib.maps.presets import PRESETS, normalize_per_sample
+from defocus_lib.maps.estimate import normalize_per_sample
+from defocus_lib.maps.presets import PRESETS
 from defocus_lib.run.artifacts import project_root, write_beside
 from defocus_lib.run.profiling import Stages
 from defocus_lib.run.provenance import commit

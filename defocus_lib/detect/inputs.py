@@ -10,7 +10,7 @@ import torch
 
 from defocus_lib.data.images import Reader, Row, as_planes
 from defocus_lib.maps.cache import MapCache
-from defocus_lib.maps.presets import normalize_per_sample
+from defocus_lib.maps.estimate import normalize_per_sample
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ from defocus_lib.detect.control_inputs import (
 from defocus_lib.detect.model import Detector
 from defocus_lib.detect.training import Plan, fit, predict
 from defocus_lib.maps.cache import MapCache
-from defocus_lib.maps.presets import defocus_maps
+from defocus_lib.maps.estimate import defocus_maps
 from defocus_lib.run import cluster
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ import torch
 
 from defocus_lib.explain import shards
 from defocus_lib.explain.attribution_set import AttributionSet
-from defocus_lib.maps.presets import normalize_per_sample
+from defocus_lib.maps.estimate import normalize_per_sample
 from defocus_lib.run.artifacts import About, Folder
 
 KINDS = "biuf"  # NumPy's letters of plain numbers

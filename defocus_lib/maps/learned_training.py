@@ -29,8 +29,8 @@ from defocus_lib.data.manifest import load_manifest, load_photograph
 from defocus_lib.maps.learned import Estimator, save_estimator
 from defocus_lib.precision import AUTO, for_training, here
 from defocus_lib.run.artifacts import project_root
-from defocus_lib.run.provenance import commit
 from defocus_lib.run.lightning import CheckpointFiles, ProgressBar, generators_kept, quietly
+from defocus_lib.run.provenance import commit
 from defocus_lib.scenes.simulated import SIDE, expose, source
 
 WARM_UP = 0.03  # share of the budget after which the learning rate is at its peak

@@ -15,7 +15,7 @@ from defocus_lib.detect.control_inputs import (
     generator,
     with_illumination_change,
 )
-from defocus_lib.maps.presets import defocus_maps
+from defocus_lib.maps.estimate import defocus_maps
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,7 @@ import pytest
 from defocus_lib.analysis import edge_density
 from defocus_lib.analysis.variance import local_variance
 from defocus_lib.data import collection
-from defocus_lib.maps.presets import normalize_per_sample
+from defocus_lib.maps.estimate import normalize_per_sample
 from defocus_lib.run import artifacts
 from tests import runs
 

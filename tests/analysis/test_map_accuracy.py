@@ -3,9 +3,10 @@ import pytest
 import torch
 from scipy import ndimage, stats
 
+from defocus_lib import DefocusMaps, defocus_maps
 from defocus_lib.analysis import map_accuracy
 from defocus_lib.data import manifest
-from defocus_lib.maps import presets
+from defocus_lib.maps.presets import PRESETS
 from defocus_lib.scenes.rendered import photograph
 from tests.reference import optics as literal
 from tests.reference.defocus import maps as literal_maps
@@ -40,7 +41,7 @@ def test_the_noise_of_a_step_is_white_and_the_same_in_all_channels():
 
 def test_the_table_reads_steps_as_the_presets_do():
     table = map_accuracy.step_edge_table([1.0, 3.0], noise=0.0)
-    assert table.index.tolist() == [1.0, 3.0] and table.columns.tolist() == list(presets.PRESETS)
+    assert table.index.tolist() == [1.0, 3.0] and table.columns.tolist() == list(PRESETS)
     np.testing.assert_allclose(table["physical"], [1, 3], atol=0.1)
     for preset in ("released", "published"):
         for sigma, read in table[preset].items():
@@ -113,9 +114,7 @@ def test_readings_of_steps_are_those_of_the_maps():
         ["noise", "sigma", "estimator"]
     )
     assert len(table) == 4 * len(map_accuracy.ESTIMATORS)
-    maps = presets.defocus_maps(
-        map_accuracy.step_edge(3.0, 0.02, rng(3), 65)[None], "physical", "guided"
-    )
+    maps = defocus_maps(map_accuracy.step_edge(3.0, 0.02, rng(3), 65)[None], "physical", "guided")
     read = maps.sparse[maps.valid].numpy()
     row = table.loc[(0.02, 3.0, "physical, guided")]
     assert row["low"] <= row["median"] <= row["high"]
@@ -186,7 +185,7 @@ def test_noise_is_white_and_the_same_for_the_same_seed(rendered):
 
 
 def one_map(edges, sparse, valid, dense):
-    return presets.DefocusMaps(
+    return DefocusMaps(
         *(torch.from_numpy(np.asarray(part))[None, None] for part in (edges, sparse, valid, dense))
     )
 
@@ -225,7 +224,7 @@ def test_the_table_of_scores_is_the_mean_over_scenes(rendered):
     table = map_accuracy.score_table(rendered, {"ours": ("physical", None)})
     assert table.index.tolist() == ["ours", "constant mean"]
     each = [
-        map_accuracy.score(presets.defocus_maps(map_accuracy.as_batch(image)), *truth)
+        map_accuracy.score(defocus_maps(map_accuracy.as_batch(image)), *truth)
         for image, *truth in rendered.values()
     ]
     for name in each[0]:
@@ -238,10 +237,7 @@ def test_profiles_of_the_border_are_means_over_frames(rendered):
     profiles = map_accuracy.border_profiles(rendered, {"ours": ("physical", None)}, reach=3)
     assert profiles.index.tolist() == [0, 1, 2, 3]
     off = [
-        np.abs(
-            presets.defocus_maps(map_accuracy.as_batch(image)).dense[0, 0].numpy().clip(0, 6)
-            - sigma
-        )
+        np.abs(defocus_maps(map_accuracy.as_batch(image)).dense[0, 0].numpy().clip(0, 6) - sigma)
         for image, sigma, _ in rendered.values()
     ]
     outermost = np.concatenate([np.r_[one[0], one[-1], one[1:-1, 0], one[1:-1, -1]] for one in off])

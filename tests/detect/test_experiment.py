@@ -26,7 +26,7 @@ from defocus_lib.detect.model import Detector, load_detector
 from defocus_lib.detect.training import HISTORY, Plan, predict
 from defocus_lib.figures import detection
 from defocus_lib.maps.cache import MapCache
-from defocus_lib.maps.presets import defocus_maps, normalize_per_sample
+from defocus_lib.maps.estimate import defocus_maps, normalize_per_sample
 from defocus_lib.run.profiling import Stages
 from defocus_lib.stats import classification
 from tests import trees

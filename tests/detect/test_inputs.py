@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader
 from defocus_lib.data.images import Reader, UnreadableImage
 from defocus_lib.detect.inputs import Inputs
 from defocus_lib.maps.cache import MapCache
-from defocus_lib.maps.presets import defocus_maps
+from defocus_lib.maps.estimate import defocus_maps
 from defocus_lib.run.artifacts import MissingArtifact
 from tests import trees
 

@@ -11,7 +11,7 @@ from defocus_lib.detect import sweep
 from defocus_lib.detect.control_inputs import ILLUMINATION, INPUTS, change_illumination
 from defocus_lib.detect.sweep import Run, Sweep
 from defocus_lib.detect.training import Plan
-from defocus_lib.maps.presets import defocus_maps, normalize_per_sample
+from defocus_lib.maps.estimate import defocus_maps, normalize_per_sample
 from defocus_lib.run import artifacts, cluster
 from defocus_lib.scenes import rendered
 from tests import runs

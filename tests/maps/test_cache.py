@@ -18,7 +18,8 @@ from PIL import Image
 
 from defocus_lib.data import images
 from defocus_lib.data.images import Reader, UnreadableImage
-from defocus_lib.maps import presets, propagation
+from defocus_lib.maps import cache as map_cache
+from defocus_lib.maps import edges, estimate, propagation, ratio, width
 from defocus_lib.maps.cache import MapCache, version
 from defocus_lib.run import artifacts
 from tests import trees
@@ -88,7 +89,7 @@ def test_a_cached_map_is_the_map(root, records, tmp_path, preset, method, size, 
         for path in records["path"]
     ]
     floats = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2) / 255
-    wanted = presets.defocus_maps(floats, preset, method or None)
+    wanted = estimate.defocus_maps(floats, preset, method or None)
     dense, edges = cache.stack(records)
     assert dense.dtype == np.float32 and edges.dtype == bool and edges.any()
     np.testing.assert_array_equal(dense, wanted.dense[:, 0])
@@ -98,10 +99,9 @@ def test_a_cached_map_is_the_map(root, records, tmp_path, preset, method, size, 
 def test_rows_come_back_in_their_order(filled, records):
     turned = records.iloc[::-1]
     for n_workers in (1, 2):
-        for ours, theirs in zip(
-            filled.stack(turned, n_workers), filled.stack(records), strict=True
-        ):
-            np.testing.assert_array_equal(ours, theirs[::-1])
+        stacks = filled.stack(turned, n_workers), filled.stack(records)
+        for turned_stack, stack in zip(*stacks, strict=True):
+            np.testing.assert_array_equal(turned_stack, stack[::-1])
 
 
 def test_plain_numpy_reads_a_map(filled, records):
@@ -111,14 +111,15 @@ def test_plain_numpy_reads_a_map(filled, records):
         assert file["dense"].dtype == np.float32
         edges = np.unpackbits(file["edges"], axis=1, count=SIZE)
         np.testing.assert_array_equal(edges, filled.load(records["digest"][0]).edges)
-        said = json.loads(str(file["meta"]))
-    assert said["image"] == records["digest"][0] and said["version"] == version()
-    assert (said["preset"], said["propagation"], said["size"], said["fit"]) == (
-        "physical",
-        "gaussian",
-        SIZE,
-        "stretch",
-    )
+        meta = json.loads(str(file["meta"]))
+    assert meta == {
+        "image": records["digest"][0],
+        "size": SIZE,
+        "fit": "stretch",
+        "preset": "physical",
+        "propagation": "gaussian",
+        "version": version(),
+    }
 
 
 @pytest.mark.parametrize(
@@ -136,21 +137,47 @@ def test_a_key_tells_images_apart_and_nothing_else(cache, tmp_path):
     )  # the preset's own, spelt out
 
 
-@pytest.mark.parametrize("module", [presets, propagation])
-def test_another_method_has_another_version(cache, monkeypatch, tmp_path, module):
-    before, key = version(), cache.key("0" * 64)
-    assert len(before) == 12 and int(before, 16) >= 0
-    source = Path(module.__file__).read_bytes()
-    changed, commented = tmp_path / "changed.py", tmp_path / "commented.py"
-    changed.write_bytes(source + b"CHANGED = True\n")
-    commented.write_bytes(source + b"# commented\n")
-    try:
-        for path, same in ((changed, False), (commented, True)):
-            version.cache_clear()
-            monkeypatch.setattr(module, "__file__", str(path))
-            assert (version() == before) == same and (cache.key("0" * 64) == key) == same
-    finally:
-        version.cache_clear()
+@pytest.fixture
+def versions_anew():
+    """Versions are computed again while this is used, and afterwards."""
+    version.cache_clear()
+    yield version.cache_clear
+    version.cache_clear()
+
+
+ON_THE_PATH_OF = {
+    edges: {"physical", "learned", "released", "published"},
+    width: {"physical", "learned"},
+    ratio: {"released", "published"},
+    propagation: {"physical", "released", "published"},
+    map_cache.learned: {"learned"},
+}
+
+
+@pytest.mark.parametrize("module", ON_THE_PATH_OF)
+@pytest.mark.parametrize(
+    ("addition", "computes"), [(b"CHANGED = True\n", True), (b"# a comment\n", False)]
+)
+def test_a_version_follows_the_code_on_its_path(
+    monkeypatch, tmp_path, versions_anew, module, addition, computes
+):
+    before = {preset: version(preset) for preset in map_cache.PRESETS}
+    assert all(len(text) == 12 or preset == "learned" for preset, text in before.items())
+    edited = tmp_path / "edited.py"
+    edited.write_bytes(Path(module.__file__).read_bytes() + addition)
+    versions_anew()
+    monkeypatch.setattr(module, "__file__", str(edited))
+    changed = {preset for preset in map_cache.PRESETS if version(preset) != before[preset]}
+    assert changed == (ON_THE_PATH_OF[module] if computes else set())
+
+
+def test_a_changed_value_renews_the_maps_of_its_preset_alone(cache, monkeypatch, versions_anew):
+    before, key = {preset: version(preset) for preset in map_cache.PRESETS}, cache.key("0" * 64)
+    versions_anew()
+    physical = map_cache.PRESETS["physical"]
+    monkeypatch.setitem(map_cache.PRESETS, "physical", replace(physical, max_sigma=7.0))
+    assert {preset for preset in before if version(preset) != before[preset]} == {"physical"}
+    assert cache.key("0" * 64) != key
 
 
 def test_path_and_order_do_not_matter(filled, root, records, tmp_path):
@@ -340,7 +367,7 @@ def test_a_reader_of_other_images_is_refused(cache, records, reader, change):
     [
         (
             {"preset": "fast"},
-            "unknown preset 'fast'; one of 'released', 'published', 'physical', 'learned' wanted",
+            "unknown preset 'fast'; one of 'released', 'published', 'physical', 'learned'",
         ),
         ({"propagation": "matting"}, "unknown propagation 'matting'; one of '', 'gaussian'"),
         ({"fit": "pad"}, "unknown fit 'pad'"),

@@ -3,10 +3,10 @@ import pytest
 from skimage.feature import canny as skimage_canny
 
 from defocus_lib.data import manifest
-from defocus_lib.maps import edges
+from defocus_lib.maps.edges import canny, ridges
 
 SIGMAS = (1.0, 1.5)
-# The reference's, the lowest that the physical preset asks for, and one between.
+# scikit-image's, the lowest that the physical preset asks for, and one between.
 THRESHOLDS = (0.2, 0.1, 0.137)
 
 
@@ -14,7 +14,7 @@ def assert_identical(grey):
     for sigma in SIGMAS:
         for high in THRESHOLDS:
             expected = skimage_canny(grey, sigma, high / 2, high)
-            np.testing.assert_array_equal(edges.edges(grey, sigma, high / 2, high), expected)
+            np.testing.assert_array_equal(canny(grey, sigma, high / 2, high), expected)
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in manifest.load_manifest().photographs])
@@ -50,24 +50,24 @@ def test_ties_fall_as_in_scikit_image(size):
 def test_a_constant_has_no_edges(value):
     grey = np.full((40, 33), value, dtype=np.float32)
     assert_identical(grey)
-    assert not edges.edges(grey, 1.5, 0.1, 0.2)[2:-2, 2:-2].any()
+    assert not canny(grey, 1.5, 0.1, 0.2)[2:-2, 2:-2].any()
 
 
 @pytest.mark.parametrize("angle", [0, 30, 45, 90])
-def test_crests_of_known_slopes_lie_on_the_edge(angle):
+def test_ridges_of_a_known_gradient_lie_on_the_edge(angle):
     turn = np.radians(angle)
     y, x = np.indices((41, 41), dtype=np.float32) - 20
     away = np.cos(turn) * x + np.sin(turn) * y
-    steepness = np.exp(-(away**2) / 8).astype(np.float32)
-    slopes = [(part * steepness).astype(np.float32) for part in (np.sin(turn), np.cos(turn))]
-    found = edges.crests(*slopes, steepness, 0.5, 0.9)
-    assert found[1:-1, 1:-1].sum() >= 39 and np.abs(away[found]).max() <= 0.75
-    assert not found[[0, -1]].any() and not found[:, [0, -1]].any()
-    assert not edges.crests(*slopes, steepness, 0.5, 1.1).any()
+    magnitude = np.exp(-(away**2) / 8).astype(np.float32)
+    gradient = [(part * magnitude).astype(np.float32) for part in (np.sin(turn), np.cos(turn))]
+    ridge_pixels = ridges(*gradient, magnitude, 0.5, 0.9)
+    assert ridge_pixels[1:-1, 1:-1].sum() >= 39 and np.abs(away[ridge_pixels]).max() <= 0.75
+    assert not ridge_pixels[[0, -1]].any() and not ridge_pixels[:, [0, -1]].any()
+    assert not ridges(*gradient, magnitude, 0.5, 1.1).any()
 
 
 def test_a_faint_edge_counts_where_a_strong_one_continues_it():
     grey = np.full((60, 60), 0.4, dtype=np.float32)
     grey[:, 30:] += np.linspace(0.3, 0.1, 60, dtype=np.float32)[:, None]
-    assert edges.edges(grey, 1.0, 0.2, 0.4)[5:55].any(axis=1).all()
-    assert not edges.edges(grey[48:], 1.0, 0.2, 0.4).any()
+    assert canny(grey, 1.0, 0.2, 0.4)[5:55].any(axis=1).all()
+    assert not canny(grey[48:], 1.0, 0.2, 0.4).any()

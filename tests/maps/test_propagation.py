@@ -1,6 +1,5 @@
 import numpy as np
 import pytest
-import torch
 from pymatting import cf_laplacian
 from scipy import ndimage
 
@@ -8,10 +7,6 @@ from defocus_lib.maps import propagation
 from tests.reference import defocus as literal
 
 RNG = np.random.default_rng
-
-
-def planes(*arrays):
-    return [torch.from_numpy(array)[None, None] for array in arrays]
 
 
 @pytest.fixture
@@ -29,18 +24,18 @@ def sparse():
 
 def test_gaussian_by_hand():
     # One row: 1 px known on the left, 3 px on the right, twice as trusted; the prior is their weighted mean, 7/3.
-    values, weights = planes(np.array([[1.0, 0.0, 3.0]]), np.array([[1.0, 0.0, 2.0]]))
+    values, weights = np.array([[1.0, 0.0, 3.0]]), np.array([[1.0, 0.0, 2.0]])
     near, far = np.exp(-1 / 2), np.exp(-4 / 2)
     p = 2 * propagation.PRIOR_WEIGHT
     w, v = np.array([1 + p, p, 2 + p]), np.array([1, 7 / 3, 3])
     g = np.array([[1, near, far], [near, 1, near], [far, near, 1]])
-    found = propagation.normalized_gaussian(values, weights, spread=1.0)[0, 0, 0]
+    found = propagation.normalized_gaussian(values, weights, spread=1.0)[0]
     np.testing.assert_allclose(found, (g @ (w * v)) / (g @ w), rtol=1e-12)
 
 
 def test_gaussian_is_the_quotient_of_two_of_scipys(sparse):
     _, values, weights = sparse
-    found = propagation.normalized_gaussian(*planes(values, weights), spread=3.0)[0, 0].numpy()
+    found = propagation.normalized_gaussian(values, weights, spread=3.0)
     blur = {"sigma": 3.0, "mode": "constant", "truncate": 20}
     expected = ndimage.gaussian_filter(values * weights, **blur) / ndimage.gaussian_filter(
         weights, **blur
@@ -50,28 +45,22 @@ def test_gaussian_is_the_quotient_of_two_of_scipys(sparse):
 
 def test_gaussian_takes_its_width_from_the_shorter_side(sparse):
     _, values, weights = sparse
-    values, weights = planes(values[:, :25], weights[:, :25])
+    values, weights = values[:, :25], weights[:, :25]
     default = propagation.normalized_gaussian(values, weights)
-    assert torch.equal(default, propagation.normalized_gaussian(values, weights, spread=1.0))
+    expected = propagation.normalized_gaussian(values, weights, spread=1.0)
+    np.testing.assert_array_equal(default, expected)
 
 
 def test_far_from_all_that_is_known_the_map_is_the_weighted_mean():
-    values, weights = planes(np.zeros((64, 64)), np.zeros((64, 64)))
-    values[..., 0, 0], values[..., 0, 1], weights[..., 0, 0], weights[..., 0, 1] = (
-        1.0,
-        4.0,
-        2.0,
-        1.0,
-    )
+    values, weights = np.zeros((64, 64)), np.zeros((64, 64))
+    values[0, :2], weights[0, :2] = (1, 4), (2, 1)
     dense = propagation.normalized_gaussian(values, weights, spread=2.0)
-    assert float(dense[0, 0, -1, -1]) == pytest.approx(2.0)
-    guide = torch.zeros_like(values)
-    assert float(propagation.guided_filter(guide, values, weights)[0, 0, -1, -1]) == pytest.approx(
-        2.0
-    )
+    assert dense[-1, -1] == pytest.approx(2.0)
+    guided = propagation.guided_filter(np.zeros_like(values), values, weights)
+    assert guided[-1, -1] == pytest.approx(2.0)
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float64, 1e-11), (torch.float32, 1e-4)])
+@pytest.mark.parametrize(("dtype", "tolerance"), [(np.float64, 1e-11), (np.float32, 1e-4)])
 @pytest.mark.parametrize("spread", [1.5, 6.0, 30.0])
 def test_gaussian_in_two_steps_is_that_in_one(sparse, spread, dtype, tolerance):
     _, values, weights = sparse
@@ -85,11 +74,10 @@ def test_gaussian_in_two_steps_is_that_in_one(sparse, spread, dtype, tolerance):
     expected = (down @ (trust * np.where(weights > 0, values, mean)) @ across) / (
         down @ trust @ across
     )
-    found = propagation.normalized_gaussian(
-        *(plane.to(dtype) for plane in planes(values, weights)), spread
-    )
-    assert found.dtype == dtype
-    np.testing.assert_allclose(found[0, 0], expected, atol=tolerance)
+    planes = values.astype(dtype), weights.astype(dtype)
+    dense = propagation.normalized_gaussian(*planes, spread)
+    assert dense.dtype == dtype
+    np.testing.assert_allclose(dense, expected, atol=tolerance)
 
 
 @pytest.mark.parametrize("shape", [(90, 101), (91, 100)])
@@ -98,8 +86,8 @@ def test_a_wide_gaussian_at_every_second_pixel_is_that_at_every_one(shape):
     weights = (rng.random(shape) < 0.05) * rng.uniform(0.5, 2, shape)
     values = np.where(weights > 0, 2 + np.indices(shape)[1] / 50 + rng.uniform(-0.5, 0.5, shape), 0)
     spread = propagation.SPREAD_OF_HALF_GRID
-    exact = propagation.gaussian_plane(values, weights, spread)
-    found = propagation.gaussian_plane(
+    exact = propagation.normalized_gaussian(values, weights, spread)
+    found = propagation.normalized_gaussian(
         values.astype(np.float32), weights.astype(np.float32), spread
     )
     assert found.shape == shape and found.dtype == np.float32
@@ -108,15 +96,15 @@ def test_a_wide_gaussian_at_every_second_pixel_is_that_at_every_one(shape):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("every", [1, 7])
-def test_places_without_a_weight_change_nothing(dtype, every):
+def test_positions_without_a_weight_change_nothing(dtype, every):
     rng = RNG(3)
     weights = ((rng.random((60, 70)) < 0.1) * rng.uniform(0.5, 2, (60, 70))).astype(dtype)
     values = rng.uniform(1, 3, weights.shape).astype(dtype)
-    places = np.union1d(np.flatnonzero(weights), np.arange(0, weights.size, every))
-    expected = propagation.gaussian_plane(values, weights)
-    found = propagation.gaussian_plane(values, weights, places=places)
+    positions = np.union1d(np.flatnonzero(weights), np.arange(0, weights.size, every))
+    expected = propagation.normalized_gaussian(values, weights)
+    found = propagation.normalized_gaussian(values, weights, positions=positions)
     np.testing.assert_allclose(found, expected, rtol=20 * np.finfo(dtype).eps)
-    assert not propagation.gaussian_plane(values, 0 * weights, places=places).any()
+    assert not propagation.normalized_gaussian(values, 0 * weights, positions=positions).any()
 
 
 # Guided filter
@@ -126,25 +114,26 @@ def test_places_without_a_weight_change_nothing(dtype, every):
 def test_guided_filter_is_the_literal_one(weights):
     rng = RNG(1)
     guide, values = rng.uniform(-1, 1, (35, 41)), rng.random((35, 41))
-    trust = None if weights is None else torch.ones(1, 1, 35, 41, dtype=torch.float64)
-    found = propagation.guided_filter(*planes(guide, values), trust)[0, 0].numpy()
-    np.testing.assert_allclose(found, literal.guided(guide, values, 7, 1e-2), atol=1e-10)
+    weights = None if weights is None else np.ones_like(guide)
+    dense = propagation.guided_filter(guide, values, weights)
+    np.testing.assert_allclose(dense, literal.guided(guide, values, 7, 1e-2), atol=1e-10)
 
 
 def test_guided_filter_by_hand_under_a_flat_guide():
     # A flat guide has no slope: the mean over windows of the window means. Three px in a row, radius 1.
-    guide, values = planes(np.zeros((1, 3)), np.array([[0.0, 0.0, 6.0]]))
-    found = propagation.guided_filter(guide, values, radius=1)[0, 0, 0]
+    guide, values = np.zeros((1, 3)), np.array([[0.0, 0.0, 6.0]])
+    dense = propagation.guided_filter(guide, values, radius=1)[0]
     means = np.array([0.0, 2.0, 3.0])
-    np.testing.assert_allclose(found, [means[:2].mean(), means.mean(), means[1:].mean()])
+    np.testing.assert_allclose(dense, [means[:2].mean(), means.mean(), means[1:].mean()])
 
 
 def test_a_weighted_guided_filter_ignores_what_is_not_known(sparse):
     image, values, weights = sparse
-    guide, values, weights = planes(image.mean(2), values, weights)
-    garbage = torch.where(weights > 0, values, torch.full_like(values, 1e3))
-    first, second = (propagation.guided_filter(guide, v, weights) for v in (values, garbage))
-    assert torch.equal(first, second)
+    garbage = np.where(weights > 0, values, 1e3)
+    first, second = (
+        propagation.guided_filter(image.mean(2), given, weights) for given in (values, garbage)
+    )
+    np.testing.assert_array_equal(first, second)
 
 
 def test_guided_filter_follows_the_guide():
@@ -153,10 +142,10 @@ def test_guided_filter_follows_the_guide():
     guide[:, 22:] = 1
     weights = np.zeros((45, 45))
     weights[1::3, 1::3] = 1
-    guide, values, weights = planes(guide, 1 + 3 * guide, weights)
+    values = 1 + 3 * guide
     guided = propagation.guided_filter(guide, values * weights, weights)
     gaussian = propagation.normalized_gaussian(values * weights, weights, spread=4.0)
-    assert (guided - values).abs().max() < 0.5 < 1 < (gaussian - values).abs().max()
+    assert np.abs(guided - values).max() < 0.5 < 1 < np.abs(gaussian - values).max()
 
 
 # Closed form
@@ -187,10 +176,9 @@ def test_closed_form_stops_at_a_colour_edge():
 def propagate(method, image, values, weights):
     if method == "closed_form":
         return propagation.closed_form(image, values, weights)
-    guide, values, weights = planes(image.mean(2), values, weights)
     if method == "guided":
-        return propagation.guided_filter(guide, values, weights)[0, 0].numpy()
-    return propagation.normalized_gaussian(values, weights)[0, 0].numpy()
+        return propagation.guided_filter(image.mean(2), values, weights)
+    return propagation.normalized_gaussian(values, weights)
 
 
 METHODS = ("gaussian", "guided", "closed_form")

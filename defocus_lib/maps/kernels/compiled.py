@@ -1,27 +1,36 @@
 """Two ways to compile a loop over pixels.
 
-Both compile when first called and keep the result beside the source. Neither starts threads: an image keeps to one, so
-that its map depends on no other, and lets go of Python's lock, so that many images take many cores.
+Both compile when first called and keep the result beside the source. Neither starts threads: an
+image keeps to one, so that its map depends on no other, and releases Python's lock, so that many
+images use many cores.
 """
 
 from collections.abc import Callable
+from typing import TypeVar
 
 from numba import njit
 
-# Each operation is rounded as written.
-exact = njit(cache=True, nogil=True, error_model="numpy")
-# Sums may be reordered, and multiplied and added in one rounding.
-reordered = njit(cache=True, nogil=True, error_model="numpy", fastmath=True)
+Kernel = TypeVar("Kernel", bound=Callable)
 
 
-def for_radius(radius: int) -> Callable[[Callable], Callable]:
-    """Give a kernel that is compiled once for each radius a name for each.
+def exact(kernel: Kernel) -> Kernel:
+    """Compile a kernel; each operation is rounded as written."""
+    return njit(cache=True, nogil=True, error_model="numpy")(kernel)
 
-    Without it, kernels of two radii that two processes have compiled and kept can carry the same symbol; loaded into a
-    third, none must be taken for the other.
+
+def reordered(kernel: Kernel) -> Kernel:
+    """Compile a kernel; sums may be reordered, and multiplied and added in one rounding."""
+    return njit(cache=True, nogil=True, error_model="numpy", fastmath=True)(kernel)
+
+
+def for_radius(radius: int) -> Callable[[Kernel], Kernel]:
+    """Name a kernel that is compiled once for each radius after its radius.
+
+    Kernels of two radii that two processes have compiled and kept could otherwise carry the same
+    symbol; a third process that loads both must not take one for the other.
     """
 
-    def named(kernel: Callable) -> Callable:
+    def named(kernel: Kernel) -> Kernel:
         kernel.__qualname__ += f"_{radius}"
         return kernel
 

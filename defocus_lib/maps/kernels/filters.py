@@ -15,81 +15,63 @@ from defocus_lib.maps.kernels.compiled import for_radius, reordered
 def gaussian_factors(
     scale: float, radius: int, phase: float = 0.0
 ) -> tuple[np.ndarray, np.ndarray]:
-    """The factors of the Gaussian derivative ``-x / (2 pi s^4) exp(-(x^2 + y^2) / (2 s^2))``, from the centre outwards.
+    """Factors of the Gaussian derivative ``-x / (2 pi s^4) exp(-(x^2 + y^2) / (2 s^2))``.
 
-    Returns
-    -------
-    along, across : (radius + 1,) float32
-        Along the derivative, and across it, at 0 to ``radius`` px plus ``phase``.
+    Two (radius + 1,) float32, along x and along y, at 0 to `radius` px plus `phase` from the centre.
     """
     offsets = np.arange(radius + 1) + phase
-    bell = np.exp(-(offsets**2) / (2 * scale**2))
-    return (-offsets / (2 * math.pi * scale**4) * bell).astype(np.float32), bell.astype(np.float32)
+    gaussian = np.exp(-(offsets**2) / (2 * scale**2))
+    derivative = -offsets / (2 * math.pi * scale**4) * gaussian
+    return derivative.astype(np.float32), gaussian.astype(np.float32)
 
 
 @reordered
-def padded(plane, margin, mirrored):
-    """A plane with ``margin`` more px on each side: its mirror image about the outermost pixels, or zeros."""
+def padded(plane, margin, reflect):
+    """A plane with ``margin`` more px on each side: reflected about the outermost pixels, or zeros."""
     height, width = plane.shape
     shape = (height + 2 * margin, width + 2 * margin)
-    result = np.empty(shape, plane.dtype) if mirrored else np.zeros(shape, plane.dtype)
+    result = np.empty(shape, plane.dtype) if reflect else np.zeros(shape, plane.dtype)
     for y in range(height):
         inside = result[y + margin, margin:]
         for x in range(width):
             inside[x] = plane[y, x]
-    if mirrored:
+    if reflect:
         first, last = margin, margin + width - 1
         for y in range(margin, margin + height):
             for i in range(1, margin + 1):
-                result[y, first - i], result[y, last + i] = (
-                    result[y, first + i],
-                    result[y, last - i],
-                )
+                result[y, first - i] = result[y, first + i]
+                result[y, last + i] = result[y, last - i]
         first, last = margin, margin + height - 1
         for i in range(1, margin + 1):
             for x in range(width + 2 * margin):
-                result[first - i, x], result[last + i, x] = (
-                    result[first + i, x],
-                    result[last - i, x],
-                )
+                result[first - i, x] = result[first + i, x]
+                result[last + i, x] = result[last - i, x]
     return result
 
 
 def gradient_energy(plane: np.ndarray, margin: int, scale: float, radius: int) -> np.ndarray:
-    """Squared gradient magnitude of a padded plane at one scale, per px squared.
+    """``(H, W)`` float32 squared gradient magnitude of a padded plane at one scale, per px squared.
 
-    Parameters
-    ----------
-    plane : (H + 2 margin, W + 2 margin) float32
-    margin : int
-        At least ``radius``.
-    scale : float
-        Standard deviation of the Gaussian derivative, in px.
-    radius : int
-        Where its kernel ends, in px.
-
-    Returns
-    -------
-    (H, W) float32
+    `plane` (H + 2 margin, W + 2 margin) float32 with `margin` of at least `radius`; `scale` of the
+    Gaussian derivative and `radius` of its kernel in px.
     """
     return _energy(radius)(plane, margin, *gaussian_factors(scale, radius), None)
 
 
 class Gradient(NamedTuple):
-    """Slopes of a plane along its two axes, per px, and their energy: each ``(H, W)`` float32."""
+    """Gradient of a plane per px, and its energy ``gx^2 + gy^2``: each ``(H, W)`` float32."""
 
-    down: np.ndarray
-    across: np.ndarray
+    gy: np.ndarray
+    gx: np.ndarray
     energy: np.ndarray
 
 
 def gradient(plane: np.ndarray, margin: int, scale: float, radius: int) -> Gradient:
-    """:func:`gradient_energy`, and the slopes that it is made of."""
-    height, width = (side - 2 * margin for side in plane.shape)
-    slopes = np.empty((2, height, width), np.float32)
-    return Gradient(
-        *slopes, _energy(radius)(plane, margin, *gaussian_factors(scale, radius), slopes)
-    )
+    """:func:`gradient_energy`, and the gradient that it is made of."""
+    height, width = (length - 2 * margin for length in plane.shape)
+    parts = np.empty((2, height, width), np.float32)
+    energy = _energy(radius)(plane, margin, *gaussian_factors(scale, radius), parts)
+    return Gradient(parts[0], parts[1], energy)
 
 
 @cache
@@ -98,35 +80,37 @@ def _energy(radius: int):
 
     @reordered
     @for_radius(radius)
-    def energy(plane, margin, along, across, slopes):
+    def energy(plane, margin, derivative, gaussian, parts):
         height, width = plane.shape[0] - 2 * margin, plane.shape[1] - 2 * margin
-        slope = np.empty((height + 2 * radius, width), np.float32)
-        level = np.empty_like(slope)
+        derived = np.empty((height + 2 * radius, width), np.float32)
+        smoothed = np.empty_like(derived)
         for y in range(height + 2 * radius):
             row = plane[y + margin - radius, margin - radius :]
             for x in range(width):
-                falls, total = np.float32(0), across[0] * row[x + radius]
+                difference, total = np.float32(0), gaussian[0] * row[x + radius]
                 for j in range(1, radius + 1):
-                    falls += along[j] * (row[x + radius - j] - row[x + radius + j])
-                    total += across[j] * (row[x + radius - j] + row[x + radius + j])
-                slope[y, x], level[y, x] = falls, total
+                    difference += derivative[j] * (row[x + radius - j] - row[x + radius + j])
+                    total += gaussian[j] * (row[x + radius - j] + row[x + radius + j])
+                derived[y, x], smoothed[y, x] = difference, total
         result = np.empty((height, width), np.float32)
         for y in range(height):
             for x in range(width):
-                right = across[0] * slope[y + radius, x]
+                gx = gaussian[0] * derived[y + radius, x]
                 for j in range(1, radius + 1):
-                    right += across[j] * (slope[y + radius - j, x] + slope[y + radius + j, x])
-                result[y, x] = right * right
-                if slopes is not None:
-                    slopes[1, y, x] = right
+                    gx += gaussian[j] * (derived[y + radius - j, x] + derived[y + radius + j, x])
+                result[y, x] = gx * gx
+                if parts is not None:
+                    parts[1, y, x] = gx
         for y in range(height):
             for x in range(width):
-                down = np.float32(0)
+                gy = np.float32(0)
                 for j in range(1, radius + 1):
-                    down += along[j] * (level[y + radius - j, x] - level[y + radius + j, x])
-                result[y, x] += down * down
-                if slopes is not None:
-                    slopes[0, y, x] = down
+                    gy += derivative[j] * (
+                        smoothed[y + radius - j, x] - smoothed[y + radius + j, x]
+                    )
+                result[y, x] += gy * gy
+                if parts is not None:
+                    parts[0, y, x] = gy
         return result
 
     return energy
@@ -135,27 +119,16 @@ def _energy(radius: int):
 def half_grid(
     plane: np.ndarray, margin: int, scale: float, radius: int, half_margin: int
 ) -> np.ndarray:
-    """A padded plane, smoothed by a Gaussian, at every second point along both axes, and one more on each side.
+    """A padded plane, smoothed by a Gaussian, at every second point of both axes and one beyond.
 
-    The points lie symmetrically: on pixels where a side is odd, midway between two where it is even. A mirrored plane
-    has the mirrored grid.
+    The points lie symmetrically: on pixels where a side is odd, midway between two where it is even,
+    so a flipped plane has the flipped grid.
 
-    Parameters
-    ----------
-    plane : (H + 2 margin, W + 2 margin) float32
-    margin : int
-        At least ``2 half_margin + radius + 3``.
-    scale, radius : float, int
-        Of the Gaussian, in px.
-    half_margin : int
-        How many points beyond the grid are wanted, for a filter to come.
-
-    Returns
-    -------
-    (h + 2 half_margin, w + 2 half_margin) float32
-        Such that differences of neighbours are slopes per px.
+    `plane` (H + 2 margin, W + 2 margin) float32 with `margin` of at least ``2 half_margin + radius +
+    3``; `scale` and `radius` of the Gaussian in px. Returns (h + 2 half_margin, w + 2 half_margin)
+    float32, scaled so that differences of neighbours are gradients per px.
     """
-    shifts = [1 - (side - 2 * margin) % 2 for side in plane.shape]
+    shifts = tuple(1 - (length - 2 * margin) % 2 for length in plane.shape)
     over_rows, over_columns = (_paired_factors(scale, radius, shift) for shift in shifts)
     return _half_grid(radius)(plane, margin, half_margin + 1, shifts, over_rows, over_columns)
 
@@ -163,8 +136,8 @@ def half_grid(
 @lru_cache
 def _paired_factors(scale: float, radius: int, shift: int) -> np.ndarray:
     """Factors for pairs of pixels; where the grid lies on a pixel, the centre is a pair with itself."""
-    _, bell = gaussian_factors(scale, radius, shift / 2)
-    pairs = bell * np.where(np.arange(radius + 1) + shift > 0, 1, 0.5)
+    _, gaussian = gaussian_factors(scale, radius, shift / 2)
+    pairs = gaussian * np.where(np.arange(radius + 1) + shift > 0, 1, 0.5)
     # The Gaussian's sum, and for each axis the root of a step of 2 px.
     return (pairs / (2 * math.sqrt(math.pi) * scale)).astype(np.float32)
 
@@ -178,7 +151,7 @@ def _half_grid(radius: int):
         rows = (plane.shape[0] - 2 * margin + 1) // 2 + 2 * border
         columns = (plane.shape[1] - 2 * margin + 1) // 2 + 2 * border
         level = np.empty((2 * rows + 2 * radius + 1, columns), np.float32)
-        # Even and odd columns apart: what meets a kernel's factor then lies side by side.
+        # Even and odd columns apart: the values that one factor multiplies then lie side by side.
         parts = np.empty((4, columns + radius + 1), np.float32)
         even, odd, even_after, odd_after = parts[0], parts[1], parts[2], parts[3]
         for y in range(len(level)):
@@ -208,17 +181,9 @@ def _half_grid(radius: int):
 
 
 def box_means(planes: np.ndarray, radius: int) -> np.ndarray:
-    """Means over the part of the ``(2 radius + 1)``-square window that lies inside the plane.
+    """``(K, H, W)`` means of `planes` over the part of each window that lies inside the plane.
 
-    Parameters
-    ----------
-    planes : (K, H, W) float
-    radius : int
-        Half the window's side, in px.
-
-    Returns
-    -------
-    (K, H, W) of the type of the planes
+    The window is a square of ``2 radius + 1`` px; the type is that of the planes.
     """
     shares = (1 / _window_sides(size, radius) for size in planes.shape[1:])
     return _box_means(radius)(planes, *(share.astype(planes.dtype) for share in shares))
