@@ -2,14 +2,12 @@
 there is none."""
 
 import jupytext
-import nbformat
-import papermill
 import pytest
 
 from defocus_lib.run import artifacts
 from tests import artefacts
+from tests.pages import ROOT, run_page
 
-ROOT = artifacts.project_root(artifacts.Path(__file__).parent)
 SMALL = {
     "05_binary_mask": {"threshold": 0.2, "scene": 1, "n_bootstrap": 50},
     "06_local_variance": {"window": 7, "n_bootstrap": 50, "simulations": 5},
@@ -36,56 +34,28 @@ def read(name):
     return jupytext.read(ROOT / "notebooks" / f"{name}.py")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
-def test_runs_on_saved_artefacts(name, folder, tmp_path):
-    nbformat.write(read(name), tmp_path / "in.ipynb")
-    parameters = {"profile": "smoke", "artifacts": str(folder.path)} | SMALL[name]
-    done = papermill.execute_notebook(
-        tmp_path / "in.ipynb",
-        tmp_path / "out.ipynb",
-        parameters,
-        kernel_name="python3",
-        cwd=ROOT,
-        progress_bar=False,
-        execution_timeout=120,
-    )
-    outputs = [output for cell in done.cells if cell.cell_type == "code" for output in cell.outputs]
-    assert sum("image/png" in output.get("data", {}) for output in outputs) == FIGURES[name]
-    assert not [output.text for output in outputs if output.output_type == "stream"]
-    glued = [
-        output.metadata["scrapbook"]["name"]
-        for output in outputs
-        if "scrapbook" in output.get("metadata", {})
-    ]
-    assert len(glued) == len(set(glued))
-    prose = "".join(cell.source for cell in done.cells if cell.cell_type == "markdown")
-    wanted = {part.split("`")[0].split(":")[0] for part in prose.split("{glue:text}`")[1:]}
-    assert wanted == set(glued)
+def test_runs_on_saved_artefacts(name, folder):
+    page = run_page(name, folder.path, {"profile": "smoke"} | SMALL[name])
+    assert page.figures == FIGURES[name]
+    assert page.printed == ""
+    assert len(page.glued) == len(set(page.glued))
+    assert page.wanted == set(page.glued)
 
 
-def run_code(name, parameters):
-    """Run the code cells in this process, as far as they get; the parameters follow their cell."""
-    space = {}
-    for cell in read(name).cells:
-        if cell.cell_type == "code":
-            exec(cell.source, space)
-            if "parameters" in cell.metadata.get("tags", []):
-                assert not set(parameters) - set(space)
-                space |= parameters
-
-
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SMALL)
 def test_names_the_notebook_to_run_first(name, tmp_path):
-    with pytest.raises(
-        artifacts.MissingArtifact, match="run notebook 01_data with profile 'smoke' first"
-    ):
-        run_code(name, {"profile": "smoke", "artifacts": str(tmp_path / "none")})
+    first_of_all = "run notebook 01_data with profile 'smoke' first"
+    with pytest.raises(artifacts.MissingArtifact, match=first_of_all):
+        run_page(name, tmp_path / "none", {"profile": "smoke"})
     begun = artifacts.Folder.create("smoke", tmp_path / "begun")
     first = "03_train_detector" if name == "07_tsne" else "04_save_shapley"
     with pytest.raises(
         artifacts.MissingArtifact, match=f"run notebook {first} with profile 'smoke' first"
     ):
-        run_code(name, {"profile": "smoke", "artifacts": str(begun.path)})
+        run_page(name, begun.path, {"profile": "smoke"})
 
 
 @pytest.mark.parametrize("name", SMALL)

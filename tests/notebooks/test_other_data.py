@@ -3,14 +3,15 @@ counterparts."""
 
 from dataclasses import replace
 
-import matplotlib.pyplot as plt
 import numpy as np
+import pytest
 
 from defocus_lib.run import artifacts
-from defocus_lib.run.notebook import leave_out, read_notebook
+from defocus_lib.run.notebook import read_notebook
+from defocus_lib.run.parameters import declared_parameters
 from tests import artefacts
+from tests.pages import ROOT, run_page
 
-ROOT = artifacts.project_root(artifacts.Path(__file__).parent)
 VIDEOS = artifacts.About("own", "own videos", "video", ("pairs",))
 UNPAIRED = artifacts.About("own", "own images", "image", ())
 SMALL = {"threshold": 0.2, "window": 7, "n_bootstrap": 30, "simulations": 3}
@@ -51,39 +52,30 @@ def unpaired(path):
 
 
 def run(name, folder):
-    """Run the cells that the data allow in this process; what is glued, by its name."""
-    notebook = leave_out(read_notebook(ROOT / "notebooks" / f"{name}.py"), folder.path)
-    space, glued = {}, {}
-    for cell in notebook.cells:
-        if cell.cell_type == "code":
-            exec(cell.source.replace("from myst_nb import glue", ""), space)
-            space |= {"glue": lambda key, value, display: glued.update({key: value})}
-            if "parameters" in cell.metadata.get("tags", []):
-                space |= {"profile": "smoke", "artifacts": str(folder.path)}
-                space |= {key: value for key, value in SMALL.items() if key in space}
-    plt.close("all")
-    return space, glued
+    """The names that the cells leave; only parameters that the page has are set."""
+    declared = declared_parameters(read_notebook(ROOT / "notebooks" / f"{name}.py"), name)
+    small = {key: value for key, value in SMALL.items() if key in declared}
+    return run_page(name, folder.path, {"profile": "smoke"} | small).names
 
 
+@pytest.mark.slow
 def test_variance_of_videos_is_tested_by_video(tmp_path):
-    space, glued = run("06_local_variance", videos(tmp_path))
-    row = space["tests"].loc["Deepfakes"]
+    names = run("06_local_variance", videos(tmp_path))
+    row = names["tests"].loc["Deepfakes"]
     assert row["groups"] == 6 < row["real images"] and row["naive KS p"] != row["KS p"]
-    assert space["clusters"]["groups"].tolist() == [6, 6] and space["clusters"]["ICC"].notna().all()
-    assert (
-        "with videos as units" in glued["variance_naive"]
-        and "independent ones" in glued["variance_clusters"]
-    )
+    clusters = names["clusters"]
+    assert clusters["groups"].tolist() == [6, 6] and clusters["ICC"].notna().all()
 
 
+@pytest.mark.slow
 def test_masks_of_videos_have_intervals_by_video(tmp_path):
-    space, glued = run("05_binary_mask", videos(tmp_path))
-    assert space["sure"].loc["Deepfakes", "groups"] == 6 < space["sure"].loc["Deepfakes", "pairs"]
-    assert "excess" not in space and "video" in glued["mask_drawn"]
+    names = run("05_binary_mask", videos(tmp_path))
+    row = names["sure"].loc["Deepfakes"]
+    assert row["groups"] == 6 < row["pairs"] and "excess" not in names
 
 
+@pytest.mark.slow
 def test_variance_without_pairs_has_no_paired_test(tmp_path):
-    space, glued = run("06_local_variance", unpaired(tmp_path))
-    assert "paired p" not in space["tests"] and space["tests"].loc["Deepfakes", "groups"] == 16
-    assert "no pairs" in glued["variance_paired"] and "no pairs" in glued["variance_alike"]
-    assert space["sizes"]["low"].notna().all()
+    names = run("06_local_variance", unpaired(tmp_path))
+    assert "paired p" not in names["tests"] and names["tests"].loc["Deepfakes", "groups"] == 16
+    assert names["sizes"]["low"].notna().all()
