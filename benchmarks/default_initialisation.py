@@ -26,7 +26,7 @@ def main() -> None:
             *(explain(n_samples=50, **p).values for p in (HALF, {}))
         ),
         **{
-            f"correlation {step / shapley.NODES} of the way apart": truth[0].alike[step]
+            f"correlation {step / shapley.NODES} of the path apart": truth[0].alike[step]
             for step in shapley.STEPS
         },
         f"relative error, {THEIRS}": error(judged(n_samples=200, method="shap").values, truth),

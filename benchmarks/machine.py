@@ -1,4 +1,4 @@
-"""What a benchmark ran on. Each has its own column of ``results/machine.csv``: they may run on different machines."""
+"""The machine of each benchmark: one column of ``results/machine.csv``, since they may differ."""
 
 from pathlib import Path
 
@@ -11,7 +11,7 @@ RESULTS = Path(__file__).parent / "results" / "machine.csv"
 
 
 def note(benchmark: str, path: Path = RESULTS) -> None:
-    """Write down what this machine is, and leave what is said of the other benchmarks."""
+    """Write down this machine for one benchmark, and leave those of the others."""
     known = pd.read_csv(path, index_col="what", dtype="str") if path.exists() else pd.DataFrame()
     known[benchmark] = pd.Series(
         provenance.machine() | {"vector units": torch.backends.cpu.get_cpu_capability()}

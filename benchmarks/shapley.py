@@ -38,7 +38,7 @@ ROUNDS, BACKGROUND, NODES, JUDGED = (
     2,
 )  # nodes a background; images that the errors are means over
 STEPS = (1, 5, 20)  # nodes between two gradients that are compared
-MANY = 64  # images a pass, to show what that costs
+MANY = 64  # images per pass, to show what that costs
 THEIRS = "shap, 200 random samples"
 OURS = {
     "25 interpolated samples": {"n_samples": 25, "method": "interpolated"},
@@ -159,7 +159,7 @@ def overhead(
 
 
 def crowding(detector: Detector, x: torch.Tensor) -> float:
-    """Time of a gradient with many images a pass, in that with as many as fit."""
+    """Time of a gradient with many images per pass, in that with as many as fit."""
     few = fitting(x)
     batches = {"many": MANY, "few": few}
     seconds = medians(
@@ -188,15 +188,15 @@ def measured(
     )
     tiny, few = torch.rand(64, 3, 64, 64), fitting(inputs)
     return {
-        "GFLOP a gradient": gflop(detector, inputs[:1]),
+        "GFLOP per gradient": gflop(detector, inputs[:1]),
         "times the bare passes, legacy_xception at 299 px": overhead(
             detector, inputs[:2], background, 48, few
         ),
-        "times the bare passes, resnet10t at 64 px, 8 images a batch": overhead(
+        "times the bare passes, resnet10t at 64 px, 8 images per batch": overhead(
             small, tiny, tiny[:BACKGROUND], 8, 64
         ),
-        "images a pass": few,
-        "times as long with 64 images a pass": crowding(detector, inputs[:1]),
+        "images per pass": few,
+        "times as long with 64 images per pass": crowding(detector, inputs[:1]),
     }
 
 
@@ -235,8 +235,8 @@ def main() -> None:
     ]
     facts = {
         **measured(detector, inputs, background),
-        "validation AUC of the detector": auc,
-        **{f"correlation {step / NODES} of the way apart": truth[0].alike[step] for step in STEPS},
+        "validation AUC": auc,
+        **{f"correlation {step / NODES} of the path apart": truth[0].alike[step] for step in STEPS},
         "lowest correlation of bf16 with fp32": likeness(
             values["50 stratified samples, bf16"], values[single]
         ),

@@ -134,14 +134,14 @@ def sizes(folder: artifacts.Folder, kept: dict[str, AttributionSet]) -> dict[str
     values = shard_of(kept[name], name, 0, SHARD, {"profile": PROFILE}, noise=True)
     scratch = folder.path / "scratch.npz"
     found = {
-        f"bytes an image, {storage}": values.save(scratch, storage).stat().st_size / SHARD
+        f"bytes per image, {storage}": values.save(scratch, storage).stat().st_size / SHARD
         for storage in shards.STORAGE
     }
     index = folder.path / shards.ROOT / shards.INDEX
     dense = {"dense": values.dmaps[0], "edges": np.packbits(values.edges[0], axis=1)}
     return found | {
-        "bytes an image, index": index.stat().st_size / len(shards.read_index(index.parent)),
-        "bytes an image, map": artifacts.write_arrays(scratch, dense, {}, compress=False)
+        "bytes per image, index": index.stat().st_size / len(shards.read_index(index.parent)),
+        "bytes per image, map": artifacts.write_arrays(scratch, dense, {}, compress=False)
         .stat()
         .st_size,
     }

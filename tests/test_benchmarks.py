@@ -1,4 +1,4 @@
-"""The baseline that speed is measured against is the literal method; the measurements that the book shows are whole."""
+"""The baseline of the speed measurements is the literal method; the tables of the book are whole."""
 
 from pathlib import Path
 
@@ -8,9 +8,11 @@ import pytest
 
 from benchmarks import machine, maps
 from defocus_lib.maps.presets import PRESETS
+from defocus_lib.run.notebook import read_notebook
 from tests.reference import defocus as literal
 
 RESULTS = Path(maps.RESULTS).parent
+ROOT = RESULTS.parents[1]
 
 
 @pytest.mark.parametrize("preset", ["released", "published"])
@@ -22,7 +24,7 @@ def test_the_baseline_computes_what_the_slow_implementation_does(photograph, pre
     np.testing.assert_allclose(dense, wanted_dense, atol=1e-3)
 
 
-def test_the_measured_maps_are_those_of_the_reference():
+def test_the_measured_maps_are_those_of_the_authors_code():
     measured = pd.read_csv(RESULTS / "maps.csv")
     ours = measured[
         (measured["what"] == "defocus_maps") & measured["preset"].isin(["released", "published"])
@@ -38,14 +40,16 @@ def test_shapley_values_were_measured_beside_those_of_shap():
 
 
 def test_the_same_settings_were_measured_on_a_detector_with_default_initialisation():
-    quiet = pd.read_csv(RESULTS / "shapley.csv", index_col="what").index
-    full = pd.read_csv(RESULTS / "default_initialisation.csv", index_col="what")["value"]
+    scaled = pd.read_csv(RESULTS / "shapley.csv", index_col="what").index
+    default = pd.read_csv(RESULTS / "default_initialisation.csv", index_col="what")["value"]
     measured = {
         name.removeprefix("relative error, ")
-        for name in full.index
+        for name in default.index
         if name.startswith("relative error")
     }
-    assert measured == {name for name in quiet if not name.endswith("fp32")} and (full > 0).all()
+    assert (
+        measured == {name for name in scaled if not name.endswith("fp32")} and (default > 0).all()
+    )
 
 
 def test_memory_was_measured_for_every_analysis_on_both_stores():
@@ -55,9 +59,37 @@ def test_memory_was_measured_for_every_analysis_on_both_stores():
     assert measured.shape == (5, 2) and measured.notna().all(axis=None)
 
 
-def test_a_benchmark_leaves_what_is_said_of_the_others(tmp_path):
+def test_a_benchmark_leaves_the_machines_of_the_others(tmp_path):
     for name in ("maps", "store", "maps"):
         machine.note(name, tmp_path / "machine.csv")
     found = pd.read_csv(tmp_path / "machine.csv", index_col="what", dtype="str")
     assert list(found) == ["maps", "store"] and (found["maps"] == found["store"]).all()
     assert int(found.loc["cores", "maps"]) >= 1
+
+
+def test_the_plan_on_the_page_by_hand(monkeypatch):
+    """For 3.6 million images and 100 TFLOP/s, so that the hours are the measured milliseconds and GFLOP."""
+    monkeypatch.setattr("myst_nb.glue", lambda *_, **__: None)
+    space = {}
+    for cell in read_notebook(ROOT / "notebooks" / "speed.py").cells:
+        if cell.cell_type == "code":
+            exec(cell.source, space)
+            if "parameters" in cell.metadata.get("tags", []):
+                space |= {"images": 3_600_000, "gpu_tflops": 100.0, "core_hour": 0.05}
+    values, facts, plan = space["values"], space["facts"], space["plan"]
+    seconds = values.loc["50 stratified samples, bf16", "seconds_per_image"]
+    map_ms = space["ours"].loc[("physical", 1), "ms_per_image"]
+    assert plan["amount"].to_dict() == pytest.approx(
+        {
+            "shards, float32": 3.6e-6 * facts["bytes per image, float32"],
+            "maps": 3.6e-6 * facts["bytes per image, map"],
+            "index": 3.6e-6 * facts["bytes per image, index"],
+            "defocus maps, on CPUs": map_ms,
+            "Shapley values, on CPUs": 2 * seconds * 2 * 1000,
+            "Shapley values, on GPUs instead": facts["GFLOP per gradient"],
+        }
+    )
+    cost = plan["cost (USD)"]
+    assert cost["defocus maps, on CPUs"] == pytest.approx(0.05 * map_ms)
+    assert cost["Shapley values, on GPUs instead"] == pytest.approx(2 * facts["GFLOP per gradient"])
+    assert cost["maps"] == pytest.approx(20 * plan.loc["maps", "amount"])
