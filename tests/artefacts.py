@@ -131,7 +131,9 @@ def build(
         )
         where = np.zeros_like(regions) if name == "real" else regions
         ids = [f"test-{scene:05d}/{name}" for scene in range(scenes)]
-        sets[name] = images_with_values(ids, images, where, meta | {"manipulation": name}, seed + number)
+        sets[name] = images_with_values(
+            ids, images, where, meta | {"manipulation": name}, seed + number
+        )
     save_shards(folder.path / shards.ROOT, sets, images=5)
     pooled = {
         name: transform.resize(part.dmaps, (scenes, 8, 8)).reshape(scenes, -1)

@@ -1,12 +1,16 @@
-"""Run the notebooks of the book in this process: a kernel and its imports for each would take most of the time.
+"""Run the notebooks of the book in this process: a kernel and its imports for each would take most
+of the time.
 
-The real way, through papermill, is tested on the smoke profile and in ``tests/run``. Here the cells run one after another
-in one IPython shell, with the outputs that a kernel would send: figures, tables, glued values.
+The real way, through papermill, is tested on the smoke profile and in ``tests/run``. Here the cells
+run one after another in one IPython shell, with the outputs that a kernel would send: figures,
+tables, glued values.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -62,6 +66,12 @@ class Page:
         return {part.split("`")[0].split(":")[0] for part in parts}
 
 
+def copy_book(folder: Path) -> Path:
+    """The prose in a folder of its own: a test must not touch the book that a reader has open."""
+    made = shutil.ignore_patterns("_build", "executed")
+    return Path(shutil.copytree(ROOT / "book", folder / "book", ignore=made))
+
+
 def run_page(name: str, folder: Path, parameters: Mapping[str, object]) -> Page:
     """Run ``notebooks/<name>.py`` on the artefacts in ``folder``; a cell that raises ends it."""
     given = {"artifacts": str(folder), **parameters}
@@ -77,7 +87,8 @@ def run_source(source: Path, folder: Path, given: Mapping[str, object]) -> Page:
         for cell in notebook.cells:
             if cell.cell_type != "code":
                 continue
-            # Within its trap, a shell leaves the display hook alone, so that the value of a cell is captured.
+            # Within its trap, a shell leaves the display hook alone, so that the value of a cell is
+            # captured.
             with shell.display_trap, capture_output() as captured:
                 result = shell.run_cell(cell.source)
             result.raise_error()
@@ -121,7 +132,30 @@ def run_notebook(
     write_json(folder / "runs" / f"{name}.json", record)
 
 
-def run_graph(load_dodo, report: Path, *tasks: str, **settings: str) -> int:
-    """Run tasks of the real graph with notebooks in this process; the exit code of doit."""
+def load_dodo(root: Path, **settings: str) -> dict:
+    """The names of ``root/dodo.py``, loaded as doit would after ``doit key=value ...``."""
+    doit_cmd.reset_vars()
+    for key, value in settings.items():
+        doit_cmd.set_var(key, value)
+    spec = importlib.util.spec_from_file_location("dodo_under_test", root / "dodo.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return vars(module)
+
+
+def run_graph(folder: Path, *tasks: str, **settings: str) -> str:
+    """Run tasks of the real graph with notebooks in this process, on artefacts in ``folder/run``.
+
+    Returns the report of doit; fails if a task does.
+    """
+    report, kept = folder / "report.txt", execution.run_notebook
+    execution.run_notebook = run_notebook  # dodo.py takes it from there when it is loaded
+    try:
+        graph = load_dodo(ROOT, artifacts=str(folder / "run"), **settings)
+    finally:
+        execution.run_notebook = kept
     command = ["run", "--output-file", str(report), *tasks]
-    return doit_cmd.DoitMain(ModuleTaskLoader(load_dodo(ROOT, **settings))).run(command)
+    code = doit_cmd.DoitMain(ModuleTaskLoader(graph)).run(command)
+    text = report.read_text(encoding="utf-8")
+    assert code == 0, text[-3000:]
+    return text

@@ -2,7 +2,6 @@
 page by page."""
 
 import json
-import os
 import shutil
 import subprocess
 import sys
@@ -12,16 +11,12 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import nbformat
-import pandas as pd
 import pytest
 import yaml
 from bs4 import BeautifulSoup
 
-from defocus_lib.explain import attribution_set
-from defocus_lib.run import artifacts
-from tests import trees
+from tests.pages import ROOT, copy_book
 
-ROOT = Path(__file__).resolve().parents[2]
 ARTIFACTS = ROOT / "artifacts" / "smoke"
 CHROMIUM = next(
     filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome", "chrome"))),
@@ -31,11 +26,11 @@ needs_chromium = pytest.mark.skipif(
     CHROMIUM is None, reason="no Chromium or Chrome on this machine to open the book in"
 )
 
+pytestmark = pytest.mark.slow
+
 # What makes a browser fetch something when it opens a page: element -> attribute.
-FETCHED = {
-    "script": "src", "img": "src", "iframe": "src", "source": "src", "video": "src", "audio": "src", "embed": "src",
-    "object": "data", "link": "href",
-}  # fmt: skip
+SOURCES = ("script", "img", "iframe", "source", "video", "audio", "embed")
+FETCHED = dict.fromkeys(SOURCES, "src") | {"object": "data", "link": "href"}
 FETCHED_LINKS = {
     "stylesheet",
     "icon",
@@ -54,15 +49,6 @@ def doit(book: Path, *words: str) -> subprocess.CompletedProcess:
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 
 
-def copy_sources(folder: Path) -> Path:
-    """The prose in a folder of its own: a test must not touch the book that a reader has open."""
-    return Path(
-        shutil.copytree(
-            ROOT / "book", folder / "book", ignore=shutil.ignore_patterns("_build", "executed")
-        )
-    )
-
-
 @dataclass(frozen=True)
 class Built:
     """The rendered book, and how the first and an unchanged second build went."""
@@ -74,7 +60,7 @@ class Built:
 
 @pytest.fixture(scope="session")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
-    book = copy_sources(tmp_path_factory.mktemp("smoke"))
+    book = copy_book(tmp_path_factory.mktemp("smoke"))
     return Built(book / "_build" / "html", first=doit(book), second=doit(book))
 
 
@@ -208,11 +194,10 @@ def open_in_browser(page: Path, folder: Path) -> tuple[str, list[str]]:
     it, have one.
     """
     log = folder / "net.json"
-    command = [
-        CHROMIUM, "--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
-        "--disable-component-update", "--disable-sync", f"--user-data-dir={folder / 'profile'}", f"--log-net-log={log}",
-        "--virtual-time-budget=30000", "--dump-dom", page.as_uri(),
-    ]  # fmt: skip
+    quiet = "no-first-run disable-background-networking disable-component-update disable-sync"
+    switches = f"headless no-sandbox disable-gpu {quiet} virtual-time-budget=30000 dump-dom".split()
+    files = [f"--user-data-dir={folder / 'profile'}", f"--log-net-log={log}"]
+    command = [CHROMIUM, *(f"--{switch}" for switch in switches), *files, page.as_uri()]
     done = subprocess.run(
         command, capture_output=True, text=True, encoding="utf-8", timeout=120, check=True
     )
@@ -272,111 +257,10 @@ def test_mathematics_and_icons_are_drawn(
 # --------------------------------------------------------------------------------------------------
 
 
-# The same book on data sets that lie on disk.
-
-
-def run_on_disk(
-    tmp_path: Path, profile: str, changes: str, *words: str, **roots: Path
-) -> subprocess.CompletedProcess:
-    """Run the graph with what it makes in ``tmp_path``, so that nobody's own run of the profile is
-    touched."""
-    command = [
-        sys.executable,
-        "-m",
-        "doit",
-        f"profile={profile}",
-        f"artifacts={tmp_path / 'run'}",
-        f"set={changes}",
-    ]
-    environment = os.environ | {name: str(root) for name, root in roots.items()}
-    done = subprocess.run(
-        [*command, *words], cwd=ROOT, capture_output=True, text=True, check=False, env=environment
-    )
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    return done
-
-
-def text_of(tmp_path: Path, name: str) -> str:
-    notebook = nbformat.read(tmp_path / "run" / "notebooks" / f"{name}.ipynb", as_version=4)
-    return "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-
-
-def test_the_smoke_book_of_faceforensics(tmp_path: Path) -> None:
-    """All notebooks and the rendered pages, on a tree with a missing frame, foreign files and an
-    odd folder."""
-    root = trees.faceforensics(
-        tmp_path / "ffpp", videos=30, frames=3, size=72, compression="c23", faces="faces"
-    )
-    (root / "manipulated_sequences/FaceSwap/c23/faces/024_025/0001.png").unlink()
-    (root / "original_sequences/youtube/c23/faces/026/0000.png").unlink()
-    trees.foreign_files(root / "original_sequences/youtube/c23/faces/000")
-    trees.odd_folders(root / "manipulated_sequences/Deepfakes/c23/faces", next(root.rglob("*.png")))
-    book = copy_sources(tmp_path)
-    roots = {"FFPP_ROOT": root, "FFPP_COMPRESSION": "c23", "FFPP_FACES": "faces"}
-    done = run_on_disk(tmp_path, "ffpp-smoke", "", f"book={book}", **roots)
-    assert "WARNING" not in done.stdout + done.stderr
-    again = run_on_disk(tmp_path, "ffpp-smoke", "", f"book={book}", **roots)
-    assert [line for line in again.stdout.splitlines() if line.startswith(". ")] == []
-
-    records = pd.read_parquet(tmp_path / "run" / "records.parquet").set_index("id")
-    assert (
-        records.loc["024_025/0002/FaceSwap", "pair"] == "024/0002/real"
-    )  # one frame on, not slipped
-    assert records.loc["026_027/0000/Deepfakes", "pair"] == ""
-    for name in ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures"):
-        explained = attribution_set.open_set(artifacts.Folder.open("ffpp-smoke", tmp_path / "run"), name)
-        pairs = [(one.split("_")[0], one.split("/")[1]) for one in explained.ids.tolist()]
-        assert pairs == [tuple(one.split("/")[:2]) for one in explained.pairs.tolist()] and pairs
-    assert "Left out: this needs the regions" in text_of(tmp_path, "05_binary_mask")
-    page = BeautifulSoup(
-        (book / "_build/html/executed/01_data.html").read_text(encoding="utf-8"), "html.parser"
-    )
-    told = {
-        row.th.get_text(): row.td.get_text() for row in page.select("table tr") if row.th and row.td
-    }
-    assert (
-        int(told["files and folders without a place in the layout, or lacking images"]) > 0
-        and int(told["files that are no images"]) > 0
-    )
-    assert int(told["manipulated images without a real counterpart"]) > 0
-    front = (book / "_build/html/intro.html").read_text(encoding="utf-8")
-    assert "These pages show the run" in front and "FaceForensics++" in front
-
-
-def test_a_book_without_pairs_skips_what_needs_them_and_says_so(tmp_path: Path) -> None:
-    root = trees.cifake(tmp_path / "cifake", train=40, test=20)
-    small = (
-        "02_defocus_map.motorcycle_size=64 03_train_detector.backbone=test_resnet 03_train_detector.defocus_epochs=1 "
-        "03_train_detector.rgb_epochs=1 03_train_detector.batch_size=8 03_train_detector.n_workers=0 "
-        "03_train_detector.n_bootstrap=20 04_save_shapley.images=6 04_save_shapley.n_samples=4 "
-        '04_save_shapley.background=2 07_tsne.perplexities="2, 3" 07_tsne.perplexity=2.0 07_tsne.neighbors=3 '
-        "05_binary_mask.n_bootstrap=20 06_local_variance.n_bootstrap=20 06_local_variance.simulations=5 07_tsne.seeds=2 "
-        "07_tsne.n_bootstrap=20 11_controls.seeds=2 11_controls.epochs=1 11_controls.batch_size=8 11_controls.input_size=32 "
-        "11_controls.n_bootstrap=20 11_controls.n_workers=1 11_controls.example=0 12_generalisation.n_bootstrap=20 "
-        "12_generalisation.scene=0 10_known_blur.size=64 10_known_blur.planes=1 10_known_blur.scenes=2 "
-        '10_known_blur.scene_size=64 10_known_blur.step_size=33 10_known_blur.noises="0, 0.02" '
-        '13_trust_in_shapley.images=1 13_trust_in_shapley.counts="2, 4" 13_trust_in_shapley.reference=4 '
-        "13_trust_in_shapley.randomised_samples=2 13_trust_in_shapley.randomised_parts=2 "
-        "13_trust_in_shapley.removal_images=2 13_trust_in_shapley.removal_steps=4 13_trust_in_shapley.removal_block=8 "
-        "13_trust_in_shapley.n_bootstrap=20 14_better_maps.seeds=2 14_better_maps.epochs=1 14_better_maps.batch_size=8 "
-        "14_better_maps.n_bootstrap=20 14_better_maps.n_workers=1 14_better_maps.example=0"
-    )
-    run_on_disk(tmp_path, "cifake", small, "notebook", CIFAKE_ROOT=root)
-    pairs = "Left out: this needs pairs of a real and a manipulated image"
-    for name in ("05_binary_mask", "06_local_variance", "08_shapley_view", "09_alignment_score"):
-        assert pairs in text_of(tmp_path, name), name
-    assert pairs not in text_of(tmp_path, "07_tsne")
-    assert "## Real against manipulated" in text_of(tmp_path, "06_local_variance")
-    assert len(attribution_set.open_set(artifacts.Folder.open("cifake", tmp_path / "run"), "fake")) == 6
-
-
-# --------------------------------------------------------------------------------------------------
-
-
 def test_a_warning_fails_the_build_every_time(built: Built, tmp_path: Path) -> None:
     """Sphinx warns about a page once and remembers it as read: the second attempt must fail like
     the first."""
-    book = copy_sources(tmp_path)
+    book = copy_book(tmp_path)
     with (book / "intro.md").open("a", encoding="utf-8") as intro:
         intro.write("\n{doc}`a page that does not exist`\n")
     for _ in range(2):

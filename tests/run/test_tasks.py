@@ -1,6 +1,5 @@
 """The order of the notebooks, and what runs again."""
 
-import importlib.util
 import json
 import shutil
 from pathlib import Path
@@ -13,8 +12,7 @@ from doit.exceptions import InvalidDodoFile
 from defocus_lib.explain import shards
 from defocus_lib.run import notebook as execution
 from defocus_lib.run.notebook import NotebookFailed
-
-ROOT = Path(__file__).resolve().parents[2]
+from tests.pages import ROOT, load_dodo
 
 PARAMETERS = """\
 # %% [markdown]
@@ -56,17 +54,6 @@ IMPORTS = {
     "05_binary_mask": "from defocus_lib.analysis import mask\n"
     "from defocus_lib.figures import mask as figures",
 }
-
-
-def load_dodo(root: Path, **settings: str) -> dict:
-    """The names of ``root/dodo.py``, loaded as doit would after ``doit key=value ...``."""
-    doit_cmd.reset_vars()
-    for key, value in settings.items():
-        doit_cmd.set_var(key, value)
-    spec = importlib.util.spec_from_file_location("dodo_under_test", root / "dodo.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return vars(module)
 
 
 class Project:
