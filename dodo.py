@@ -8,7 +8,6 @@ notebook, after those that it needs python -m doit artifacts=/elsewhere book=/el
 made goes there python -m doit list --all                               what there is to do
 """
 
-import ast
 import filecmp
 import os
 import shutil
@@ -196,7 +195,7 @@ def library_files(notebook: Path) -> list[Path]:
     while ahead:
         name = ahead.pop()
         found.add(name)
-        ahead |= (modules.mod_imports(name) | lazy_imports(modules.by_name[name].path)) - found
+        ahead |= modules.mod_imports(name) - found
     read = [path for name, paths in READ_BY.items() if name in found for path in paths]
     return [*sorted(modules.by_name[name].path for name in found), *read]
 
@@ -205,24 +204,6 @@ READ_BY = {
     "defocus_lib.data.manifest": [ROOT / "data_manifest.yaml"],
     "defocus_lib.maps.learned": sorted((LIBRARY / "maps" / "weights").glob("*")),
 }
-
-
-def lazy_imports(module: Path) -> set[str]:
-    """The modules behind the names that the package loads on first use (``submod_attrs`` of
-    lazy_loader)."""
-    if module.name != "__init__.py":
-        return set()
-    words = (
-        node
-        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8")))
-        if isinstance(node, ast.keyword)
-    )
-    return {
-        f"defocus_lib.{name}"
-        for word in words
-        if word.arg == "submod_attrs"
-        for name in ast.literal_eval(word.value)
-    }
 
 
 def executed(name: str) -> Path:

@@ -35,11 +35,11 @@ import numpy as np
 import torch
 from myst_nb import glue
 
-from defocus_lib import defocus_maps
 from defocus_lib.analysis import map_accuracy
 from defocus_lib.data import collection, manifest
 from defocus_lib.figures import defocus_map as figures
 from defocus_lib.maps.cache import map_cache, save_maps
+from defocus_lib.maps.estimate import defocus_maps
 from defocus_lib.run import cluster, profiling
 from defocus_lib.run.artifacts import Folder
 from defocus_lib.run.widgets import explore

@@ -39,10 +39,10 @@ import numpy as np
 import pandas as pd
 from myst_nb import glue
 
-from defocus_lib import defocus_maps
 from defocus_lib.analysis import learned_accuracy, map_accuracy, map_error_sources
 from defocus_lib.data import manifest
 from defocus_lib.figures import map_accuracy as figures
+from defocus_lib.maps.estimate import defocus_maps
 from defocus_lib.run import headline
 from defocus_lib.run.artifacts import Folder
 from defocus_lib.run.widgets import explore
