@@ -232,8 +232,8 @@ def tidy(notebook: NotebookNode) -> NotebookNode:
     notebook.
     """
     clean = nbformat.from_dict(notebook)
-    kept = {key: clean.metadata[key] for key in ("kernelspec", "language_info")}
-    clean.metadata = NotebookNode(kept)
+    for key in set(clean.metadata) - {"kernelspec", "language_info"}:
+        del clean.metadata[key]
     for cell in clean.cells:
         for key in ("papermill", "execution"):
             cell.metadata.pop(key, None)
