@@ -11,7 +11,7 @@ from functools import partial
 import pandas as pd
 
 from benchmarks import machine, shapley
-from benchmarks.shapley import HALF, JUDGED, OURS, THEIRS, error, integral, likeness
+from benchmarks.shapley import HALF, JUDGED, OURS, THEIRS, error, integral, lowest_correlation
 from defocus_lib.explain.expected_gradients import shapley_values
 
 
@@ -22,11 +22,11 @@ def main() -> None:
     truth = [integral(detector, x, background) for x in inputs[:JUDGED]]
     facts = {
         "validation AUC": auc,
-        "lowest correlation of bf16 with fp32": likeness(
+        "lowest correlation of bf16 with fp32": lowest_correlation(
             *(explain(n_samples=50, **p).values for p in (HALF, {}))
         ),
         **{
-            f"correlation {step / shapley.NODES} of the path apart": truth[0].alike[step]
+            f"correlation {step / shapley.NODES} of the path apart": truth[0].correlations[step]
             for step in shapley.STEPS
         },
         f"relative error, {THEIRS}": error(judged(n_samples=200, method="shap").values, truth),

@@ -31,12 +31,9 @@ from defocus_lib.precision import fitting
 from defocus_lib.run import artifacts
 
 RESULTS = Path(__file__).parent / "results" / "shapley.csv"
-ROUNDS, BACKGROUND, NODES, JUDGED = (
-    5,
-    10,
-    200,
-    2,
-)  # nodes a background; images that the errors are means over
+ROUNDS, BACKGROUND = 5, 10
+NODES = 200  # of the integral, per background
+JUDGED = 2  # images that the errors are means over
 STEPS = (1, 5, 20)  # nodes between two gradients that are compared
 MANY = 64  # images per pass, to show what that costs
 THEIRS = "shap, 200 random samples"
@@ -91,18 +88,18 @@ class Integral(NamedTuple):
     Attributes
     ----------
     values : (H, W)
-    alike : dict
-        How two terms on one way correlate, less the mean of their way, by the nodes between them.
+    correlations : dict
+        Of two terms on one path, less the mean of their path, by the nodes between them.
     """
 
     values: np.ndarray
-    alike: dict[int, float]
+    correlations: dict[int, float]
 
 
 def integral(detector: Detector, x: torch.Tensor, background: torch.Tensor) -> Integral:
-    """The values of one image, and how fast its gradient changes along the way."""
+    """The values of one image, and how fast its gradient changes along the path."""
     t = ((torch.arange(NODES) + 0.5) / NODES).view(-1, 1, 1, 1)
-    ways, alike = [], []
+    paths, correlations = [], []
     for b in tqdm(background, desc="integral of 2,000 nodes", unit="background"):
         points = (b + t * (x - b)).split(fitting(x[None]))
         terms = torch.cat(
@@ -111,25 +108,24 @@ def integral(detector: Detector, x: torch.Tensor, background: torch.Tensor) -> I
                 for part in points
             ]
         ).sum(1)
-        ways.append(terms.mean(0))
-        terms -= ways[-1]
-        alike.append(
+        paths.append(terms.mean(0))
+        terms -= paths[-1]
+        correlations.append(
             [float((terms[:-step] * terms[step:]).mean() / terms.square().mean()) for step in STEPS]
         )
-    return Integral(
-        torch.stack(ways).mean(0).numpy(), dict(zip(STEPS, np.mean(alike, axis=0), strict=True))
-    )
+    by_step = dict(zip(STEPS, np.mean(correlations, axis=0), strict=True))
+    return Integral(torch.stack(paths).mean(0).numpy(), by_step)
 
 
 def timed(explain: Callable, inputs: torch.Tensor) -> tuple[float, expected_gradients.Attributions]:
-    """Seconds an image, and the values."""
+    """Seconds per image, and the values."""
     start = perf_counter()
     found = explain(inputs=inputs)
     return (perf_counter() - start) / len(inputs), found
 
 
-def likeness(half: np.ndarray, single: np.ndarray) -> float:
-    """The lowest correlation of values in half precision with those in single precision, of all images."""
+def lowest_correlation(half: np.ndarray, single: np.ndarray) -> float:
+    """Of values in half precision with those in single precision, over the images."""
     return min(np.corrcoef(h.ravel(), s.ravel())[0, 1] for h, s in zip(half, single, strict=True))
 
 
@@ -146,7 +142,7 @@ def bare(detector: Detector, shape: tuple[int, ...], gradients: int, batch: int)
 def overhead(
     detector: Detector, inputs: torch.Tensor, background: torch.Tensor, samples: int, batch: int
 ) -> float:
-    """Time of the values of all inputs together, in that of the bare forward and backward passes."""
+    """Time of the values of all inputs, in multiples of the bare forward and backward passes."""
     options = {"n_samples": samples, "compute": Compute(batch, torch.bfloat16)}
     contestants = {
         "whole": partial(
@@ -159,7 +155,7 @@ def overhead(
 
 
 def crowding(detector: Detector, x: torch.Tensor) -> float:
-    """Time of a gradient with many images per pass, in that with as many as fit."""
+    """Time of a gradient with many images per pass, in multiples of that with as many as fit."""
     few = fitting(x)
     batches = {"many": MANY, "few": few}
     seconds = medians(
@@ -236,8 +232,11 @@ def main() -> None:
     facts = {
         **measured(detector, inputs, background),
         "validation AUC": auc,
-        **{f"correlation {step / NODES} of the path apart": truth[0].alike[step] for step in STEPS},
-        "lowest correlation of bf16 with fp32": likeness(
+        **{
+            f"correlation {step / NODES} of the path apart": truth[0].correlations[step]
+            for step in STEPS
+        },
+        "lowest correlation of bf16 with fp32": lowest_correlation(
             values["50 stratified samples, bf16"], values[single]
         ),
     }
@@ -251,7 +250,7 @@ def main() -> None:
 
 
 def error(found: list[np.ndarray], truth: list[Integral]) -> float:
-    """Root mean square error relative to the root mean square of the integral; mean over its images."""
+    """Root mean square error relative to that of the integral; mean over its images."""
     pairs = zip(found, truth, strict=False)
     return float(
         np.mean(

@@ -1,9 +1,11 @@
-"""Memory and disk of many images: ``python -m benchmarks.store``, after ``doit profile=speed notebook:02_defocus_map``.
+"""Memory and disk of many images: ``python -m benchmarks.store``.
 
-Stores of 1,000 and of 10,000 images of 299 px are written, five sets each, and notebooks 05 to 09 run on both; what
-counts is the largest resident memory of each. Photographs, maps and edges are those of the profile ``speed`` over and
-over. The Shapley values are stand-ins that compress fast; sizes on disk are measured with noise, which compresses as
-badly as real ones. Takes a quarter of an hour on two cores and 10 GB of disk, given back at the end.
+Run ``doit profile=speed notebook:02_defocus_map`` first. Stores of 1,000 and of 10,000 images of
+299 px are written, five sets each, and notebooks 05 to 09 run on both; measured is the largest
+resident memory of each. Photographs, maps and edges are those of the profile ``speed``, repeated.
+The Shapley values are stand-ins that compress fast; sizes on disk are measured with noise, which
+compresses as badly as real ones. Takes a quarter of an hour on two cores and 10 GB of disk, given
+back at the end.
 """
 
 import tempfile
@@ -67,7 +69,7 @@ def _tensor(array: np.ndarray):
 def shard_of(
     kept: AttributionSet, name: str, first: int, last: int, meta: dict, noise: bool = False
 ) -> AttributionSet:
-    """Images ``first`` to ``last`` of a set: those of the shelf again and again, with stand-ins for Shapley values."""
+    """Images ``first`` to ``last`` of a set, repeated from ``kept``, with stand-ins for values."""
     numbers = np.arange(first, last)
     part = kept.take(numbers % len(kept), "images", "edges", "regions", "dmaps")
     rng = np.random.default_rng([first, len(name)])
@@ -76,11 +78,16 @@ def shard_of(
     return AttributionSet(
         ids=np.array([f"picture-{number:06d}/{name}" for number in numbers]),
         pairs=np.array([f"picture-{number:06d}/real" for number in numbers]),
-        images=part.images, edges=part.edges, regions=part.regions, dmaps=part.dmaps,
-        defocus_shaps=shaps[0], rgb_shaps=shaps[1],
-        defocus_completeness_errors=shaps[0].sum((1, 2)) / 10, rgb_completeness_errors=shaps[1].sum((1, 2)) / 10,
+        images=part.images,
+        edges=part.edges,
+        regions=part.regions,
+        dmaps=part.dmaps,
+        defocus_shaps=shaps[0],
+        rgb_shaps=shaps[1],
+        defocus_completeness_errors=shaps[0].sum((1, 2)) / 10,
+        rgb_completeness_errors=shaps[1].sum((1, 2)) / 10,
         meta=meta | {"manipulation": name},
-    )  # fmt: skip
+    )
 
 
 def build(path: Path, images: int, kept: dict[str, AttributionSet]) -> artifacts.Folder:
@@ -123,23 +130,23 @@ def measure(folder: artifacts.Folder, images: int) -> list[dict]:
     """Run the notebooks on a store: peak memory of each."""
     root = artifacts.project_root()
     given = {"profile": PROFILE, "artifacts": str(folder.path)}
-    run = partial(notebook.run_notebook, folder=folder.path, parameters=given, root=root)
-    done = [run(root / "notebooks" / f"{name}.py") for name in NOTEBOOKS]
-    return [{"notebook": one.notebook, "images": images, "peak_mib": one.peak_mb} for one in done]
+    execute = partial(notebook.run_notebook, folder=folder.path, parameters=given, root=root)
+    done = [execute(root / "notebooks" / f"{name}.py") for name in NOTEBOOKS]
+    return [{"notebook": run.notebook, "images": images, "peak_mib": run.peak_mb} for run in done]
 
 
 def sizes(folder: artifacts.Folder, kept: dict[str, AttributionSet]) -> dict[str, float]:
-    """Bytes an image in each storage, in the index, and as a map on disk."""
+    """Bytes per image in each storage, in the index, and as a map on disk."""
     name = next(iter(kept))
     values = shard_of(kept[name], name, 0, SHARD, {"profile": PROFILE}, noise=True)
     scratch = folder.path / "scratch.npz"
-    found = {
+    stored = {
         f"bytes per image, {storage}": values.save(scratch, storage).stat().st_size / SHARD
         for storage in shards.STORAGE
     }
     index = folder.path / shards.ROOT / shards.INDEX
     dense = {"dense": values.dmaps[0], "edges": np.packbits(values.edges[0], axis=1)}
-    return found | {
+    return stored | {
         "bytes per image, index": index.stat().st_size / len(shards.read_index(index.parent)),
         "bytes per image, map": artifacts.write_arrays(scratch, dense, {}, compress=False)
         .stat()

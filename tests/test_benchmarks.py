@@ -1,4 +1,4 @@
-"""The baseline of the speed measurements is the literal method; the tables of the book are whole."""
+"""The baseline of the speed measurements is the literal method; the tables are complete."""
 
 from pathlib import Path
 
@@ -68,7 +68,7 @@ def test_a_benchmark_leaves_the_machines_of_the_others(tmp_path):
 
 
 def test_the_plan_on_the_page_by_hand(monkeypatch):
-    """For 3.6 million images and 100 TFLOP/s, so that the hours are the measured milliseconds and GFLOP."""
+    """With 3.6 million images and 100 TFLOP/s, hours equal measured milliseconds and GFLOP."""
     monkeypatch.setattr("myst_nb.glue", lambda *_, **__: None)
     space = {}
     for cell in read_notebook(ROOT / "notebooks" / "speed.py").cells:

@@ -1,7 +1,7 @@
-"""Images with their defocus maps and Shapley values, which every analysis reads: in memory, and on disk.
+"""Images with their defocus maps and Shapley values, in memory and on disk: the input of analyses.
 
-Images are matched by key, never by position. Analyses go through a set on disk shard by shard, or take images by row, so
-memory does not grow with the number of images.
+Images are matched by key, never by position. Analyses go through a set on disk shard by shard, or
+take images by row, so memory does not grow with the number of images.
 """
 
 from __future__ import annotations
@@ -49,18 +49,16 @@ class ImageSet(ABC):
         return groups_of(self.ids, self.pairs)
 
     def paired_real(self, real: ImageSet, *names: str) -> AttributionSet:
-        """The image of ``real`` that each is compared with, row by row, with the arrays ``names``, or with all.
+        """The images of ``real`` that these are compared with, row by row, with arrays ``names``.
 
-        Raises
-        ------
-        ValueError
-            If an image has no real counterpart; the message names it.
+        Raises ValueError that names the images without a real counterpart.
         """
         rows = pd.Index(real.ids).get_indexer(self.pairs)
         missing = [f"{self.ids[n]} (needs {self.pairs[n]})" for n in np.flatnonzero(rows < 0)]
         if missing:
+            examples = ", ".join(missing[:5])
             raise ValueError(
-                f"{len(missing)} manipulated image(s) without their real counterpart: {', '.join(missing[:5])}"
+                f"{len(missing)} manipulated image(s) without their real counterpart: {examples}"
             )
         return real.take(rows, *names)
 
@@ -127,12 +125,9 @@ class AttributionSet(ImageSet):
 
     @classmethod
     def load(cls, path: Path, *names: str) -> AttributionSet:
-        """Read a file of :meth:`save`: keys and the arrays ``names``, or all.
+        """Read the keys and the arrays ``names``, or all, of a file of :meth:`save`.
 
-        Raises
-        ------
-        ValueError
-            If the file is damaged or was not written by :meth:`save`.
+        Raises ValueError if the file is damaged or was not written by :meth:`save`.
         """
         arrays, meta = shards.read_shard(path, names)
         try:
@@ -144,10 +139,7 @@ class AttributionSet(ImageSet):
 def concatenate(sets: Iterable[AttributionSet]) -> AttributionSet:
     """The images of several sets, one set after the other, with the ``meta`` of the first.
 
-    Raises
-    ------
-    ValueError
-        If there is no set, their images differ in size, or one lacks an array that another has.
+    Raises ValueError if there is no set, or they differ in image size or in their arrays.
     """
     parts = list(sets)
     if not parts:
@@ -191,7 +183,7 @@ def versions(sets: Mapping[str, ImageSet], pair: str) -> AttributionSet:
     )
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # On disk
 
 
@@ -200,16 +192,11 @@ class DamagedShard(ValueError):
 
 
 class StoredSet(ImageSet):
-    """A set on disk. Its keys are known at once; arrays are read when asked for, after the checksum of their shard.
+    """A set on disk. Its keys are known at once; arrays are read when asked for.
 
-    Parameters
-    ----------
-    files : sequence of Path
-        The shards, by number.
-    rows : DataFrame
-        Rows of the index, of one set.
-    kept_shards : int
-        How many of the shards that were read last are kept in memory.
+    ``files`` are the shards by number, ``rows`` those of the index of one set. ``kept_shards`` of
+    those that were read last stay in memory. The checksum of a shard is verified before its first
+    use; whatever reads a shard raises DamagedShard if it is another one than the index says.
     """
 
     def __init__(self, files: Sequence[Path], rows: pd.DataFrame, kept_shards: int = 0) -> None:
@@ -228,15 +215,12 @@ class StoredSet(ImageSet):
         return StoredSet(self.files, self.rows.head(images))
 
     def shards(self, *names: str) -> Iterator[AttributionSet]:
-        """One shard after the other, with the arrays ``names``, or with all. Raises DamagedShard."""
+        """One shard after the other, with the arrays ``names``, or with all."""
         for number, part in self.rows.groupby("shard", sort=False):
             yield self._images(int(number), part["row"].to_numpy(), names)
 
     def take(self, rows: Rows, *names: str) -> AttributionSet:
-        """The images at ``rows``, in that order, with the arrays ``names``, or with all. Each shard is read once.
-
-        Raises DamagedShard.
-        """
+        """The images at ``rows``, in that order, as in memory; each shard is read once."""
         chosen = self.rows.iloc[rows].assign(place=np.arange(len(rows)))
         parts = [
             (self._images(int(number), part["row"].to_numpy(), names), part["place"])
@@ -250,10 +234,7 @@ class StoredSet(ImageSet):
     ) -> Iterator[tuple[AttributionSet, AttributionSet]]:
         """Shard by shard, with the real images that they are compared with, row by row.
 
-        Raises
-        ------
-        ValueError
-            If an image has no real counterpart, or a shard is damaged.
+        Raises ValueError if an image has no real counterpart.
         """
         # The counterparts of a shard lie in one or two shards, as a rule.
         real = StoredSet(real.files, real.rows, kept_shards=2)
@@ -277,20 +258,15 @@ class StoredSet(ImageSet):
         if not problem and expected_checksum and shards.checksum(path) != expected_checksum:
             problem = "its checksum is not the one in the index"
         if problem:
-            raise DamagedShard(
-                f"{path} is damaged: {problem}. Run notebook 04_save_shapley again: it makes this shard anew"
-            )
+            remedy = "Run notebook 04_save_shapley again: it makes this shard anew"
+            raise DamagedShard(f"{path} is damaged: {problem}. {remedy}")
 
 
 def open_set(folder: Folder, name: str) -> StoredSet:
     """The set ``name`` ("real" or a manipulation) of a run.
 
-    Raises
-    ------
-    MissingArtifact
-        If notebook 04 has not written it.
-    ValueError
-        If it is damaged or belongs to another profile.
+    Raises MissingArtifact if notebook 04 has not written it, ValueError if it is damaged or belongs
+    to another profile.
     """
     root = folder.path / shards.ROOT
     index = shards.read_index(root)

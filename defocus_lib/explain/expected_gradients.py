@@ -1,7 +1,8 @@
 """Shapley values of a detector, as expected gradients (Erion et al. 2021).
 
-For an input ``x``, backgrounds ``b`` and ``t`` uniform in [0, 1], the value of a pixel is the expectation of
-``(x - b) * df/dx`` at ``b + t (x - b)``. All values of an image add up to ``f(x) - E f(b)`` (completeness).
+For an input ``x``, backgrounds ``b`` and ``t`` uniform in [0, 1], the value of a pixel is the
+expectation of ``(x - b) * df/dx`` at ``b + t (x - b)``. All values of an image add up to ``f(x) -
+E f(b)`` (completeness).
 """
 
 from __future__ import annotations
@@ -82,18 +83,17 @@ def shapley_values(
     n_samples : int
         Gradients per input.
     method : {"stratified", "midpoint", "random", "interpolated", "shap"}
-        ``stratified``: one ``t`` in each of ``n_samples`` equal strata, backgrounds used equally often; ``midpoint``:
-        the same with ``t`` in the middle of its stratum; ``random``: independent samples; ``interpolated``: gradients
-        are interpolated between all points, and the interpolant is integrated; ``shap``: shap.GradientExplainer, which
-        samples as ``random``.
+        ``stratified``: one ``t`` in each of ``n_samples`` equal strata, backgrounds used equally
+        often; ``midpoint``: the same with ``t`` in the middle of its stratum; ``random``:
+        independent samples; ``interpolated``: gradients are interpolated between all points, and
+        the interpolant is integrated; ``shap``: shap.GradientExplainer, which samples as
+        ``random``.
     keys : sequence of N int, optional
-        Seeds of the samples of each input, beside ``seed``; by default its row. With a key of its own an input gets the
-        same samples wherever it stands.
+        Seeds of the samples of each input, beside ``seed``; by default its row. With a key of its
+        own an input gets the same samples wherever it stands.
 
-    Raises
-    ------
-    ValueError
-        If shapes do not fit, nothing is to be explained, ``batch_size`` is negative, or the method is unknown.
+    Raises ValueError if shapes do not fit, nothing is to be explained, ``batch_size`` is
+    negative, or the method is unknown.
     """
     keys = range(len(inputs)) if keys is None else keys
     _check_shapes(inputs, background, keys)
@@ -174,7 +174,7 @@ def _expected_gradients(
     rules: list[Rule],
     compute: Compute,
 ) -> torch.Tensor:
-    """Sum of ``(x - b) * gradient`` over the points of each input and their shares: ``(N, C, H, W)``."""
+    """Sum of ``(x - b) * gradient`` over points and shares of each input: ``(N, C, H, W)``."""
     images = torch.arange(len(inputs), device=inputs.device).repeat_interleave(len(rules[0].rows))
     rows, t, shares = (
         torch.from_numpy(np.concatenate(part)).to(inputs.device)

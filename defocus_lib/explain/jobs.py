@@ -1,7 +1,7 @@
-"""Shapley values of the images of a run, for each of its detectors: computed and saved shard by shard.
+"""Shapley values of the images of a run, for both detectors: computed and saved shard by shard.
 
-A shard is the unit of work. It is computed from its images alone, so it comes out the same whether one process does all
-shards or a cluster, and whether the run was killed in between.
+A shard is the unit of work. It is computed from its images alone, so it comes out the same whether
+one process does all shards or a cluster, and whether the run was killed in between.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def cut(records: pd.DataFrame, images: int) -> list[Shard]:
 
 @dataclass(frozen=True)
 class Explanation:
-    """What all shards of a run have in common. It can be sent to other processes, and to machines that see its paths.
+    """What all shards of a run have in common; picklable, for processes that see its paths.
 
     Attributes
     ----------
@@ -87,8 +87,8 @@ class Explanation:
     background : DataFrame
         Records of the images that the explained ones are compared with.
     options : mapping
-        ``n_samples``, ``seed``, ``method``, ``batch_size`` and ``precision`` ("float32" or "bfloat16"), see
-        :func:`defocus_lib.explain.expected_gradients.shapley_values`.
+        ``n_samples``, ``seed``, ``method``, ``batch_size`` and ``precision`` ("float32" or
+        "bfloat16"), see :func:`defocus_lib.explain.expected_gradients.shapley_values`.
     meta : mapping
         Written into each shard.
     storage : {"float32", "float16"}
@@ -105,7 +105,7 @@ class Explanation:
     storage: str = "float32"
 
     def explain(self, records: pd.DataFrame) -> AttributionSet:
-        """The images ``records`` with their maps, regions and Shapley values. Each is read once, for both detectors."""
+        """The images ``records`` with their maps, regions and Shapley values; each is read once."""
         images, (dense, edges) = self.reader.stack(records), self.cache.stack(records)
         background = self.reader.stack(self.background), self.cache.stack(self.background)[0]
         keys = [_key(name) for name in records["id"]]
@@ -159,7 +159,7 @@ class Explanation:
         return shards.shard_path(self.folder.path / shards.ROOT, shard.name, shard.number)
 
     def work(self, shard: Shard) -> str:
-        """A digest of all that decides what a shard holds: its images, the detectors, the options, the method."""
+        """A digest of all that decides what a shard holds: images, detectors, options, method."""
         content = {
             "images": shard.records[["id", "pair", "digest"]].to_numpy().tolist(),
             "background": self.background["digest"].tolist(),
@@ -180,7 +180,7 @@ def _key(name: str) -> int:
 
 
 def stack(reads: str, images: np.ndarray, dense: np.ndarray) -> torch.Tensor:
-    """What a detector reads of ``N`` images ``(N, H, W, 3)`` and their maps ``(N, H, W)``: ``(N, C, H, W)``."""
+    """Inputs (N, C, H, W) of a detector, from images (N, H, W, 3) and their maps (N, H, W)."""
     pairs = zip(images, dense, strict=True)
     return torch.stack([dataset.as_input(reads, image, map_) for image, map_ in pairs])
 
@@ -188,29 +188,13 @@ def stack(reads: str, images: np.ndarray, dense: np.ndarray) -> torch.Tensor:
 def save(
     plan: Explanation, parts: Sequence[Shard], client: Client | None = None, progress: bool = False
 ) -> pd.Series:
-    """Compute the shards that are missing, damaged or of another plan, write the index, and count images.
+    """Compute the shards that are missing, damaged or of another plan, and write the index.
 
-    A run that was killed is continued: at most the shards in work are lost. The worker that would compute a shard checks
-    it first, if it is there already. Files of shards that the plan does not know are removed.
-
-    Parameters
-    ----------
-    parts : sequence of Shard
-        As :func:`cut` makes them.
-    client : Client, optional
-        See :func:`defocus_lib.run.cluster.workers`; by default this process computes.
-    progress : bool
-        Show a bar over the images.
-
-    Returns
-    -------
-    Series
-        Number of images ``computed`` now and ``found``.
-
-    Raises
-    ------
-    StoreBusy
-        If another run is writing there.
+    A run that was killed is continued: at most the shards in work are lost. Files of shards that
+    the plan does not know are removed. ``parts`` are those of :func:`cut`, ``client`` that of
+    :func:`defocus_lib.run.cluster.workers`; ``progress`` shows a bar over the images. Returns the
+    number of images ``computed`` now and ``found``; raises StoreBusy if another run is writing
+    there.
     """
     root, images = plan.folder.path / shards.ROOT, sum(map(len, parts))
     done: dict[tuple[str, int], Done] = {}
@@ -247,9 +231,10 @@ def _digest_of(path: Path, *_: int) -> str:
 
 @lru_cache(maxsize=4)
 def _ready(path: Path, digest: str, reads: str, device: str) -> Detector:
-    """A detector without gradients of its weights, in the memory layout that is fastest for convolutions.
+    """A detector without gradients of its weights, in the memory layout of convolutions.
 
-    ``digest`` is that of the file, so that a long-lived worker does not take old weights for new ones.
+    ``digest`` is that of the file, so that a long-lived worker does not take old weights for new
+    ones.
     """
     model, _ = load_detector(path, reads=reads)
     return model.requires_grad_(False).to(device).to(memory_format=torch.channels_last)

@@ -1,6 +1,7 @@
-"""Quadrature rules for expected gradients: the points at which gradients are taken, and their weights.
+"""Quadrature rules for expected gradients: points at which gradients are taken, and weights.
 
-The integration paths lead from ``K`` backgrounds ``b`` straight to an input ``x``: ``b + t (x - b)``, ``t`` in [0, 1].
+The integration paths lead from ``K`` backgrounds ``b`` straight to an input ``x``: ``b + t (x -
+b)``, ``t`` in [0, 1].
 """
 
 from __future__ import annotations
@@ -44,8 +45,9 @@ def rule(
 ) -> Rule:
     """Points and shares of one input.
 
-    ``method`` is one of METHODS, see :func:`defocus_lib.explain.expected_gradients.shapley_values`. ``gram`` returns the
-    inner products ``(K, K)`` of ``b - x``; ``interpolated`` alone calls it.
+    ``method`` is one of METHODS, see
+    :func:`defocus_lib.explain.expected_gradients.shapley_values`. ``gram`` returns the inner
+    products ``(K, K)`` of ``b - x``; ``interpolated`` alone calls it.
     """
     if method == "interpolated":
         rows, u = _spread(n_samples, backgrounds, rng, 0.5)
@@ -61,9 +63,9 @@ def rule(
 def _spread(
     n_samples: int, backgrounds: int, rng: np.random.Generator, within: float | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """A background's row and a position for each stratum; None places it in its stratum at random."""
-    # Rounds of all backgrounds in random order along ascending strata: each background is used equally often (to within
-    # one), and its points cover the whole path.
+    """A background's row and a position for each stratum, random ``within`` it for None."""
+    # Rounds of all backgrounds in random order along ascending strata: each background is used
+    # equally often (to within one), and its points cover the whole path.
     rounds = -(-n_samples // backgrounds)
     rows = np.concatenate([rng.permutation(backgrounds) for _ in range(rounds)])[:n_samples]
     offsets = rng.random(n_samples) if within is None else within
@@ -71,15 +73,16 @@ def _spread(
 
 
 def _denser_at_the_background(u: np.ndarray) -> np.ndarray:
-    """Positions whose density falls evenly from FAR at 0 to NEAR at 1: where paths meet, one point serves several."""
+    """Positions whose density falls evenly from FAR at 0 to NEAR at 1, where the paths meet."""
     return (FAR - np.sqrt(FAR**2 - 2 * (FAR - NEAR) * u)) / (FAR - NEAR)
 
 
 def _interpolated(rows: np.ndarray, t: np.ndarray, gram: np.ndarray) -> np.ndarray:
-    """Shares ``(S, K)`` that integrate, along every path, the interpolant between the points of all paths.
+    """Shares ``(S, K)`` that integrate the interpolant between all points, along every path.
 
-    The interpolant is the polyharmonic one of lowest order, ``-|p - q|`` and a constant: on a single path it is linear
-    between points and constant beyond. It has no length scale to be tuned.
+    The interpolant is the polyharmonic one of lowest order, ``-|p - q|`` and a constant: on a
+    single path it is linear between points and constant beyond. It has no length scale to be
+    tuned.
     """
     corners = _placed(gram)
     middles = 1 - (np.arange(STEPS) + 0.5) / STEPS
@@ -93,6 +96,6 @@ def _interpolated(rows: np.ndarray, t: np.ndarray, gram: np.ndarray) -> np.ndarr
 
 
 def _placed(gram: np.ndarray) -> np.ndarray:
-    """Backgrounds ``(K, K)`` around the input at the origin, as far from it and from one another as the images are."""
+    """Coordinates ``(K, K)`` of the backgrounds, with the input at the origin; distances are kept."""
     values, vectors = np.linalg.eigh(gram)
     return vectors * np.sqrt(np.maximum(values, 0))

@@ -1,7 +1,8 @@
-"""The ``.npz`` files of the authors' code (Jeon & Woo 2025), which hold pickled object arrays, as attribution sets.
+"""Import of the authors' ``.npz`` files (Jeon & Woo 2025), which hold pickled object arrays.
 
-A pickle can run any code, so these files are read here alone, on explicit request, and by a reader that knows no class
-but the parts of an array: not even NumPy's own unpickling runs. Whatever else a file names is refused.
+A pickle can run any code, so these files are read here alone, on explicit request, and by a reader
+that knows no class but the parts of an array: not even NumPy's own unpickling runs. Whatever else a
+file names is refused.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ SHARD_IMAGES = 64
 
 
 class RefusedFile(ValueError):
-    """A file that is no set of the authors' code, or that needs more from the reader than arrays of numbers."""
+    """A file that is no set of the authors' code, or holds more than arrays of numbers."""
 
 
 def begin(profile: str) -> Folder:
@@ -35,18 +36,14 @@ def begin(profile: str) -> Folder:
 
 
 def import_set(path: Path, folder: Folder, name: str) -> int:
-    """Write the set of a file into an artefact folder, as shards with an index, and count its images.
+    """Write a file's set into an artefact folder, as shards with an index, and count its images.
 
-    The files hold neither names nor photographs. Images are named by their position, ``00012/<name>``, and compared with
-    the real image of the same position, as the authors' code compares them. The map stands in for the photograph; edges
-    and regions are empty, completeness errors NaN. Maps are stretched to [0, 1], image by image.
-
-    ``name`` is "real" or a manipulation; a set of this name that is there already is replaced.
-
-    Raises
-    ------
-    FileNotFoundError, RefusedFile
-        If there is no such file, or it is refused; nothing is written then.
+    The files hold neither names nor photographs. Images are named by their position,
+    ``00012/<name>``, and compared with the real image of the same position, as the authors' code
+    compares them. The map stands in for the photograph; edges and regions are empty, completeness
+    errors NaN. Maps are stretched to [0, 1], image by image. ``name`` is "real" or a
+    manipulation; a set of this name is replaced. Raises FileNotFoundError or RefusedFile, and
+    writes nothing then.
     """
     meta = {"profile": folder.profile, "imported": Path(path).name, "manipulation": name}
     values = as_set(read_reference(path), name, meta)
@@ -63,7 +60,7 @@ def import_set(path: Path, folder: Folder, name: str) -> int:
 
 
 def as_set(arrays: dict[str, np.ndarray], name: str, meta: dict) -> AttributionSet:
-    """The arrays of :func:`read_reference` as a set; :func:`import_set` says what stands in for what they lack."""
+    """The arrays of :func:`read_reference` as a set, see :func:`import_set`."""
     dmaps = normalize_per_sample(torch.from_numpy(arrays["dmaps"])[:, None])[:, 0].numpy()
     empty, unknown = np.zeros(dmaps.shape, bool), np.full(len(dmaps), np.nan, np.float32)
     return AttributionSet(
@@ -82,14 +79,10 @@ def as_set(arrays: dict[str, np.ndarray], name: str, meta: dict) -> AttributionS
 
 
 def read_reference(path: Path) -> dict[str, np.ndarray]:
-    """The arrays ``dmaps``, ``defocus_shaps`` and ``rgb_shaps`` of a file, each ``(N, H, W)`` float32.
+    """The arrays ``dmaps``, ``defocus_shaps``, ``rgb_shaps`` of a file, each (N, H, W) float32.
 
-    Raises
-    ------
-    FileNotFoundError
-        If there is no such file.
-    RefusedFile
-        If it is damaged, lacks one of the arrays, they do not fit together, or anything but arrays of numbers is in it.
+    Raises FileNotFoundError, or RefusedFile if the file is damaged, lacks one of the arrays, they
+    do not fit together, or anything but arrays of numbers is in it.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no file {path}")
@@ -164,7 +157,7 @@ class _Dtype:
 
 
 class _Array:
-    """Stands for ``numpy.ndarray`` in a pickle: filled from bytes, or from a list of arrays or numbers."""
+    """Stands for ``numpy.ndarray`` in a pickle: filled from bytes, or from a list."""
 
     value: np.ndarray
 

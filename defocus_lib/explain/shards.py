@@ -1,7 +1,8 @@
 """Shards of attribution sets as files: ``.npz`` archives of at most 256 images, and one index.
 
-``shapley/<set>/shard-00000.npz`` and so on hold the arrays, ``shapley/index.parquet`` has one row per image. A set may
-also be one file, ``shapley/<set>.npz``, without an index. :mod:`defocus_lib.explain.attribution_set` reads either.
+``shapley/<set>/shard-00000.npz`` and so on hold the arrays, ``shapley/index.parquet`` has one row
+per image. A set may also be one file, ``shapley/<set>.npz``, without an index.
+:mod:`defocus_lib.explain.attribution_set` reads either.
 """
 
 from __future__ import annotations
@@ -42,22 +43,18 @@ class StoreBusy(BlockingIOError):
     """Another run is writing into the same folder."""
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # One file
 
 
 def write_shard(
     path: Path, arrays: Mapping[str, np.ndarray], meta: Mapping, storage: str = "float32"
 ) -> Path:
-    """Write all arrays of a set, or of a shard of it, to one ``.npz``. Same arrays in, same bytes out.
+    """Write all arrays of a set, or of a shard of it, to one ``.npz``; same arrays, same bytes.
 
-    ``float16`` halves maps and Shapley values. Those of each image are divided by the largest of them first, so no
-    value is off by more than 2^-12 of that largest one, and none above 6e-5 of it by more than 2^-11 of itself.
-
-    Raises
-    ------
-    ValueError
-        If an array is missing, or the storage unknown.
+    ``float16`` halves maps and Shapley values. Those of each image are divided by the largest of
+    them first, so no value is off by more than 2^-12 of that largest one, and none above 6e-5 of it
+    by more than 2^-11 of itself. Raises ValueError if an array is missing, or the storage unknown.
     """
     missing = [name for name in ARRAYS if name not in arrays]
     if missing or storage not in STORAGE:
@@ -71,12 +68,9 @@ def write_shard(
 
 
 def read_shard(path: Path, names: Collection[str] = ()) -> tuple[dict[str, np.ndarray], dict]:
-    """Keys, the arrays ``names`` (all if none is named) and ``meta`` of a file of :func:`write_shard`.
+    """Keys, the arrays ``names`` (or all) and ``meta`` of a file of :func:`write_shard`.
 
-    Raises
-    ------
-    ValueError
-        If the file is damaged or was not written by :func:`write_shard`.
+    Raises ValueError if the file is damaged or was not written by :func:`write_shard`.
     """
     wanted = {*KEYS, *names} if names else set(ARRAYS)
     arrays, meta = read_arrays(path, wanted, optional=SCALES.values())
@@ -88,7 +82,7 @@ def read_shard(path: Path, names: Collection[str] = ()) -> tuple[dict[str, np.nd
 
 
 def _halved(name: str, values: np.ndarray) -> dict[str, np.ndarray]:
-    """float16 of ``(N, H, W)`` values, each image divided by its largest magnitude, which is kept beside."""
+    """float16 of ``(N, H, W)`` values, each image divided by its largest magnitude, and these."""
     largest = np.abs(values).max(axis=(1, 2))
     scale = np.where(largest > 0, largest, 1).astype(np.float32)
     return {name: (values / scale[:, None, None]).astype(np.float16), SCALES[name]: scale}
@@ -112,7 +106,7 @@ def checksum(path: Path) -> str:
 
 
 def problem_of(path: Path, expected_checksum: str = "") -> tuple[str, str]:
-    """What is wrong with an existing shard, "" if nothing; and the digest of the work that it was computed from.
+    """The problem of an existing shard ("" for none), and the digest of the work behind it.
 
     Without an ``expected_checksum`` only the contents are verified.
     """
@@ -127,12 +121,8 @@ def problem_of(path: Path, expected_checksum: str = "") -> tuple[str, str]:
 def verified_meta(path: Path) -> dict:
     """The ``meta`` of a shard, after reading it to its end.
 
-    Raises
-    ------
-    FileNotFoundError
-        If it is not there.
-    ValueError
-        If it is damaged, or its arrays are not those that were written.
+    Raises FileNotFoundError if it is not there, ValueError if it is damaged or its arrays are not
+    those that were written.
     """
     arrays, meta = read_arrays(path, ARRAYS, optional={*SCALES.values(), "contents"})
     written = arrays.pop("contents", None)  # sets written before there were shards have none
@@ -141,15 +131,16 @@ def verified_meta(path: Path) -> dict:
     return meta
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # The index
 
 
 def groups_of(ids: ArrayLike, pairs: ArrayLike | None = None) -> np.ndarray:
-    """The group of each image, ``(N,)`` str: the text before the first ``/`` of its pair, or of its id without one.
+    """The group of each image, (N,) str: the text before the first ``/`` of its pair, or of its id.
 
-    Images of one group resemble each other: the frames of a video, a scene and its manipulations. A fake video
-    ``800_840`` is of the group ``800``. Raises ValueError if the lengths differ.
+    Images of one group resemble each other: the frames of a video, a scene and its manipulations.
+    The pair counts unless it is "". A fake video ``800_840`` is of the group ``800``. Raises
+    ValueError if the lengths differ.
     """
     ids = np.asarray(ids, dtype=str)
     pairs = ids if pairs is None else np.asarray(pairs, dtype=str)
@@ -163,7 +154,7 @@ def shard_path(root: Path, name: str, number: int) -> Path:
 
 
 def write_index(root: Path, files: Mapping[tuple[str, int], str]) -> Path:
-    """Write the index of all shards: ``files`` maps set and number of each, in order, to its checksum.
+    """Write the index of ``files``: set and number of each shard, in order -> its checksum.
 
     No more than one shard is held in memory.
     """
@@ -195,7 +186,7 @@ def write_index_of_all(root: Path) -> Path:
 
 
 def index_rows(arrays: Mapping[str, np.ndarray], name: str, number: int) -> pd.DataFrame:
-    """The rows of the index for one file, from its keys and completeness errors; hashes are left empty."""
+    """The rows of the index for one file, with empty hashes."""
     return pd.DataFrame(
         {
             "id": arrays["ids"],
@@ -215,14 +206,10 @@ def index_rows(arrays: Mapping[str, np.ndarray], name: str, number: int) -> pd.D
 def read_index(root: Path, columns: list[str] = COLUMNS) -> pd.DataFrame:
     """The index of the shards below ``root``, one row per image; empty where there is none.
 
-    Columns: ``id``, ``pair``, ``label`` (1 = fake), ``manipulation`` (the set), ``video`` (the group), ``shard`` and
-    ``row`` in it, ``defocus_completeness_error`` and ``rgb_completeness_error`` (logits), ``content`` (SHA-256 of what
-    is stored of the image), ``checksum`` (SHA-256 of the shard's file).
-
-    Raises
-    ------
-    ValueError
-        If it can't be read.
+    Columns: ``id``, ``pair``, ``label`` (1 = fake), ``manipulation`` (the set), ``video`` (the
+    group), ``shard`` and ``row`` in it, ``defocus_completeness_error`` and
+    ``rgb_completeness_error`` (logits), ``content`` (SHA-256 of what is stored of the image),
+    ``checksum`` (SHA-256 of the shard's file). Raises ValueError if it can't be read.
     """
     path = root / INDEX
     if not path.exists():
@@ -240,12 +227,12 @@ def checksums(root: Path) -> dict[tuple[str, int], str]:
     return dict(zip(keys, shards["checksum"], strict=True))
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# --------------------------------------------------------------------------------------------------
 # Verifying and writing
 
 
 def damaged(root: Path) -> list[Path]:
-    """The shards of the index that are missing or have another checksum. Nothing is decompressed."""
+    """The shards of the index that are missing or have another checksum."""
     files = {shard_path(root, *key): sha for key, sha in checksums(root).items()}
     return [path for path, sha in files.items() if not path.exists() or checksum(path) != sha]
 
@@ -254,19 +241,10 @@ UNLISTED = "not in the index: the run that wrote it has not ended"
 
 
 def verify(root: Path) -> pd.DataFrame:
-    """Read every file below ``root``, or the file ``root``, and list its problem.
+    """The problems of all files below ``root``, or of the file ``root``, which are read to the end.
 
-    Returns
-    -------
-    DataFrame
-        One row per file: ``file`` (relative to ``root``), ``images``, ``problem`` ("" if none).
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is neither a shard nor a set.
-    ValueError
-        If the index can't be read.
+    One row per file: ``file`` (relative to ``root``), ``images``, ``problem`` ("" if none). Raises
+    FileNotFoundError if there is no file, ValueError if the index can't be read.
     """
     base = root.parent if root.is_file() else root
     listed = {
@@ -304,21 +282,17 @@ def remove_others(root: Path, kept: set[Path]) -> None:
 
 @contextmanager
 def only_writer(root: Path) -> Iterator[None]:
-    """Keep every other run from writing below ``root`` meanwhile, and remove what a killed one left half-written.
+    """Keep other runs from writing below ``root``, and remove what a killed one left half-written.
 
-    Raises
-    ------
-    StoreBusy
-        If another run is writing there.
+    Raises StoreBusy if another run is writing there.
     """
     root.mkdir(parents=True, exist_ok=True)
     lock = FileLock(root / ".lock", timeout=0)
     try:
         lock.acquire()
     except Timeout:
-        raise StoreBusy(
-            f"{root}: another run is writing here; wait for its end, or give this one its own folder"
-        ) from None
+        message = "another run is writing here; wait for its end, or give this one its own folder"
+        raise StoreBusy(f"{root}: {message}") from None
     try:
         for path in leftovers(root):
             path.unlink(missing_ok=True)
