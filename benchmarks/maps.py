@@ -1,6 +1,6 @@
 """Time of a defocus map, and how many times less than a literal implementation takes: ``python -m benchmarks.maps``.
 
-One run, contestants in turn, medians. The literal one is what the reference does, in torch: scikit-image's Canny, four
+One run, contestants in turn, medians. The literal one is what the authors' code does, in torch: scikit-image's Canny, four
 11x11 convolutions, a guided filter of box means. It runs with one thread and with two; the faster counts. The floor is
 the compiled sweeps alone, on planes that lie ready.
 """
@@ -43,8 +43,8 @@ def photographs() -> np.ndarray:
 def kernels(scale: float) -> torch.Tensor:
     """The two 11x11 derivatives of a Gaussian: (2, 1, 1, 11, 11) float32."""
     y, x = torch.meshgrid(*[torch.arange(-5.0, 6.0)] * 2, indexing="ij")
-    bell = torch.exp(-(x**2 + y**2) / (2 * scale**2)) / (2 * torch.pi * scale**4)
-    return torch.stack([-x * bell, -y * bell])[:, None, None]
+    gaussian = torch.exp(-(x**2 + y**2) / (2 * scale**2)) / (2 * torch.pi * scale**4)
+    return torch.stack([-x * gaussian, -y * gaussian])[:, None, None]
 
 
 def literal_batch(images: np.ndarray, scales: tuple[float, float], threads: int) -> None:
