@@ -1,7 +1,8 @@
-"""Figures that the reference published, to stand beside ours. They are of FaceForensics++; our scenes are other data.
+"""Values that Jeon & Woo (2025) report for FaceForensics++, to stand beside those of a run.
 
-Source: Jeon & Woo, *Seeing Through the Blur*, CIKM '25 (doi 10.1145/3746252.3761260, arXiv 2509.23289) and the
-notebooks released with its code. Maps of 299x299 pixels, min-max normalised per image.
+Source: Jeon & Woo, *Seeing Through the Blur*, CIKM '25 (doi 10.1145/3746252.3761260, arXiv
+2509.23289) and the notebooks released with its code. Maps of 299x299 pixels, min-max normalised per
+image.
 """
 
 from __future__ import annotations
@@ -19,10 +20,7 @@ COUNTERPART = {
     "reenactment": "Face2Face",
     "texture": "NeuralTextures",
 }
-"""Manipulation of our scenes -> the one of FaceForensics++ that it is modelled on."""
-
-OTHER_DATA = f"other data: {SOURCE}"
-OWN_RUN = "the authors' own run on FaceForensics++"
+"""Manipulation of the rendered scenes -> the one of FaceForensics++ that it is modelled on."""
 
 _COUNTS = {
     "Deepfakes": (8949.28, 76472, 16, 8092.0),
@@ -43,77 +41,50 @@ _SWEEP = {
 
 
 def mask_counts() -> pd.DataFrame:
-    """Active pixels at threshold 0.1 over 1,000 pairs: one row a manipulation, columns as :func:`mask.count_table`."""
-    table = pd.DataFrame.from_dict(
-        _COUNTS, orient="index", columns=["average", "max", "min", "median"]
-    )
+    """Active pixels at threshold 0.1 over 1,000 pairs, columns as :func:`mask.count_table`."""
+    columns = ["average", "max", "min", "median"]
+    table = pd.DataFrame.from_dict(_COUNTS, orient="index", columns=columns)
     table["share %"] = 100 * table["average"] / PIXELS
     return table.rename_axis("manipulation")
 
 
 def threshold_sweep() -> pd.DataFrame:
-    """Mean active pixels (second published table, a larger sample): one row a threshold, one column a manipulation."""
+    """Mean active pixels of a larger sample: one row per threshold, one column per manipulation."""
     table = pd.DataFrame.from_dict(_SWEEP, orient="index", columns=list(_COUNTS))
     return table.rename_axis(index="threshold", columns="manipulation")
 
 
 def local_variance() -> pd.DataFrame:
-    """Mean local variance of Deepfakes, 6,400 real and 6,400 fake frames of 200 videos each, and its KS test.
+    """Mean local variance of Deepfakes and its KS test: 6,400 frames of 200 videos of each kind.
 
-    The test took frames of one video as independent, so its p-value is far too small: see :mod:`defocus_lib.analysis.variance`.
+    The test took frames of one video as independent, so its p-value is far too small (see
+    :mod:`defocus_lib.analysis.variance`).
     """
-    row = {
-        "images": 6400,
-        "videos": 200,
-        "real": 0.003661,
-        "fake": 0.003561,
-        "KS D": 0.0527,
-        "KS p": 3.9e-8,
-    }
+    row = {"images": 6400, "videos": 200, "real": 0.003661, "fake": 0.003561}
+    row |= {"KS D": 0.0527, "KS p": 3.9e-8}
     return pd.DataFrame([row], index=pd.Index(["Deepfakes"], name="manipulation"))
 
 
 def counterpart(names: Iterable[str]) -> dict[str, str]:
-    """Each manipulation -> the published one to compare it with; those that have none are left out.
+    """Manipulation -> the one of FaceForensics++ to compare it with (itself, if it is one of them).
 
-    A manipulation of FaceForensics++ is its own counterpart.
+    Those without a counterpart are left out.
     """
-    published = {name: name for name in _COUNTS} | COUNTERPART
-    return {name: published[name] for name in names if name in published}
+    known = {name: name for name in _COUNTS} | COUNTERPART
+    return {name: known[name] for name in names if name in known}
 
 
-def relation(names: Iterable[str]) -> str:
-    """What the published figures are to a run with these manipulations, for prose; "" if none has a counterpart."""
-    found = counterpart(names)
-    if not found:
-        return ""
-    return OWN_RUN if all(name == other for name, other in found.items()) else OTHER_DATA
+def beside(table: pd.DataFrame, reported: pd.DataFrame) -> pd.DataFrame:
+    """A table of this run, and below it the reported rows of the counterparts, in the same order.
 
-
-def beside(ours: pd.DataFrame, theirs: pd.DataFrame) -> pd.DataFrame:
-    """Our table, and below it the published rows of the counterparts, in the same order and marked by their relation.
-
-    Parameters
-    ----------
-    ours : DataFrame
-        Index manipulation, of our scenes or of FaceForensics++.
-    theirs : DataFrame
-        Index manipulation of FaceForensics++, with the same columns.
-
-    Returns
-    -------
-    DataFrame
-        Index ``(data, manipulation)``; ours alone if nothing was published for its manipulations.
-
-    Raises
-    ------
-    ValueError
-        If the columns differ.
+    Both have the index manipulation and the same columns (else ValueError); the result has the
+    index (data, manipulation).
     """
-    if list(ours.columns) != list(theirs.columns):
+    if list(table.columns) != list(reported.columns):
         raise ValueError(
-            f"columns {list(ours.columns)} and {list(theirs.columns)} differ; the same columns wanted"
+            f"columns {list(table.columns)} and {list(reported.columns)} differ; "
+            "the same columns wanted"
         )
-    rows = [other for other in counterpart(ours.index).values() if other in theirs.index]
-    tables = {"this run": ours} | ({relation(ours.index): theirs.loc[rows]} if rows else {})
-    return pd.concat(tables, names=["data", "manipulation"])
+    rows = [name for name in counterpart(table.index).values() if name in reported.index]
+    parts = {"this run": table} | ({SOURCE: reported.loc[rows]} if rows else {})
+    return pd.concat(parts, names=["data", "manipulation"])

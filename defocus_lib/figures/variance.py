@@ -8,6 +8,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
@@ -34,33 +35,22 @@ def variance_pairs(
     regions: np.ndarray,
     names: Sequence[str],
 ) -> Figure:
-    """Heatmaps of local variance, real and manipulated on one scale: one row a pair.
+    """Local variance of the real and the manipulated map on one scale: one row per pair.
 
-    Parameters
-    ----------
-    images : (K, H, W, 3) uint8
-        The manipulated images.
-    real, fake : (K, H, W)
-        Local variance, in squared units of the normalised map.
-    regions : (K, H, W) bool
-        Manipulated pixels, drawn as an outline.
-    names : K str
-        Row labels.
+    ``images`` (K, H, W, 3) uint8 are the manipulated ones; ``real`` and ``fake`` (K, H, W) the
+    variances in squared units of the map; ``regions`` (K, H, W) bool are drawn as an outline;
+    ``names`` label the rows.
     """
     rows = len(real)
     fig, axes = plt.subplots(rows, 3, figsize=(WIDTH * 0.86, 2.05 * rows + 0.3), squeeze=False)
+    titles = ("manipulated image", "variance of the real map", "of the manipulated map")
     for row, name in enumerate(names):
-        top = max(real[row].max(), fake[row].max()) or 1.0
-        titles = (
-            ("manipulated image", "variance of the real map", "of the manipulated map")
-            if row == 0
-            else ("", "", "")
-        )
-        show_image(axes[row, 0], images[row], titles[0])
+        image_title, *heat_titles = titles if row == 0 else ("",) * 3
+        show_image(axes[row, 0], images[row], image_title)
         outline(axes[row, 0], regions[row])
-        for ax, values, title in zip(
-            axes[row, 1:], (real[row], fake[row]), titles[1:], strict=True
-        ):
+        heat = (real[row], fake[row])
+        top = max(values.max() for values in heat) or 1.0
+        for ax, values, title in zip(axes[row, 1:], heat, heat_titles, strict=True):
             shown = show_image(ax, values, title, cmap="hot", vmin=0, vmax=top)
             ax.set_xlabel(f"mean {values.mean():.4f}")
         fig.colorbar(shown, ax=axes[row, 1:], shrink=0.85, aspect=14, label="local variance")
@@ -69,7 +59,7 @@ def variance_pairs(
 
 
 def _largest_gap(real: np.ndarray, fake: np.ndarray) -> tuple[float, float, float]:
-    """Where the two empirical distribution functions lie furthest apart: position and both heights."""
+    """Where two empirical distribution functions lie furthest apart: position, both heights."""
     at = np.sort(np.concatenate([real, fake]))
     heights = [
         np.searchsorted(np.sort(values), at, side="right") / len(values) for values in (real, fake)
@@ -80,18 +70,11 @@ def _largest_gap(real: np.ndarray, fake: np.ndarray) -> tuple[float, float, floa
 
 @figure
 def variance_distributions(long: pd.DataFrame, tests: pd.DataFrame, unit: str = "image") -> Figure:
-    """Distribution of the mean local variance of each image: histogram above, empirical distribution function below.
+    """Histogram and distribution function of the mean local variance, one column per manipulation.
 
     Real and manipulated images may differ in number: both are shown as shares of their own kind.
-
-    Parameters
-    ----------
-    long : DataFrame
-        As :func:`variance.long_table` returns it.
-    tests : DataFrame
-        As :func:`variance.comparison_table` returns it; D and p stand in the panels.
-    unit : str
-        What a row of ``long`` is, for the labels; "video" if it holds the means of videos.
+    ``long`` is a :func:`variance.long_table` whose rows are of a ``unit`` ("video" for means of
+    videos); D and p of ``tests``, a :func:`variance.comparison_table`, stand in the panels.
     """
     names = list(tests.index)
     fig, axes = plt.subplots(
@@ -105,32 +88,15 @@ def variance_distributions(long: pd.DataFrame, tests: pd.DataFrame, unit: str = 
     )
     bins = np.histogram_bin_edges(long["variance"], bins=16)
     for (top, bottom), name in zip(axes.T, names, strict=True):
-        rows = long[long["manipulation"] == name]
-        shared = {
-            "x": "variance",
-            "hue": "kind",
-            "palette": KIND_COLORS,
-            "hue_order": ["real", "fake"],
-            "legend": False,
-        }
-        share = {"stat": "percent", "common_norm": False}
-        sns.histplot(
-            rows, ax=top, bins=bins, element="step", fill=True, alpha=0.25, **share, **shared
-        )
-        sns.ecdfplot(rows, ax=bottom, **shared)
-        x, low, high = _largest_gap(
-            *(rows.loc[rows["kind"] == kind, "variance"].to_numpy() for kind in ("real", "fake"))
-        )
-        bottom.vlines(x, low, high, color="black", linewidth=1.2)
+        _distribution(top, bottom, long[long["manipulation"] == name], bins)
         test = tests.loc[name]
         gap = ", " if len(names) < 4 else "\n"
         bottom.set_title(f"KS D = {test['KS D']:.2f}{gap}p = {test['KS p']:.2g}", fontsize=8)
         top.set(title=name, xlabel="", ylabel=f"{unit}s (%)")
         bottom.set(xlabel="", ylabel=f"share of {unit}s\nat or below")
         bottom.locator_params(axis="x", nbins=4 if len(names) < 5 else 3)
-    fig.supxlabel(
-        f"mean local variance of the {unit} (squared units of the normalised map)", fontsize=9
-    )
+    label = f"mean local variance of the {unit} (squared units of the normalised map)"
+    fig.supxlabel(label, fontsize=9)
     axes[1, 0].set_ylim(0, 1.03)
     handles = [
         Line2D([], [], color=color, label=KIND_NAMES[kind]) for kind, color in KIND_COLORS.items()
@@ -139,16 +105,26 @@ def variance_distributions(long: pd.DataFrame, tests: pd.DataFrame, unit: str = 
     return fig
 
 
+def _distribution(top: Axes, bottom: Axes, rows: pd.DataFrame, bins: np.ndarray) -> None:
+    shared = {
+        "x": "variance",
+        "hue": "kind",
+        "palette": KIND_COLORS,
+        "hue_order": ["real", "fake"],
+        "legend": False,
+    }
+    share = {"stat": "percent", "common_norm": False}
+    sns.histplot(rows, ax=top, bins=bins, element="step", fill=True, alpha=0.25, **share, **shared)
+    sns.ecdfplot(rows, ax=bottom, **shared)
+    values = [rows.loc[rows["kind"] == kind, "variance"].to_numpy() for kind in ("real", "fake")]
+    bottom.vlines(*_largest_gap(*values), color="black", linewidth=1.2)
+
+
 @figure
 def effect_intervals(table: pd.DataFrame, unit: str = "") -> Figure:
-    """Effect sizes with their intervals: one panel an effect, one row a manipulation; dotted where there is no effect.
+    """An :func:`effects.effect_table`: one panel per effect, dotted where there is none.
 
-    Parameters
-    ----------
-    table : DataFrame
-        As :func:`effects.effect_table` returns it.
-    unit : str
-        Of the Wasserstein distance, for its label.
+    ``unit`` is that of the Wasserstein distance.
     """
     effects, names = table["effect"].unique().tolist(), table["manipulation"].unique().tolist()
     size = (WIDTH, max(1.8, 1.1 + 0.26 * len(names)))
@@ -156,56 +132,41 @@ def effect_intervals(table: pd.DataFrame, unit: str = "") -> Figure:
     for ax, effect in zip(axes[0], effects, strict=True):
         rows = table[table["effect"] == effect].set_index("manipulation")
         for place, (name, color) in enumerate(manipulation_colors(names).items()):
-            ax.hlines(
-                place, rows.loc[name, "low"], rows.loc[name, "high"], color=color, linewidth=1.6
-            )
-            ax.plot(rows.loc[name, "value"], place, "o", color=color, markersize=5)
+            value, low, high = rows.loc[name, ["value", "low", "high"]]
+            ax.hlines(place, low, high, color=color, linewidth=1.6)
+            ax.plot(value, place, "o", color=color, markersize=5)
         ax.axvline(0, color="0.6", linewidth=1, linestyle=":", zorder=0)
-        ax.set_xlabel(
-            f"{effect}\n({unit})" if effect == "Wasserstein" and unit else f"{effect}\n(no unit)"
-        )
+        has_unit = effect == "Wasserstein" and unit
+        ax.set_xlabel(f"{effect}\n({unit if has_unit else 'no unit'})")
         ax.ticklabel_format(axis="x", style="sci", scilimits=(-2, 3), useMathText=True)
         ax.locator_params(axis="x", nbins=5)
         ax.margins(x=0.08)
-    axes[0, 0].set(
-        ylabel="manipulation",
-        yticks=range(len(names)),
-        yticklabels=names,
-        ylim=(len(names) - 0.5, -0.5),
-    )
+    ticks = {"yticks": range(len(names)), "yticklabels": names}
+    axes[0, 0].set(ylabel="manipulation", ylim=(len(names) - 0.5, -0.5), **ticks)
     return fig
 
 
-TEST_NAMES = {"naive KS p": "KS, naive", "KS p": "KS, by group", "paired p": "paired, by group"}
+TESTS = {
+    "naive KS p": ("KS, naive", PALETTE[1], "^-"),
+    "KS p": ("KS, by group", PALETTE[0], "s-"),
+    "paired p": ("paired, by group", PALETTE[2], "o-"),
+}
+"""Test -> its label, colour and marker."""
 
 
 @figure
 def false_alarm_rates(tables: Mapping[str, pd.DataFrame], level: float = 0.05) -> Figure:
-    """False alarms of each test over the correlation of images of a group; one panel a table.
+    """False alarms over the correlation of images of a group; one panel per title and table.
 
-    Parameters
-    ----------
-    tables : mapping of a title to DataFrame
-        As :func:`variance.false_alarms` returns it.
-    level : float
-        Nominal share of false alarms, dotted.
+    The tables are those of :func:`variance.false_alarms`; ``level`` is the nominal rate, dotted.
     """
     fig, axes = plt.subplots(1, len(tables), figsize=(WIDTH, 3.0), sharey=True, squeeze=False)
     for ax, (title, table) in zip(axes[0], tables.items(), strict=True):
-        ax.axhline(
-            level, color="0.4", linewidth=1, linestyle=":", label=f"nominal, {level:.0%}", zorder=0
-        )
-        for name, color, marker in zip(
-            table, (PALETTE[1], PALETTE[0], PALETTE[2]), "^so", strict=True
-        ):
-            ax.plot(
-                table.index,
-                table[name],
-                marker + "-",
-                color=color,
-                markersize=4,
-                label=TEST_NAMES[name],
-            )
+        nominal = f"nominal, {level:.0%}"
+        ax.axhline(level, color="0.4", linewidth=1, linestyle=":", label=nominal, zorder=0)
+        for name, rates in table.items():
+            label, color, marker = TESTS[name]
+            ax.plot(rates.index, rates, marker, color=color, markersize=4, label=label)
         ax.set(xlabel="correlation of images of a group", title=title, ylim=(-0.02, 1))
         ax.yaxis.set_major_formatter(PercentFormatter(1))
     axes[0, 0].set_ylabel("false alarms")

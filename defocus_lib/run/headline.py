@@ -15,23 +15,24 @@ ROOT = "claims"
 PAGE = "claims.md"
 
 
-def save(folder: Folder, page: str, rows: Iterable[Claim]) -> Path:
+def save(folder: Folder, page: str, page_claims: Iterable[Claim]) -> Path:
     """Keep the claims of the notebook ``page``."""
-    return write_json(folder.path / ROOT / f"{page}.json", [asdict(claim) for claim in rows])
+    return write_json(folder.path / ROOT / f"{page}.json", [asdict(each) for each in page_claims])
 
 
 def compose(folder: Folder) -> Path:
-    """Write the claims of all pages as one Markdown table, in the order of the pages, each with a
-    link to its page."""
-    lines = [
-        f"| {name} {{doc}}`⇢ <executed/{path.stem}>` | {' | '.join(row)} |"
-        for path in sorted((folder.path / ROOT).glob("*.json"))
-        for name, *row in claims.table(_read(path)).reset_index().itertuples(index=False)
-    ]
-    head = "| claim | estimate [95 % CI] | compared with | n | verdict |\n|---|---|---|---|---|"
-    text = "\n".join([head, *lines] if lines else ["No page of this run makes a claim."]) + "\n"
+    """Write the claims of all pages as one Markdown table, in their order, each with a link."""
+    lines = []
+    for path in sorted((folder.path / ROOT).glob("*.json")):
+        page_claims = [Claim(**each) for each in json.loads(path.read_text(encoding="utf-8"))]
+        link = f"{{doc}}`{path.stem.partition('_')[0]} <executed/{path.stem}>`"
+        rows = claims.table(page_claims).reset_index().itertuples(index=False)
+        lines += ["| " + " | ".join([*map(_escaped, row), link]) + " |" for row in rows]
+    head = [f"| {' | '.join([*claims.COLUMNS, 'page'])} |", "|---" * 6 + "|"]
+    text = "\n".join([*head, *lines] if lines else ["No page of this run makes a claim."]) + "\n"
     return write_beside(folder.path / PAGE, lambda path: path.write_text(text, encoding="utf-8"))
 
 
-def _read(path: Path) -> list[Claim]:
-    return [Claim(**row) for row in json.loads(path.read_text(encoding="utf-8"))]
+def _escaped(cell: str) -> str:
+    """Text that can't end a cell or open HTML."""
+    return cell.replace("|", r"\|").replace("<", "&lt;")

@@ -1,9 +1,10 @@
-"""Area under the ROC curve of several detectors on the same groups, their differences, and intervals of both.
+"""AUC of several detectors on the same groups, their differences, and intervals of both.
 
-Two things were drawn by chance: the groups that a detector was tested on (scenes, videos, pictures), and the seeds that
-it was trained with. The variance of the mean over the seeds is that of resampled groups plus that of the seeds by their
-number; the few seeds enter the interval through Student's t, with the degrees of freedom of Welch and Satterthwaite.
-All detectors share the resamples of the groups, so a difference between two of them is not blurred by which groups were
+Two things were drawn by chance: the groups that a detector was tested on (scenes, videos,
+pictures), and the seeds that it was trained with. The variance of the mean over the seeds is that
+of resampled groups plus that of the seeds by their number; the few seeds enter the interval through
+Student's t, with the degrees of freedom of Welch and Satterthwaite. All detectors share the
+resamples of the groups, so a difference between two of them is not blurred by which groups were
 drawn.
 """
 
@@ -42,9 +43,10 @@ class Predictions:
     def __post_init__(self) -> None:
         images = len(self.labels)
         if self.scores.ndim != 2 or self.scores.shape[1] != images or len(self.groups) != images:
+            shapes = [np.shape(part) for part in (self.labels, self.groups, self.scores)]
             raise ValueError(
-                f"labels, groups and scores have shapes {np.shape(self.labels)}, {np.shape(self.groups)} and "
-                f"{self.scores.shape}; (N,), (N,) and (S, N) wanted"
+                f"labels, groups and scores have shapes {', '.join(map(str, shapes))}; "
+                "(N,), (N,) and (S, N) wanted"
             )
         if set(np.unique(self.labels).tolist()) != {0, 1}:
             raise ValueError(
@@ -59,7 +61,7 @@ class Predictions:
 
 
 def predictions_of(table: pd.DataFrame, score: str = "logit") -> Predictions:
-    """Read a table with one row per image and seed: ``id``, ``label``, ``group``, ``seed`` and the score."""
+    """Read a table with one row per image and seed: id, label, group, seed and the score."""
     wide = table.pivot(index="id", columns="seed", values=score)
     images = table.drop_duplicates("id").set_index("id").loc[wide.index]
     groups = images["group"].to_numpy(dtype=str)
@@ -67,7 +69,7 @@ def predictions_of(table: pd.DataFrame, score: str = "logit") -> Predictions:
 
 
 def weighted_auc(labels: np.ndarray, scores: np.ndarray) -> Callable[[np.ndarray], float]:
-    """AUC as a function of how often each image counts, weights ``(N,)``: ties between real and fake count half.
+    """AUC as a function of how often each image counts, weights (N,); a tie counts half.
 
     scikit-learn's sorts the scores anew for each set of weights; here they are sorted once.
     """
@@ -85,10 +87,11 @@ def weighted_auc(labels: np.ndarray, scores: np.ndarray) -> Callable[[np.ndarray
 def resampled(
     predictions: Mapping[Any, Predictions], n_bootstrap: int = N_BOOTSTRAP, seed: int = 0
 ) -> pd.DataFrame:
-    """AUC of each entry, the mean over its seeds, in resamples of the groups that all entries share.
+    """Mean AUC over the seeds of each entry in resamples of the groups that all entries share.
 
-    Entries may have different groups; those of one name are the same. One row per resample, one column per entry; no
-    row where no stratum of groups has two of them (see :func:`defocus_lib.stats.bootstrap.bootstrap`).
+    Entries may have different groups; those of one name are the same. One row per resample, one
+    column per entry; no row where no stratum of groups has two of them (see
+    :func:`defocus_lib.stats.bootstrap.bootstrap`).
     """
     entries = predictions.values()
     labels = np.concatenate([entry.labels for entry in entries])
@@ -107,8 +110,8 @@ def resampled(
 def summary(predictions: Mapping[Any, Predictions], resamples: pd.DataFrame) -> pd.DataFrame:
     """Mean AUC over the seeds of each entry with its 95 % interval over groups and seeds.
 
-    ``resamples`` are those of :func:`resampled`. One row per entry: value, low, high, seeds (their number), lowest and
-    highest (of a single seed).
+    ``resamples`` are those of :func:`resampled`. One row per entry: value, low, high, seeds (their
+    number), lowest and highest (of a single seed).
     """
     rows = {}
     for name, entry in predictions.items():
@@ -131,7 +134,7 @@ def differences(
     name: str,
     others: Iterable[str],
 ) -> pd.DataFrame:
-    """Mean AUC of one entry minus that of others, with 95 % intervals over the shared resamples and the seeds.
+    """Mean AUC of one entry minus that of others, with 95 % intervals over groups and seeds.
 
     One row per entry of ``others``: value, low, high.
     """
@@ -147,7 +150,7 @@ def differences(
 def _interval(
     value: float, resamples: pd.Series, by_seed: Sequence[np.ndarray]
 ) -> tuple[float, float]:
-    """``value`` with Student's t: variances of the groups and of each kind's seeds, added (Satterthwaite 1946)."""
+    """Student's t with the variances of groups and seeds added (Satterthwaite 1946)."""
     several = [areas for areas in by_seed if len(areas) > 1]
     parts = [(float(areas.var(ddof=1)) / len(areas), len(areas) - 1) for areas in several]
     variance = float(resamples.var()) + sum(part for part, _ in parts)

@@ -1,13 +1,15 @@
-"""The one bootstrap of the book: whole groups are resampled, and the one place that formats an interval.
+"""The one bootstrap of the book, which resamples whole groups, and the text of an interval.
 
-Frames of a video, and a real video and its fakes, resemble each other. What was sampled independently is the group (the
-target video, the scene, the picture), so every interval resamples groups (Efron & Tibshirani 1993).
+Frames of a video, and a real video and its fakes, resemble each other. What was sampled
+independently is the group (the target video, the scene, the picture), so every interval resamples
+groups (Efron & Tibshirani 1993).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass
+from itertools import repeat
 
 import numpy as np
 import pandas as pd
@@ -54,13 +56,14 @@ def bootstrap(
 ) -> Estimate:
     """A statistic of images, and its interval over resampled groups.
 
-    Groups with only real images, only fake ones, and both are resampled apart, so that every resample has both classes.
-    A stratum of a single group contributes that group every time.
+    Groups with only real images, only fake ones, and both are resampled apart, so that every
+    resample has both classes. A stratum of a single group contributes that group every time.
 
     Parameters
     ----------
     statistic : callable
-        Weights ``(N,)`` float64, which say how often each image counts, to a value or to ``(M,)`` values.
+        Weights ``(N,)`` float64, which say how often each image counts, to a value or to ``(M,)``
+        values.
     labels : (N,) int
         1 = fake. All 0 where the classes do not matter.
     groups : (N,)
@@ -94,7 +97,7 @@ def bootstrap(
 
 
 def strata(labels: np.ndarray, codes: np.ndarray) -> list[np.ndarray]:
-    """Codes of the groups with real images only, with fake ones only, and with both; none of the arrays is empty.
+    """Codes of the groups with real images only, fake ones only, and both; no array is empty.
 
     ``labels`` (N,) are 1 for fakes; ``codes`` (N,) number the group of each image from 0 on.
     """
@@ -106,7 +109,7 @@ def strata(labels: np.ndarray, codes: np.ndarray) -> list[np.ndarray]:
 def bootstrap_mean(
     values: ArrayLike, groups: ArrayLike, n_bootstrap: int = N_BOOTSTRAP, seed: int = 0
 ) -> Estimate:
-    """Mean over images of one number each, ``values`` (N,), or of several that share the resamples, (N, M).
+    """Mean over images of one number each, (N,), or of several that share the resamples, (N, M).
 
     Raises ValueError if ``values`` is empty or holds NaN, or the lengths differ.
     """
@@ -121,23 +124,23 @@ def bootstrap_mean(
     return bootstrap(mean, np.zeros(len(sizes)), np.arange(len(sizes)), n_bootstrap, seed)
 
 
-def check_groups(name: str, values: ArrayLike, groups: ArrayLike) -> np.ndarray:
-    """The names of the groups, (N,) str; ValueError that names the argument if there is not one per value."""
-    groups = np.asarray(groups, dtype=str)
-    if len(values) != len(groups):
+def check_groups(name: str, values: Sized, groups: ArrayLike) -> np.ndarray:
+    """The groups as (N,) str; raises ValueError naming the argument if lengths differ."""
+    names = np.asarray(groups, dtype=str)
+    if len(values) != len(names):
         raise ValueError(
-            f"{name} and its groups have lengths {len(values)} and {len(groups)}; one wanted"
+            f"{name} and its groups have lengths {len(values)} and {len(names)}; one wanted"
         )
-    return groups
+    return names
 
 
 def formatted(value: float, low: float = np.nan, high: float = np.nan, style: str = ".2f") -> str:
-    """A value with its interval as text, ``0.88 [0.85, 0.91]``; without an interval where ``low`` is NaN."""
+    """A value with its interval, ``0.88 [0.85, 0.91]``; without one where ``low`` is NaN."""
     bounds = "" if np.isnan(low) else f" [{low:{style}}, {high:{style}}]"
     return f"{value:{style}}{bounds}".replace(" ", NO_BREAK)
 
 
 def formatted_rows(table: pd.DataFrame, style: str = ".2f") -> pd.Series:
-    """Each row of a table with columns value, low and high as text; the index is that of the table."""
-    rows = table[["value", "low", "high"]].itertuples(index=False)
-    return pd.Series([formatted(*row, style=style) for row in rows], table.index, dtype=object)
+    """The columns value, low and high of each row as text, with the index of the table."""
+    cells = map(formatted, table["value"], table["low"], table["high"], repeat(style))
+    return pd.Series(list(cells), table.index, dtype=object)

@@ -1,7 +1,7 @@
 """Claims of the book: an estimate held against a comparison value, and one rule for the verdict.
 
-A page lists its claims in a table; the front page collects those of all pages. Prose stays true whatever the numbers
-are, because what depends on the numbers is a row of this table.
+A page lists its claims in a table; the front page collects those of all pages. Prose stays true
+whatever the numbers are, because what depends on the numbers is a row of this table.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ MINIMUM = {"groups": 20, "seeds": 3, "epochs": 5}
 
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
 NOT_ENOUGH = "not enough data"
-RELATIONS = {"above": "> {0}", "below": "< {0}", "within": "{1} to {2}"}
+RELATIONS = {"above": "> {0:g}", "below": "< {0:g}", "within": "{1:g} to {2:g}"}
+COLUMNS = ["claim", "estimate [95 % CI]", "compared with", "n", "verdict"]
 
 
 @dataclass(frozen=True)
@@ -29,29 +30,23 @@ class Claim:
     Attributes
     ----------
     statement : str
-        What is claimed, in words that hold for any number: "Gain in AUC over an edges-only detector".
+        What is claimed, in words that hold for any number.
     value, low, high : float
         The estimate and its 95 % interval; NaN bounds where there is none.
+    groups : int
+        Independent units behind the estimate: scenes, videos or pictures.
     compared_with : float
         The value that the interval is held against.
     relation : {"above", "below", "within"}
-        On which side of ``compared_with`` the estimate is claimed to lie, or that it lies within ``margin`` of it.
-    margin : float
-        Half the width of the range of "within".
-    groups : int
-        Independent units behind the estimate: scenes, videos or pictures.
+        On which side of ``compared_with`` the estimate is claimed to lie, or that it lies within
+        ``margin`` of it; ValueError for another relation, or "within" without a margin.
     unit : str
         What a group is called.
     seeds, epochs : int, optional
-        Trainings that the interval covers, and the epochs of each; None where nothing was trained, or where the claim
-        is about given weights.
+        Trainings that the interval covers, and the epochs of each; None where nothing was trained,
+        or where the claim is about given weights.
     style : str
-        Format of the numbers.
-
-    Raises
-    ------
-    ValueError
-        If the relation is unknown, or "within" has no margin.
+        Format of the estimate.
     """
 
     statement: str
@@ -71,9 +66,7 @@ class Claim:
         if self.relation not in RELATIONS:
             raise ValueError(f"relation is {self.relation!r}; one of {', '.join(RELATIONS)} wanted")
         if self.relation == "within" and self.margin <= 0:
-            raise ValueError(
-                f"margin is {self.margin}; more than 0 wanted for the relation 'within'"
-            )
+            raise ValueError(f"margin is {self.margin}; more than 0 wanted for 'within'")
 
     @property
     def enough(self) -> bool:
@@ -84,7 +77,7 @@ class Claim:
 
     @property
     def verdict(self) -> str:
-        """The rule: the interval lies on the claimed side, on the other side, or on both."""
+        """The rule: the interval lies in the claimed range, outside of it, or across its end."""
         if not self.enough:
             return NOT_ENOUGH
         least, most = self.claimed
@@ -95,33 +88,28 @@ class Claim:
     @property
     def claimed(self) -> tuple[float, float]:
         """The open range that the estimate is claimed to lie in."""
-        at = self.compared_with
-        return {
-            "above": (at, math.inf),
-            "below": (-math.inf, at),
-            "within": (at - self.margin, at + self.margin),
-        }[self.relation]
+        at, margin = self.compared_with, self.margin
+        ranges = {"above": (at, math.inf), "below": (-math.inf, at)}
+        return ranges.get(self.relation, (at - margin, at + margin))
 
 
 def table(claims: Iterable[Claim]) -> pd.DataFrame:
-    """The claims of a page, one row per claim: claim, estimate [95 % CI], compared with, n, verdict."""
-    return pd.DataFrame([_row(claim) for claim in claims]).set_index("claim")
+    """The claims of a page, one row each: estimate [95 % CI], compared with, n, verdict."""
+    return pd.DataFrame([_row(claim) for claim in claims], columns=COLUMNS).set_index("claim")
 
 
-def _row(claim: Claim) -> dict[str, str]:
+def _row(claim: Claim) -> list[str]:
     # Too few seeds or groups do not make an interval: it is not shown.
-    bounds = (claim.low, claim.high) if claim.enough else ()
-    numbers = (f"{number:{claim.style}}" for number in (claim.compared_with, *claim.claimed))
-    return {
-        "claim": claim.statement,
-        "estimate [95 % CI]": formatted(claim.value, *bounds, style=claim.style),
-        "compared with": RELATIONS[claim.relation].format(*numbers).replace(" ", NO_BREAK),
-        "n": _counts(claim),
-        "verdict": claim.verdict,
-    }
-
-
-def _counts(claim: Claim) -> str:
+    low, high = (claim.low, claim.high) if claim.enough else (math.nan, math.nan)
     counts = {claim.unit: claim.groups, "seed": claim.seeds, "epoch": claim.epochs}
-    words = (f"{n:,} {name}{'s' * (n != 1)}" for name, n in counts.items() if n is not None)
-    return ", ".join(words).replace(" ", NO_BREAK).replace(f",{NO_BREAK}", ", ")
+    words = [
+        f"{n:,}{NO_BREAK}{name}{'s' * (n != 1)}" for name, n in counts.items() if n is not None
+    ]
+    compared_with = RELATIONS[claim.relation].format(claim.compared_with, *claim.claimed)
+    return [
+        claim.statement,
+        formatted(claim.value, low, high, claim.style),
+        compared_with.replace(" ", NO_BREAK),
+        ", ".join(words),
+        claim.verdict,
+    ]

@@ -1,12 +1,13 @@
-"""How large a difference between real and manipulated images is, how sure that is, and how many images it rests on.
+"""Effect sizes between real and manipulated images, and how many images they rest on.
 
-A p-value answers whether there is a difference; with enough images it is small for any. An effect size answers how
-large it is, and comes with an interval. Images of one group (the target video, the scene, the picture) resemble each
-other, so the intervals resample groups, and the intraclass correlation says what a further image of a group is worth.
+A p-value answers whether there is a difference; with enough images it is small for any. An effect
+size answers how large it is, and comes with an interval. Images of one group (the target video, the
+scene, the picture) resemble each other, so the intervals resample groups, and the intraclass
+correlation says what a further image of a group is worth.
 
 Sources: Cliff (1993), doi 10.1037/0033-2909.114.3.494, for delta; Shrout & Fleiss (1979), doi
-10.1037/0033-2909.86.2.420, for the intraclass correlation; Kish (1965), *Survey Sampling*, for the design effect; Holm
-(1979), Scandinavian Journal of Statistics 6, for the correction.
+10.1037/0033-2909.86.2.420, for the intraclass correlation; Kish (1965), *Survey Sampling*, for the
+design effect; Holm (1979), Scandinavian Journal of Statistics 6, for the correction.
 """
 
 from __future__ import annotations
@@ -16,71 +17,41 @@ from collections.abc import Callable, Mapping
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import stats
 from statsmodels.stats.multitest import multipletests
 
 from defocus_lib.checks import check_maps
 from defocus_lib.stats.bootstrap import N_BOOTSTRAP, bootstrap, check_groups, formatted
 
-EFFECTS = ("KS D", "Cliff's delta", "Wasserstein")
-"""What :func:`effect_sizes` returns, in this order."""
+DELTA = "Cliff's delta"
+EFFECTS = ("KS D", DELTA, "Wasserstein")
 
-Sides = tuple[ArrayLike, ArrayLike]
-"""Of the real and of the manipulated images: their values, or the names of their groups."""
+Samples = tuple[np.ndarray, np.ndarray]
+"""Values (or groups) of the real images, (N,), and of the manipulated ones, (M,)."""
 
 
-def effect_sizes(real: ArrayLike, fake: ArrayLike) -> dict[str, float]:
-    """How far two samples lie apart, by three measures.
+def effect_sizes(real: ArrayLike, fake: ArrayLike) -> Callable[[np.ndarray], np.ndarray]:
+    """The three :data:`EFFECTS` as a function of how often each image counts.
 
-    Parameters
-    ----------
-    real, fake : (N,) and (M,) array_like
+    *KS D* is the largest distance between the two distribution functions, in [0, 1]. *Cliff's
+    delta* is the probability that a manipulated image has the larger value, less the probability
+    that a real one has, in [-1, 1]. *Wasserstein* is the area between the distribution functions,
+    in the unit of the values. SciPy has weights for the last one only; all three follow from the
+    distribution functions, for which the values are sorted once.
 
-    Returns
-    -------
-    dict
-        ``KS D``: largest distance between the two distribution functions, in [0, 1]. ``Cliff's delta``: the
-        probability that a manipulated image has the larger value, less the probability that a real one has, in
-        [-1, 1]; the only one of the three with a sign. ``Wasserstein``: the area between the distribution functions,
-        in the unit of the values.
-
-    Raises
-    ------
-    ValueError
-        If a sample is empty or holds NaN.
+    Takes ``real`` (N,) and ``fake`` (M,); the function maps weights (N + M,), first of the real
+    images, to (3,) float64. Raises ValueError if a sample is empty or holds NaN.
     """
     real, fake = check_maps("real", real, ndim=1), check_maps("fake", fake, ndim=1)
-    larger = stats.mannwhitneyu(fake, real, method="asymptotic").statistic / (len(real) * len(fake))
-    return {
-        "KS D": float(stats.ks_2samp(real, fake, method="asymp").statistic),
-        "Cliff's delta": float(2 * larger - 1),
-        "Wasserstein": float(stats.wasserstein_distance(real, fake)),
-    }
-
-
-def weighted_effects(real: np.ndarray, fake: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """:func:`effect_sizes` of images that count several times, for many resamples of the same images.
-
-    SciPy has weights for one of the three only. All follow from the two distribution functions, so the values are
-    sorted once.
-
-    Parameters
-    ----------
-    real, fake : (N,) and (M,)
-
-    Returns
-    -------
-    callable
-        Weights ``(N + M,)`` float, first of the real images, to the three :data:`EFFECTS`, ``(3,)`` float64.
-    """
-    at, place = np.unique(np.concatenate([real, fake]), return_inverse=True)
-    steps, first = np.diff(at), len(real)
+    distinct, ranks = np.unique(np.concatenate([real, fake]), return_inverse=True)
+    steps, n_real = np.diff(distinct), len(real)
 
     def effects(weights: np.ndarray) -> np.ndarray:
-        mass_real = np.bincount(place[:first], weights[:first], len(at)) / weights[:first].sum()
-        mass_fake = np.bincount(place[first:], weights[first:], len(at)) / weights[first:].sum()
+        mass_real, mass_fake = (
+            np.bincount(ranks[part], weights[part], len(distinct)) / weights[part].sum()
+            for part in (slice(None, n_real), slice(n_real, None))
+        )
         gap = np.cumsum(mass_real - mass_fake)
-        # A value ties with half of its own mass: F(x) + F(x-) is twice the mid-distribution function.
+        # A value ties with half of its own mass: F(x) + F(x-) is twice the mid-distribution.
         delta = mass_fake @ (2 * np.cumsum(mass_real) - mass_real) - 1
         return np.array([np.abs(gap).max(), delta, np.abs(gap[:-1]) @ steps])
 
@@ -88,79 +59,53 @@ def weighted_effects(real: np.ndarray, fake: np.ndarray) -> Callable[[np.ndarray
 
 
 def effect_table(
-    pairs: Mapping[str, Sides],
-    groups: Mapping[str, Sides],
+    samples: Mapping[str, Samples],
+    groups: Mapping[str, Samples],
     n_bootstrap: int = N_BOOTSTRAP,
     seed: int = 0,
 ) -> pd.DataFrame:
     """:func:`effect_sizes` of each manipulation, with 95 % intervals that resample groups.
 
-    A group that holds real and manipulated images is drawn with both. That of Cliff's delta is a percentile interval.
-    D and the Wasserstein distance are distances: noise adds to them, in a resample once more than in the data.
-    Percentiles would lie too high and never reach 0, so theirs are reversed around the value (*basic* intervals) and
-    cut at 0. They stay rough. On simulated data of 30 to 150 groups the interval of delta covered the truth in about
-    93 % of the cases, those of the distances in 70 to 95 %, fewest where each group has one image of a kind.
+    A group that holds real and manipulated images is drawn with both. The interval of Cliff's delta
+    is a percentile interval. D and the Wasserstein distance are distances: noise adds to them, in a
+    resample once more than in the data. Percentiles would lie too high and never reach 0, so theirs
+    are reversed around the value (*basic* intervals) and cut at 0. They stay rough. On simulated
+    data of 30 to 150 groups the interval of delta covered the truth in about 93 % of the cases,
+    those of the distances in 70 to 95 %, fewest where each group has one image of a kind.
 
-    Parameters
-    ----------
-    pairs : mapping of str to ((N,), (M,))
-        Manipulation -> values of the real images and of its own.
-    groups : mapping of str to ((N,), (M,)) str
-        Manipulation -> groups of those images.
-    n_bootstrap, seed : int
-        Of the bootstrap, see :func:`defocus_lib.stats.bootstrap.bootstrap`.
-
-    Returns
-    -------
-    DataFrame
-        One row a manipulation and effect: ``manipulation``, ``effect``, ``value``, ``low``, ``high`` (NaN for a single
-        group), ``groups``.
-
-    Raises
-    ------
-    ValueError
-        As :func:`effect_sizes`; and if an image has no group.
+    Both mappings have the manipulation as key. One row per manipulation and effect: manipulation,
+    effect, value, low, high (NaN for a single group), groups (their number). Raises ValueError as
+    :func:`effect_sizes`, and if an image has no group.
     """
-    parts = []
-    for name, (real, fake) in pairs.items():
-        values = effect_sizes(real, fake)
-        names = [
-            check_groups(*each)
-            for each in zip(("real", "fake"), (real, fake), groups[name], strict=True)
-        ]
-        labels, joined = np.repeat([0, 1], [len(real), len(fake)]), np.concatenate(names)
-        statistic = weighted_effects(np.asarray(real), np.asarray(fake))
-        found = bootstrap(statistic, labels, joined, n_bootstrap, seed)
-        columns = {
-            "manipulation": name,
-            "effect": EFFECTS,
-            "value": list(values.values()),
-            "low": found.low,
-            "high": found.high,
-        }
-        parts.append(_reversed(pd.DataFrame(columns | {"groups": len(np.unique(joined))})))
-    return pd.concat(parts, ignore_index=True)
+    tables = []
+    for name, (real, fake) in samples.items():
+        statistic = effect_sizes(real, fake)
+        labels = np.repeat([0, 1], [len(real), len(fake)])
+        groups_real, groups_fake = groups[name]
+        joined = np.concatenate(
+            [check_groups("real", real, groups_real), check_groups("fake", fake, groups_fake)]
+        )
+        sizes = bootstrap(statistic, labels, joined, n_bootstrap, seed)
+        columns = {"value": sizes.value, "low": sizes.low, "high": sizes.high}
+        table = pd.DataFrame({"manipulation": name, "effect": EFFECTS, **columns})
+        tables.append(_basic(table).assign(groups=len(np.unique(joined))))
+    return pd.concat(tables, ignore_index=True)
 
 
-def _reversed(table: pd.DataFrame) -> pd.DataFrame:
-    """The percentile intervals of the distances turned into basic ones, which hold the value and are not below 0."""
-    low, high = 2 * table["value"] - table["high"], 2 * table["value"] - table["low"]
-    has_sign = table["effect"] == "Cliff's delta"
-    turned = {
-        "low": low.clip(lower=0),
-        "high": np.maximum(high, table["value"].where(high.notna())),
-    }
-    return table.assign(
-        **{name: table[name].where(has_sign, bound) for name, bound in turned.items()}
-    )
+def _basic(table: pd.DataFrame) -> pd.DataFrame:
+    """Turn the percentile intervals of the distances into basic ones, cut at 0."""
+    value, low, high = table["value"], table["low"], table["high"]
+    is_delta = table["effect"] == DELTA
+    basic_low = (2 * value - high).clip(lower=0)
+    basic_high = np.maximum(2 * value - low, value.where(low.notna()))
+    return table.assign(low=low.where(is_delta, basic_low), high=high.where(is_delta, basic_high))
 
 
 def effect_text(table: pd.DataFrame) -> pd.DataFrame:
-    """An :func:`effect_table` for a page: one row a manipulation, ``0.12 [-0.03, 0.27]`` in each cell."""
-
+    """An :func:`effect_table` for a page: one row per manipulation, one column per effect."""
     styles = table["effect"].map({"Wasserstein": ".2g"}).fillna(".2f")  # the others are shares
-    rows = zip(table["value"], table["low"], table["high"], styles, strict=True)
-    text = table.assign(cell=[formatted(*row) for row in rows])
+    cells = map(formatted, table["value"], table["low"], table["high"], styles)
+    text = table.assign(cell=list(cells))
     wide = text.pivot(index="manipulation", columns="effect", values="cell")
     return wide.loc[table["manipulation"].unique(), list(EFFECTS)].rename_axis(columns=None)
 
@@ -175,120 +120,57 @@ def listed(names: pd.Index | pd.Series, chosen: ArrayLike) -> str:
     )
 
 
-def delta_sentence(table: pd.DataFrame) -> str:
-    """Say on which side of 0 the interval of Cliff's delta lies; ``table`` is an :func:`effect_table`."""
-    rows = table[table["effect"] == "Cliff's delta"]
-    sides = {
-        "above 0 (manipulated images vary more)": rows["low"] > 0,
-        "below 0 (manipulated images vary less)": rows["high"] < 0,
-        "on both sides of 0": (rows["low"] <= 0) & (rows["high"] >= 0),
-    }
-    said = [
-        f"{side} for {listed(rows['manipulation'], found)}"
-        for side, found in sides.items()
-        if found.any()
-    ]
-    if not said:
-        return "A single group gives Cliff's delta no interval."
-    return f"The interval of Cliff's delta lies {'; '.join(said)}."
-
-
 def intraclass_correlation(values: ArrayLike, groups: ArrayLike) -> float:
-    """ICC(1): the share of the variance that lies between groups, from a one-way analysis of variance.
+    """ICC(1) of ``values`` (N,): the share of their variance between groups, by one-way ANOVA.
 
-    It is the expected correlation of two images of one group. The estimate can be negative.
-
-    Parameters
-    ----------
-    values : (N,) array_like
-    groups : (N,) array_like
-        Groups may differ in size.
-
-    Returns
-    -------
-    float
-        At most 1; NaN where no group has two images, where there is one group only, or nothing varies.
-
-    Raises
-    ------
-    ValueError
-        If ``values`` is empty or holds NaN, or the lengths differ.
+    It is the expected correlation of two images of one group; the estimate is at most 1 and can be
+    negative. NaN where no group has two images, where there is one group only, or nothing varies.
+    Raises ValueError if ``values`` is empty or holds NaN, or the lengths differ.
     """
     values = check_maps("values", values, ndim=1).astype(np.float64)
-    names, rows = np.unique(check_groups("values", values, groups), return_inverse=True)
-    count, images = len(names), len(values)
-    if count < 2 or count == images:
+    names, codes = np.unique(check_groups("values", values, groups), return_inverse=True)
+    n_groups, n_images = len(names), len(values)
+    if n_groups < 2 or n_groups == n_images:
         return np.nan
-    sizes = np.bincount(rows)
-    means = np.bincount(rows, values) / sizes
-    between = (sizes * (means - values.mean()) ** 2).sum() / (count - 1)
-    within = ((values - means[rows]) ** 2).sum() / (images - count)
-    typical = (images - (sizes**2).sum() / images) / (count - 1)  # the size, if all groups have one
-    total = between + (typical - 1) * within
+    sizes = np.bincount(codes)
+    means = np.bincount(codes, values) / sizes
+    between = (sizes * (means - values.mean()) ** 2).sum() / (n_groups - 1)
+    within = ((values - means[codes]) ** 2).sum() / (n_images - n_groups)
+    typical_size = (n_images - (sizes**2).sum() / n_images) / (n_groups - 1)
+    total = between + (typical_size - 1) * within
     return float((between - within) / total) if total > 0 else np.nan
 
 
-def cluster_table(samples: Mapping[str, tuple[ArrayLike, ArrayLike]]) -> pd.DataFrame:
-    """What images of a group are worth, for each kind of image.
+def cluster_table(samples: Mapping[str, tuple[np.ndarray, np.ndarray]]) -> pd.DataFrame:
+    """Design effects, from the values (N,) and the groups (N,) of each kind of image.
 
-    Parameters
-    ----------
-    samples : mapping of str to ((N,), (N,) str)
-        Kind, such as "real" or a manipulation -> values and groups of its images.
-
-    Returns
-    -------
-    DataFrame
-        One row a kind: ``images``, ``groups``, ``images a group`` (mean), ``ICC`` of images of one group
-        (:func:`intraclass_correlation`; NaN where each group has one image), ``design effect`` ``1 + (m - 1) ICC`` and
-        ``effective images``, their number divided by it: so many independent images have a mean as sure as this one.
-        ``m`` is the size of the group of an average image; a negative ICC counts as 0.
+    One row per kind, such as "real" or a manipulation: ``images``, ``groups``, ``images per group``
+    (mean), ``ICC`` (:func:`intraclass_correlation`), ``design effect`` ``1 + (m - 1) ICC`` and
+    ``effective images``, their number divided by it: so many independent images have a mean as sure
+    as this one. ``m`` is the size of the group of an average image; a negative ICC counts as 0.
     """
     rows = {}
     for name, (values, groups) in samples.items():
         sizes = np.unique(check_groups(name, values, groups), return_counts=True)[1]
-        found = intraclass_correlation(values, groups)
-        effect = 1 + ((sizes**2).sum() / sizes.sum() - 1) * max(np.nan_to_num(found), 0)
+        correlation = intraclass_correlation(values, groups)
+        size_of_average = (sizes**2).sum() / sizes.sum()
+        design_effect = 1 + (size_of_average - 1) * max(np.nan_to_num(correlation), 0)
         rows[name] = {
             "images": sizes.sum(),
             "groups": len(sizes),
-            "images a group": sizes.mean(),
-            "ICC": found,
+            "images per group": sizes.mean(),
+            "ICC": correlation,
+            "design effect": design_effect,
+            "effective images": sizes.sum() / design_effect,
         }
-        rows[name] |= {"design effect": effect, "effective images": sizes.sum() / effect}
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("kind")
     return table.astype({"images": int, "groups": int})
 
 
-def cluster_sentence(table: pd.DataFrame, unit: str) -> str:
-    """Say what a :func:`cluster_table` implies; ``unit`` is what the groups are called."""
-    if (table["images"] == table["groups"]).all():
-        return (
-            f"There is one image of a kind for each {unit}, so no two images of a sample resemble each other for that"
-            " reason: the correlation is not defined, and every image counts in full."
-        )
-    known = table["ICC"].dropna()
-    if known.empty:
-        return f"The values of images of one {unit} do not say how much they resemble each other."
-    row = table.loc[(table["images"] / table["effective images"]).idxmax()]
-    return (
-        f"Images of one {unit} have a correlation between {known.min():.2f} and {known.max():.2f}. At worst"
-        f" {int(row['images']):,} images are worth {row['effective images']:,.0f} independent ones."
-    )
-
-
 def holm(pvalues: ArrayLike) -> np.ndarray:
-    """p-values corrected for their number by Holm's method; those that are NaN stay NaN and do not count.
+    """Holm-corrected p-values, (K,) float64; those that are NaN stay NaN and do not count.
 
-    Below a level ``a`` after the correction: the chance that one of them is there by chance alone is at most ``a``.
-
-    Parameters
-    ----------
-    pvalues : (K,) array_like
-
-    Returns
-    -------
-    (K,) float64 array
+    Below a level ``a`` after the correction, the chance of any false rejection is at most ``a``.
     """
     corrected = np.array(pvalues, dtype=np.float64)
     known = ~np.isnan(corrected)

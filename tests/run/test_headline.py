@@ -8,10 +8,19 @@ def test_claims_are_listed_in_the_order_of_their_pages_with_verdict_and_link(tmp
     headline.save(folder, "12_generalisation", [Claim("carries over", 0.51, 0.4, 0.61, 75)])
     headline.save(folder, "06_local_variance", [Claim("differs", 0.1, -0.05, 0.25, 75)])
     head, rule, first, second = headline.compose(folder).read_text().splitlines()
-    assert head.count("|") == rule.count("|") == first.count("|") == 6
+    assert head.count("|") == rule.count("|") == first.count("|") == 7
     first = first.replace("\N{NO-BREAK SPACE}", " ")
-    assert first.startswith("| differs {doc}") and "executed/06_local_variance" in first
-    assert first.endswith("| +0.10 [-0.05, +0.25] | > +0.00 | 75 scenes | undecided |")
+    assert first == (
+        "| differs | +0.10 [-0.05, +0.25] | > 0 | 75 scenes | undecided "
+        "| {doc}`06 <executed/06_local_variance>` |"
+    )
     assert "carries over" in second
     headline.save(folder, "12_generalisation", [Claim("now", 0.6, float("nan"), float("nan"), 1)])
-    assert "not enough data" in headline.compose(folder).read_text().splitlines()[3]
+    assert "| not enough data |" in headline.compose(folder).read_text().splitlines()[3]
+
+
+def test_no_statement_breaks_the_table(tmp_path):
+    folder = artifacts.Folder.create("tiny", tmp_path)
+    headline.save(folder, "06_local_variance", [Claim("|d| < D", 0.1, 0.05, 0.2, 75)])
+    row = headline.compose(folder).read_text().splitlines()[2]
+    assert row.startswith(r"| \|d\| &lt; D | ")

@@ -425,7 +425,10 @@ def predicted(**changes):
             lambda: classification.evaluate(predicted().drop(columns="group"), 0.5),
             "predictions lacks group; found id, video",
         ),
-        (lambda: classification.evaluate(predicted(id="p0/real"), 0.5), "'p0/real' more than once"),
+        (
+            lambda: classification.evaluate(predicted(id="p0/real"), 0.5),
+            "p0/real: is there more than once",
+        ),
         (
             lambda: classification.evaluate(predicted(probability=[0.1, 1.5, 0, 0]), 0.5),
             "p1/real: probability is 1.5",
@@ -440,9 +443,12 @@ def predicted(**changes):
         ),
         (
             lambda: classification.evaluate(predicted().query("label == 1"), 0.5),
-            "no real image to compare splice with",
+            "predictions has splice only",
         ),
-        (lambda: classification.evaluate(predicted().query("label == 0"), 0.5), "real images only"),
+        (
+            lambda: classification.evaluate(predicted().query("label == 0"), 0.5),
+            "predictions has real only",
+        ),
         (lambda: classification.by_video(predicted(video="one")), "one / real have several groups"),
         (lambda: classification.choose_threshold([1, 1], [0.5, 0.6]), "labels are all 1"),
         (lambda: classification.choose_threshold([], []), "labels are all missing"),
