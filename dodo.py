@@ -102,7 +102,7 @@ NOTEBOOKS = {
         [*DATA, MAPS, *DETECTORS],
         [*SHAPLEY, "stages/04_save_shapley.csv", "claims/04_save_shapley.json"],
     ),
-    "05_binary_mask": (SHAPLEY, []),
+    "05_binary_mask": (SHAPLEY, ["claims/05_binary_mask.json"]),
     "06_local_variance": (SHAPLEY, ["claims/06_local_variance.json"]),
     "07_tsne": (["features.npz", *SHAPLEY], []),
     "08_shapley_view": (SHAPLEY, ["overview.png", "claims/08_shapley_view.json"]),

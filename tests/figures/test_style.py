@@ -71,9 +71,9 @@ def names_for(data):
 def sweep(data):
     _, fake, real, _, _ = data
     nowhere = np.zeros(np.shape(fake), bool)
-    ours = mask.threshold_sweep(
-        {name: mask.pair_table([(fake, real, nowhere)]) for name in names_for(data)}
-    )
+    tables = dict.fromkeys(names_for(data), mask.pair_table([(fake, real, nowhere)]))
+    groups = dict.fromkeys(names_for(data), np.arange(len(fake)))
+    ours, *_ = mask.threshold_sweep(tables, groups, n_bootstrap=9)
     counterpart = paper_values.counterpart(names_for(data))
     return mask_sweep(ours, paper_values.threshold_sweep(), counterpart, paper_values.SOURCE)
 
@@ -328,7 +328,9 @@ def test_published_curves_are_dashed_and_marked():
     dashed = [line for line in fig.axes[0].lines if line.get_linestyle() == "--"]
     assert len(dashed) == len(NAMES)
     np.testing.assert_allclose(dashed[0].get_ydata(), paper_values.threshold_sweep()["FaceSwap"])
-    assert any(legend.get_title().get_text().startswith("other data") for legend in fig.legends)
+    assert any(
+        legend.get_title().get_text().startswith("FaceForensics++") for legend in fig.legends
+    )
     assert fig.axes[0].get_xscale() == "log"
 
 
@@ -371,11 +373,11 @@ def test_false_alarms_are_drawn_over_the_correlation():
     assert lines["nominal, 5%"].get_ydata()[0] == 0.05
 
 
-def test_the_published_curves_of_the_same_data_are_not_called_other_data():
+def test_the_legend_of_the_published_curves_names_their_source():
     ours = 100 * paper_values.threshold_sweep()[["FaceSwap", "Deepfakes"]] / paper_values.PIXELS
     fig = mask_sweep(ours, ours / 2, paper_values.counterpart(ours.columns), paper_values.SOURCE)
     titles = [legend.get_title().get_text().replace("\n", " ") for legend in fig.legends]
-    assert titles == ["this run", f"published: {paper_values.SOURCE}"]
+    assert titles == ["this run", paper_values.SOURCE]
     assert [[text.get_text() for text in legend.texts] for legend in fig.legends] == [
         ["FaceSwap", "Deepfakes"]
     ] * 2
@@ -389,7 +391,7 @@ def test_the_published_curves_of_the_same_data_are_not_called_other_data():
 
 def test_without_a_counterpart_there_is_one_legend():
     pairs = [(*np.random.default_rng(0).random((2, 1, 8, 8)), np.zeros((1, 8, 8), bool))]
-    ours = mask.threshold_sweep({"fake": mask.pair_table(pairs)})
+    ours, *_ = mask.threshold_sweep({"fake": mask.pair_table(pairs)}, {"fake": ["a"]})
     fig = mask_sweep(ours, paper_values.threshold_sweep(), {}, paper_values.SOURCE)
     assert len(fig.legends) == len(fig.axes[0].lines) == 1
     assert len(mask_sweep(ours, pd.DataFrame(), {}, "").legends) == 1
