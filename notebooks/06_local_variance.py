@@ -184,9 +184,10 @@ figures.effect_intervals(sizes, "squared units of the map")
 
 # %%
 sets = {"real": real, **fakes}
-effects.cluster_table(
+clusters = effects.cluster_table(
     {name: (by_id[name]["whole"], images.groups) for name, images in sets.items()}
-).round(2)
+)
+clusters.round(2)
 
 # %% [markdown]
 # ## What each test is worth where nothing differs

@@ -70,12 +70,13 @@ def test_variance_of_videos_is_tested_by_video(tmp_path):
 @pytest.mark.slow
 def test_masks_of_videos_have_intervals_by_video(tmp_path):
     names = run("05_binary_mask", videos(tmp_path))
-    row = names["sure"].loc["Deepfakes"]
+    row = names["intervals"].loc["Deepfakes"]
     assert row["groups"] == 6 < row["pairs"] and "excess" not in names
 
 
 @pytest.mark.slow
 def test_variance_without_pairs_has_no_paired_test(tmp_path):
     names = run("06_local_variance", unpaired(tmp_path))
+    assert len(names["page_claims"]) == 1
     assert "paired p" not in names["tests"] and names["tests"].loc["Deepfakes", "groups"] == 16
     assert names["sizes"]["low"].notna().all()
