@@ -1,10 +1,11 @@
-"""What the preset ``physical`` owes to each of its steps, and what changes its maps: tables over known blur."""
+"""What the error of the preset ``physical`` is made of: its steps, its edges, its input."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,43 +15,45 @@ from scipy import ndimage
 
 from defocus_lib.analysis.map_accuracy import (
     CAP,
+    ERROR,
+    SPEARMAN,
+    Estimators,
     KnownScene,
+    Scenes,
     as_batch,
-    mean_scores,
     score,
     score_table,
-    with_noise,
 )
 from defocus_lib.maps.estimate import DefocusMaps, defocus_maps
 from defocus_lib.maps.kernels import filters
 from defocus_lib.maps.presets import NETWORK, PRESETS
 from defocus_lib.maps.propagation import normalized_gaussian
-from defocus_lib.scenes.rendered import jpeg
+from defocus_lib.scenes import rendered
+from defocus_lib.stats.bootstrap import bootstrap
+from defocus_lib.stats.claims import Claim
 
-# Bounds set for the map of the preset `physical` on the motorcycle: at most this error (px), at least this correlation.
-BOUNDS = {"error (px)": 0.60, "Spearman": 0.75}
 PHYSICAL = PRESETS["physical"]
-# What the preset `physical` does beyond reading one width an edge, each switched off alone.
-SWITCHED_OFF = {
-    "the finest scale only": replace(PHYSICAL, max_error=math.inf),
-    "no faint edges": replace(PHYSICAL, lowest_threshold=1.0),
-    "sharp and blurred edges count alike": replace(PHYSICAL, weigh_by_width=False),
-    "bent edges count alike": replace(PHYSICAL, weigh_by_shape=False),
-}
-# None of it.
 PLAIN = replace(
     PHYSICAL, max_error=math.inf, lowest_threshold=1.0, weigh_by_width=False, weigh_by_shape=False
 )
+# Each step of `physical` beyond the width of an edge at one scale switched off; last, all of them.
+ABLATIONS = {
+    "physical": PHYSICAL,
+    "the finest scale only": replace(PHYSICAL, max_error=math.inf),
+    "no faint edges": replace(PHYSICAL, lowest_threshold=1.0),
+    "sharp and blurred edges count alike": replace(PHYSICAL, weigh_by_width=False),
+    "curved edges count alike": replace(PHYSICAL, weigh_by_shape=False),
+    "the width alone": PLAIN,
+}
+RATIO = "the ratio of two scales alone"
+FROM_TRUTH = "true blur at the edges"
 
 
 def ratio_maps(image: np.ndarray, scales: tuple[float, float] = (1.0, 1.5)) -> DefocusMaps:
-    """Maps read from the ratio of two scales (Zhuo & Sim 2011), with kernels that are wide enough.
+    """Maps of an image (H, W, 3) uint8 from the ratio of two scales (Zhuo & Sim 2011).
 
-    The edges are those of :data:`PLAIN`, unmeasurable ones are left out, the rest count alike.
-
-    Parameters
-    ----------
-    image : (H, W, 3) uint8
+    The edges are those of :data:`PLAIN`, the kernels wide enough. Edges that cannot be measured
+    are left out; the rest count alike.
     """
     batch = as_batch(image)
     edges = defocus_maps(batch, PLAIN).edges
@@ -67,68 +70,53 @@ def ratio_maps(image: np.ndarray, scales: tuple[float, float] = (1.0, 1.5)) -> D
     return DefocusMaps(edges, sparse, valid, torch.from_numpy(dense)[None, None])
 
 
-def ablation_table(groups: Mapping[str, Mapping[object, KnownScene]]) -> pd.DataFrame:
-    """Error and correlation of the preset `physical` with each of its steps switched off, and with all of them.
+def ablation_table(groups: Mapping[str, Scenes]) -> pd.DataFrame:
+    """Error (px) and rank correlation of each of the :data:`ABLATIONS`, and of :func:`ratio_maps`.
 
-    Parameters
-    ----------
-    groups : mapping of a name to scenes
-
-    Returns
-    -------
-    DataFrame
-        One row a variant, the whole preset first; for each group its error (px) and correlation.
+    One row per variant, the whole preset first; two columns per group of scenes.
     """
-    presets = {"physical": PHYSICAL} | SWITCHED_OFF | {"the width alone": PLAIN}
-    variants = {
-        name: lambda image, preset=preset: defocus_maps(as_batch(image), preset)
-        for name, preset in presets.items()
-    }
-    variants["the ratio of two scales alone"] = ratio_maps
-    columns = {
-        group: pd.DataFrame(
-            {name: mean_scores(of, maps_of)[list(BOUNDS)] for name, maps_of in variants.items()}
-        ).T
-        for group, of in groups.items()
-    }
+    variants: Estimators = {name: (preset, None) for name, preset in ABLATIONS.items()}
+    columns = {}
+    for group, scenes in groups.items():
+        table = score_table(scenes, variants).loc[list(variants)]
+        ratio = [score(ratio_maps(image), *truth) for image, *truth in scenes.values()]
+        table.loc[RATIO] = pd.DataFrame(ratio).mean()
+        columns[group] = table[[ERROR, SPEARMAN]]
     return pd.concat(columns, axis=1).rename_axis("variant")
 
 
 def near_depth_borders(sigma: np.ndarray, jump: float = 0.5, reach: float = 12.0) -> np.ndarray:
-    """(H, W) bool: pixels at most ``reach`` px from where the true blur jumps by ``jump`` px from pixel to pixel."""
-    steps = ndimage.maximum_filter(sigma, 3) - ndimage.minimum_filter(sigma, 3) >= jump
-    return ndimage.distance_transform_edt(~steps) <= reach if steps.any() else steps
+    """(H, W) bool: pixels within ``reach`` px of a jump of the true blur by ``jump`` px."""
+    jumps = ndimage.maximum_filter(sigma, 3) - ndimage.minimum_filter(sigma, 3) >= jump
+    return ndimage.distance_transform_edt(~jumps) <= reach if jumps.any() else jumps
 
 
-def parts_of_error(known_scenes: Mapping[object, KnownScene]) -> pd.DataFrame:
-    """What is left of the error if the blur at the edges were the true one, near depth borders and elsewhere.
+def scene_parts(scenes: Scenes) -> pd.DataFrame:
+    """Errors of `physical`, and of the true sigma spread from the same edges, on each scene.
 
-    Returns
-    -------
-    DataFrame
-        Rows: the map of the preset `physical`; that of the true sigma at the same edges, weighted by their width.
-        Columns: mean absolute error (px) everywhere, near depth borders, elsewhere, and the share (%) of pixels near.
+    The true sigma is weighted by the width of its edge, as `physical` weights its readings. Index
+    (scene, map); columns: mean absolute error (px) everywhere, near depth borders and elsewhere;
+    share of pixels near (%).
     """
-    rows = []
-    for image, sigma, known in known_scenes.values():
+    rows = {}
+    for name, (image, sigma, known) in scenes.items():
         maps = defocus_maps(as_batch(image), PHYSICAL)
         near = near_depth_borders(sigma)
-        for name, dense in {
-            "physical": maps.dense[0, 0].numpy(),
-            "true blur at the edges": _from_truth(maps, sigma),
-        }.items():
+        planes = {"physical": maps.dense[0, 0].numpy(), FROM_TRUTH: _from_truth(maps, sigma)}
+        for title, dense in planes.items():
             error = np.abs(np.clip(dense, 0, CAP) - sigma)
-            parts = {
-                "error (px)": known,
-                "near depth borders": known & near,
-                "elsewhere": known & ~near,
+            rows[name, title] = {
+                ERROR: float(error[known].mean()),
+                "near depth borders": _mean_where(error, known & near),
+                "elsewhere": _mean_where(error, known & ~near),
+                "near (%)": 100 * float(near[known].mean()),
             }
-            means = {
-                part: float(error[where].mean()) if where.any() else math.nan
-                for part, where in parts.items()
-            }
-            rows.append({"map": name, **means, "near (%)": 100 * float(near[known].mean())})
-    return pd.DataFrame(rows).groupby("map", sort=False).mean()
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["scene", "map"])
+
+
+def parts_of_error(scenes: Scenes) -> pd.DataFrame:
+    """Mean of :func:`scene_parts` over scenes: one row per map."""
+    return scene_parts(scenes).groupby("map", sort=False).mean()
 
 
 def _from_truth(maps: DefocusMaps, sigma: np.ndarray) -> np.ndarray:
@@ -137,186 +125,103 @@ def _from_truth(maps: DefocusMaps, sigma: np.ndarray) -> np.ndarray:
     return normalized_gaussian((valid * sigma).astype(np.float32), weights)
 
 
-def jpeg_table(known_scenes: Mapping[object, KnownScene], qualities: Sequence[int]) -> pd.DataFrame:
-    """:func:`score_table` of the presets on the scenes stored as JPEG of each quality; column quality."""
-    return _over(
-        "quality",
-        {
-            quality: {
-                name: (jpeg(image / 255, quality), *truth)
-                for name, (image, *truth) in known_scenes.items()
-            }
-            for quality in qualities
-        },
-    )
+def _mean_where(values: np.ndarray, where: np.ndarray) -> float:
+    return float(values[where].mean()) if where.any() else math.nan
 
 
-def resize_table(
-    known_scenes: Mapping[object, KnownScene], factors: Sequence[float]
+def own_blur_table(
+    photographs: Mapping[str, np.ndarray], size: int, seed: int, squares: int = 6
 ) -> pd.DataFrame:
-    """:func:`score_table` of the presets on the scenes resized by each factor, and the true sigma with them.
+    """Blur that `physical` reads in unprocessed photographs: their own, and soft shading.
 
-    Errors and biases are in px of the resized image; column factor.
+    ``photographs`` are (h, w, 3) uint8; squares of ``size`` px are cut from each, as for a scene.
+    One row per photograph: median at its edges and mean of the dense map (px), each the mean over
+    the squares.
     """
-    return _over(
-        "factor",
-        {
-            factor: {name: resized(scene, factor) for name, scene in known_scenes.items()}
-            for factor in factors
-        },
-    )
-
-
-def noise_table(
-    known_scenes: Mapping[object, KnownScene], noises: Sequence[float], seed: int = 0
-) -> pd.DataFrame:
-    """:func:`score_table` of the presets on the scenes with white noise of each standard deviation; column noise."""
-    return _over("noise", {noise: with_noise(known_scenes, noise, seed) for noise in noises})
-
-
-def resized(scene: KnownScene, factor: float) -> KnownScene:
-    """A scene with its side times ``factor``, averaged or interpolated; its sigma grows with it."""
-    image, sigma, known = scene
-    size = tuple(round(side * factor) for side in image.shape[1::-1])
-    larger = np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BICUBIC))
-    depth, measured = (
-        np.asarray(Image.fromarray(plane.astype(np.float32)).resize(size, Image.Resampling.NEAREST))
-        for plane in (sigma, known)
-    )
-    return larger, depth * factor, measured > 0
-
-
-def _over(what: str, cases: Mapping[float, Mapping[object, KnownScene]]) -> pd.DataFrame:
-    quick = {name: (name, None) for name in PRESETS}
-    tables = {case: score_table(known_scenes, quick) for case, known_scenes in cases.items()}
-    return pd.concat(tables, names=[what]).reset_index()
-
-
-def range_table(known_scenes: Mapping[object, KnownScene]) -> pd.DataFrame:
-    """Mean scores of each preset that looks at edges, with images scaled to [-1, 1] and to [0, 1] first, and the share
-    of edges (%)."""
-    ranges = {"[-1, 1]": (-1.0, 1.0), "[0, 1]": (0.0, 1.0)}
     rows = {}
-    for name, preset in PRESETS.items():
-        if preset.propagation == NETWORK:
-            continue
-        for title, limits in ranges.items():
-            chosen = replace(preset, input_range=limits)
-            maps = [defocus_maps(as_batch(image), chosen) for image, *_ in known_scenes.values()]
-            scores = [
-                score(one, *truth)
-                for one, (_, *truth) in zip(maps, known_scenes.values(), strict=True)
-            ]
-            edges = 100 * float(np.mean([one.edges.float().mean() for one in maps]))
-            rows[name, title] = {"edges (%)": edges, **pd.DataFrame(scores).mean()}
-    return pd.DataFrame(rows).T.rename_axis(["preset", "input range"])
+    for name, pixels in photographs.items():
+        rng = np.random.default_rng(seed)
+        textures = [rendered.texture([pixels], rng, size) for _ in range(squares)]
+        images = [np.rint(255 * texture).astype(np.uint8) for texture in textures]
+        maps = [defocus_maps(as_batch(image)) for image in images]
+        medians = [float(each.sparse[each.valid].median()) for each in maps if each.valid.any()]
+        rows[name] = {
+            "median at edges (px)": float(np.mean(medians)) if medians else math.nan,
+            "mean of the map (px)": float(np.mean([each.dense.mean() for each in maps])),
+        }
+    return pd.DataFrame(rows).T.rename_axis("photograph")
 
 
-def noise_sentence(errors: pd.Series, tolerance: float = 0.5) -> str:
-    """Up to which noise the readings at steps stay right.
+def compressed(scenes: Scenes, quality: int) -> dict[Any, KnownScene]:
+    """The scenes stored as JPEG of this quality."""
+    return {
+        name: (rendered.jpeg(image / 255, quality), sigma, known)
+        for name, (image, sigma, known) in scenes.items()
+    }
 
-    Parameters
-    ----------
-    errors : Series
-        Largest error of a reading (px) by noise level, ascending.
+
+def resized(scenes: Scenes, factor: float) -> dict[Any, KnownScene]:
+    """The scenes with their sides and their sigma times ``factor``."""
+    return {name: _resized(scene, factor) for name, scene in scenes.items()}
+
+
+def _resized(scene: KnownScene, factor: float) -> KnownScene:
+    image, sigma, known = scene
+    width, height = (round(side * factor) for side in image.shape[1::-1])
+
+    def scaled(values: np.ndarray, how: Image.Resampling) -> np.ndarray:
+        return np.asarray(Image.fromarray(values).resize((width, height), how))
+
+    sigma = scaled(sigma.astype(np.float32), Image.Resampling.NEAREST) * factor
+    known = scaled(known.astype(np.float32), Image.Resampling.NEAREST) > 0
+    return scaled(image, Image.Resampling.BICUBIC), sigma, known
+
+
+def table_by_level(level_name: str, levels: Mapping[float, Scenes]) -> pd.DataFrame:
+    """:func:`score_table` of the presets on the scenes of each level, such as a JPEG quality.
+
+    Columns: ``level_name``, estimator, scores. Errors and biases are in px of the images as they
+    are.
     """
-    fine = (errors <= tolerance).cummin()
-    if fine.all():
-        return f"None of its medians is off by more than {tolerance:g} px, up to the strongest noise tried."
-    if not fine.any():
-        return (
-            f"Even in the cleanest of these images a median is off by more than {tolerance:g} px."
+    presets: Estimators = {name: (name, None) for name in PRESETS}
+    tables = {level: score_table(scenes, presets) for level, scenes in levels.items()}
+    return pd.concat(tables, names=[level_name]).reset_index()
+
+
+def range_table(scenes: Scenes) -> pd.DataFrame:
+    """:func:`score_table` of the presets that read edges, for images in [-1, 1] and in [0, 1].
+
+    Index (preset, input range).
+    """
+    ranges = {"[-1, 1]": (-1.0, 1.0), "[0, 1]": (0.0, 1.0)}
+    tables = {}
+    for name, preset in PRESETS.items():
+        if preset.propagation != NETWORK:
+            variants: Estimators = {
+                title: (replace(preset, input_range=limits), None)
+                for title, limits in ranges.items()
+            }
+            tables[name] = score_table(scenes, variants).loc[list(ranges)]
+    return pd.concat(tables, names=["preset", "input range"])
+
+
+def claims(scenes: Scenes, seed: int = 0) -> list[Claim]:
+    """Which share of the error of `physical` comes from spreading: a claim over scenes."""
+    errors = scene_parts(scenes)[ERROR].unstack("map")
+    remaining, whole = errors[FROM_TRUTH].to_numpy(), errors["physical"].to_numpy()
+
+    def share(weights: np.ndarray) -> float:
+        return float(weights @ remaining / (weights @ whole))
+
+    found = bootstrap(share, np.zeros(len(errors)), np.arange(len(errors)), seed=seed)
+    return [
+        Claim(
+            "Share of the error of `physical` that the true blur at its edges would leave",
+            float(found.value),
+            float(found.low),
+            float(found.high),
+            len(errors),
+            compared_with=0.5,
+            style=".2f",
         )
-    cleanest = errors.index[fine][-1]
-    return f"Up to a noise of {cleanest:g} no median is off by more than {tolerance:g} px; beyond it, some are."
-
-
-def bounds_sentence(error: float, spearman: float) -> str:
-    """Whether a map keeps within :data:`BOUNDS`, as a sentence."""
-    most, least = BOUNDS["error (px)"], BOUNDS["Spearman"]
-    wanted = f"an error of at most {most:.2f} px and a rank correlation of at least {least:.2f}"
-    met = [error <= most, spearman >= least]
-    if all(met):
-        return f"Both bounds set for this preset, {wanted}, are kept."
-    if not any(met):
-        return f"Neither of the bounds set for this preset, {wanted}, is kept."
-    kept, missed = ("error", "correlation") if met[0] else ("correlation", "error")
-    return f"Of the bounds set for this preset, {wanted}, that on the {kept} is kept and that on the {missed} is missed."
-
-
-def verdict(motorcycle: pd.DataFrame, scene_scores: pd.DataFrame) -> str:
-    """What the map is good for, from two tables of :func:`score_table`, as a sentence."""
-    tables = {"the motorcycle": motorcycle, "the controlled scenes": scene_scores}
-    better = [
-        name
-        for name, t in tables.items()
-        if t.loc["physical", "error (px)"] < t.loc["constant mean", "error (px)"]
     ]
-    ordered = [name for name, table in tables.items() if table.loc["physical", "Spearman"] >= 0.5]
-    if len(better) == len(ordered) == 2:
-        return "The map measures blur on both: nearer to the truth than a map of the mean, and mostly in the right order."
-    if len(ordered) == 2:
-        return "The map tells more from less blur on both, but its values are no nearer to the truth than a constant."
-    if not better and not ordered:
-        return (
-            "The map is no better than a constant, and does not tell more from less blur reliably."
-        )
-    said = " and ".join(dict.fromkeys(better + ordered))
-    return f"The map measures blur on {said}, but not by every measure and everywhere."
-
-
-def reference_sentence(scores: pd.DataFrame, chance: float = 0.2) -> str:
-    """How the maps of the two presets of the reference rank blur: a table of :func:`score_table` as a sentence."""
-    ranks = scores.loc[["released", "published"], "Spearman"]
-    if (ranks > chance).all():
-        return "The maps of the reference rank blur in about the right order."
-    if (ranks > chance).any():
-        return f"Of the maps of the reference, those of {ranks.idxmax()} alone rank blur in about the right order."
-    worse = "at chance" if (ranks.abs() <= chance).all() else "at chance or against the truth"
-    return (
-        f"The maps of the reference rank blur {worse}: zeros stand for all that was not measured, so they show where "
-        "edges are dense."
-    )
-
-
-def depth_border_sentence(parts: pd.DataFrame) -> str:
-    """Where the error comes from: a table of :func:`parts_of_error` as a sentence."""
-    left = parts.loc["true blur at the edges", "error (px)"] / parts.loc["physical", "error (px)"]
-    larger = "spreading what was read" if left > 0.5 else "reading the edges"
-    return f"With the true blur at the same edges, {left:.0%} of it would be left: the larger part comes from {larger}."
-
-
-def own_blur_sentence(first: pd.DataFrame, second: pd.DataFrame) -> str:
-    """Whether two groups of photographs differ in the blur they bring along (:func:`known_blur.own_blur_table`)."""
-    brought = [float(table["mean of the map (px)"].mean()) for table in (first, second)]
-    if brought[1] > 1.25 * brought[0]:
-        return "The second group brings more blur of its own along, which the truth of a scene does not count."
-    if brought[0] > 1.25 * brought[1]:
-        return "The first group brings more blur of its own along, which the truth of a scene does not count."
-    return "Both groups bring about the same blur of their own along, which the truth of a scene does not count."
-
-
-def border_sentence(scores: pd.DataFrame) -> str:
-    """Whether the frame of the map of `physical` is worse than the rest (:func:`score_table`), as a sentence."""
-    outer, inside = scores.loc["physical", ["outer 5 px", "inside"]]
-    if outer > 1.1 * inside:
-        return "So the frame is the worse part of the map: an edge there has neighbours on one side only."
-    if inside > 1.1 * outer:
-        return "So the frame is no worse than the rest."
-    return "So the frame is about as good as the rest."
-
-
-def ablation_sentence(table: pd.DataFrame) -> str:
-    """Which single step is worth most, and which cost something, from a table of :func:`ablation_table`."""
-    error = table.xs("error (px)", axis=1, level=1)
-    costs = error.loc[list(SWITCHED_OFF)] - error.loc["physical"]
-    best = costs.mean(axis=1).idxmax()
-    said = f"Of the single steps, the one whose absence is called “{best}” is worth most, in error over all columns."
-    mixed = [
-        name
-        for name in costs.index
-        if costs.loc[name].min() < -0.005 and costs.loc[name].max() > 0.005
-    ]
-    if mixed:
-        said += f" Not all of them help everywhere: there are columns with a smaller error for “{'”, “'.join(mixed)}”."
-    return said

@@ -1,4 +1,4 @@
-"""Made-up maps and answers whose outcome is known: the words follow the numbers."""
+"""Made-up maps and predictions whose outcome is known."""
 
 import numpy as np
 import pandas as pd
@@ -76,13 +76,12 @@ def test_errors_of_images_are_those_of_their_maps(folder):
     table = detector_by_map.error_table(images, n_bootstrap=50)
     assert table.index.tolist() == ["near", "far"]
     assert table.loc["far", (ERROR, "value")] == pytest.approx(0.7, rel=1e-5)
-    assert detector_by_map.nearer(images, "near", "far", 50) == pytest.approx(
-        (0.6, 0.6, 0.6), rel=1e-5
-    )
+    nearer = detector_by_map.error_difference(images, "near", "far", 50)
+    assert (nearer.value, nearer.low, nearer.high) == pytest.approx((-0.6,) * 3, rel=1e-5)
     assert "0.70\N{NO-BREAK SPACE}[0.70," in detector_by_map.errors_shown(table).loc["far", ERROR]
 
 
-def test_changes_in_the_region_are_those_between_twins(folder):
+def test_changes_in_the_region_are_those_from_the_paired_real_image(folder):
     made, table, truth = folder
     maps = {TRUE: detector_by_map.TrueMaps(made), "blind": Made(detector_by_map.TrueMaps(made), 0)}
     maps["blind"].stack = lambda records: (np.ones((len(records), 32, 32), np.float32), None)
@@ -100,27 +99,6 @@ def test_changes_in_the_region_are_those_between_twins(folder):
     assert detector_by_map.region_changes(alone, maps, made).empty
 
 
-@pytest.mark.parametrize(
-    ("learned", "physical", "said"),
-    [
-        ((0.5, 0.4), (0.6, 0.2), "more on the physical map"),
-        ((-0.9, 0.1), (0.6, 0.2), "more on the learned map"),
-        ((0.5, 0.5), (0.2, 0.2), "on both alike"),
-        ((0.0, 0.0), (0.0, 0.0), "on both alike"),
-    ],
-)
-def test_the_numbers_choose_where_it_stands_out(learned, physical, said):
-    rows = [
-        (name, "splice", *values) for name, values in (("learned", learned), ("physical", physical))
-    ]
-    changes = pd.DataFrame(rows, columns=["map", "manipulation", "mean", "spread"])
-    words = detector_by_map.stands_out(changes, "splice")
-    assert (
-        words.endswith(f"stands out {said}.")
-        and f"{learned[0]:+.2f} px on the learned map" in words
-    )
-
-
 def test_a_constant_map_orders_nothing(folder):
     made, table, _ = folder
     truth = detector_by_map.TrueMaps(made)
@@ -133,6 +111,7 @@ def test_a_constant_map_orders_nothing(folder):
     assert images[SPEARMAN].tolist() == [0, 0]
 
 
+@pytest.mark.slow
 def test_detectors_learn_each_map_and_manipulation(tmp_path):
     path = runs.prepare(tmp_path)
     run = collection.load(artifacts.Folder.open("tiny", path / "run"))
@@ -148,19 +127,19 @@ def test_detectors_learn_each_map_and_manipulation(tmp_path):
         def uncertainty(self, records):
             return 0.1 + 0 * cache.stack(records)[0]
 
-    series = Sweep(run.records, run.reader, cache, "test_resnet", 32, plan)
-    answers = detector_by_map.run(
-        series, {"physical": cache, "sure": Sure()}, [0], uncertain=["sure"]
+    common = Sweep(run.records, run.reader, cache, "test_resnet", 32, plan)
+    predictions = detector_by_map.run(
+        common, {"physical": cache, "sure": Sure()}, [0], uncertain=["sure"]
     )
     sure = detector_by_map.WITH_UNCERTAINTY.format("sure")
-    assert set(answers["map"]) == {"physical", "sure", sure}
+    assert set(predictions["map"]) == {"physical", "sure", sure}
     assert (
-        answers.groupby("training_manipulation")["manipulation"].agg(set).map(sorted)
+        predictions.groupby("training_manipulation")["manipulation"].agg(set).map(sorted)
     ).tolist() == [
         ["Deepfakes", "real"],
         ["FaceSwap", "real"],
     ]
-    found = detector_by_map.by_map(answers, ["sure", "physical"], ["FaceSwap", "Deepfakes"])
+    found = detector_by_map.by_map(predictions, ["sure", "physical"], ["FaceSwap", "Deepfakes"])
     assert list(found) == [
         "sure|FaceSwap",
         "sure|Deepfakes",
@@ -168,14 +147,16 @@ def test_detectors_learn_each_map_and_manipulation(tmp_path):
         "physical|Deepfakes",
     ]
     np.testing.assert_array_equal(found["sure|FaceSwap"].scores, found["physical|FaceSwap"].scores)
-    rows = answers[(answers["map"] == sure) & (answers["training_manipulation"] == "FaceSwap")]
+    rows = predictions[
+        (predictions["map"] == sure) & (predictions["training_manipulation"] == "FaceSwap")
+    ]
     assert (auc.predictions_of(rows).scores != found["sure|FaceSwap"].scores).any()
 
 
-# Predictions that were made up: for each map and manipulation a gap between real and manipulated images.
+# Made-up predictions: for each map and manipulation a gap between real and manipulated images.
 
 
-def answers_with(gaps, groups=60, seeds=3):
+def predictions_with(gaps, groups=60, seeds=3):
     labels, names = np.tile([0, 1], groups), np.repeat([f"g{i:02d}" for i in range(groups)], 2)
     noise = np.random.default_rng(0).normal(size=(seeds, 2 * groups))
     return {key: auc.Predictions(labels, names, noise + gap * labels) for key, gap in gaps.items()}
@@ -186,63 +167,16 @@ def outcome(**gaps):
     pairs = {
         name.replace("_", " "): dict(zip(KINDS, pair, strict=True)) for name, pair in gaps.items()
     }
-    found = answers_with(
+    found = predictions_with(
         {f"{name}|{kind}": gap for name, pair in pairs.items() for kind, gap in pair.items()}
     )
-    draws = auc.resampled(found, 200)
-    return found, draws, detector_by_map.auc_table(found, draws)
-
-
-def verdict_of(learned, physical, better=(0.2, 0.1, 0.3), ranks=(1.0, -0.5)):
-    found, draws, table = outcome(learned=learned, physical=physical)
-    ranks = None if ranks is None else pd.Series(ranks, index=KINDS)
-    return detector_by_map.verdict(
-        table, detector_by_map.gains(found, draws, "learned", "physical"), better, ranks
-    )
-
-
-@pytest.mark.parametrize(
-    ("learned", "physical", "said", "not_said"),
-    [
-        ((3, 3), (1, 1), ["Yes.", "does better on it for all 2 manipulations"], ["guessing", "worse"]),
-        ((3, 0), (1, 0), ["Yes.", "better on it for splice", "guessing on either for texture"], ["worse"]),
-        ((3, 1), (1, 1), ["In part.", "better on it for splice", "about as well on either", "for texture"], ["worse"]),
-        ((3, 1), (1, 3), ["In part.", "better on it for splice", "worse on it for texture"], ["about as well"]),
-        ((1, 1), (3, 3), ["No.", "does worse on it for all 2 manipulations"], ["better"]),
-        ((2, 2), (2, 2), ["No.", "about as well on either, within the intervals, for all 2"], ["better", "worse"]),
-        ((0, 0), (0, 0), ["No.", "guessing on either for all 2 manipulations"], ["better", "worse"]),
-    ],
-)  # fmt: skip
-def test_the_numbers_choose_the_verdict(learned, physical, said, not_said):
-    words = verdict_of(learned, physical)
-    assert all(part in words for part in said), words
-    assert not any(part in words for part in not_said), words
-    assert "it rises at every step for splice; it does not rise for texture" in words
-    assert "nearer to the truth than the physical one; the same detector" in words
-
-
-def test_without_a_nearer_map_there_is_no_answer():
-    level, behind = (
-        verdict_of((3, 3), (1, 1), (0, -0.1, 0.1)),
-        verdict_of((3, 3), (1, 1), (-0.2, -0.3, -0.1)),
-    )
-    assert "can't be shown to be nearer" in level and "farther from the truth" in behind
-    for words in (level, behind):
-        assert (
-            "do not answer the question" in words
-            and "does better on it" in words
-            and "Yes" not in words
-        )
-    unknown = verdict_of((3, 3), (1, 1), better=None, ranks=None)
-    assert (
-        unknown.startswith("How far a map is from the truth, nobody knows here.")
-        and "rises" not in unknown
-    )
+    resamples = auc.resampled(found, 200)
+    return found, resamples, detector_by_map.auc_table(found, resamples)
 
 
 def test_gains_are_differences_of_auc_by_manipulation():
-    found, draws, table = outcome(learned=(3, 1), physical=(1, 1))
-    gain = detector_by_map.gains(found, draws, "learned", "physical")
+    found, resamples, table = outcome(learned=(3, 1), physical=(1, 1))
+    gain = detector_by_map.gains(found, resamples, "learned", "physical")
     wide = table.pivot(index="manipulation", columns="map", values="value")
     assert gain.index.tolist() == list(KINDS)
     np.testing.assert_allclose(
@@ -259,36 +193,23 @@ def test_gains_are_differences_of_auc_by_manipulation():
 def test_auc_rises_with_accuracy_or_does_not():
     errors = pd.Series({"released": 1.0, "physical": 0.5, "learned": 0.2})
     *_, table = outcome(released=(0, 3), physical=(1, 2), learned=(2, 1), true_sigma=(0, 9))
-    assert detector_by_map.order(table, errors).to_dict() == {"splice": 1.0, "texture": -1.0}
+    assert detector_by_map.accuracy_correlation(table, errors).to_dict() == {
+        "splice": 1.0,
+        "texture": -1.0,
+    }
     *_, flat = outcome(released=(1, 1), physical=(1, 1), learned=(1, 1))
-    assert detector_by_map.order(flat, errors).tolist() == [0, 0], "nothing rises"
+    assert detector_by_map.accuracy_correlation(flat, errors).tolist() == [0, 0], "nothing rises"
 
 
-@pytest.mark.parametrize(
-    ("true", "learned", "said"),
-    [
-        ((4, 4), (1, 1), ["does better still for all 2 manipulations"]),
-        ((4, 0), (1, 1), ["better still for splice", "says nothing of texture, so what the learned map shows"]),
-        ((2, 0), (2, 0), ["no better than the learned map, within the intervals, for splice", "and neither does"]),
-        ((1, 1), (4, 1), ["The learned map does better than the true blur for splice", "for texture"]),
-    ],
-)  # fmt: skip
-def test_the_numbers_choose_what_is_left_to_gain(true, learned, said):
-    found, draws, table = outcome(learned=learned, true_sigma=true)
-    words = detector_by_map.ceiling(table, detector_by_map.gains(found, draws, TRUE, "learned"))
-    assert all(part in words for part in said), words
-
-
-def test_the_numbers_choose_what_uncertainty_is_worth():
-    gain = pd.DataFrame(
-        {"value": [0.1, -0.1], "low": [0.05, -0.2], "high": [0.2, -0.05]}, index=KINDS
-    )
-    assert detector_by_map.second_channel(gain).endswith(
-        "it helps for splice; it harms for texture."
-    )
-    assert "could show for all 2 manipulations" in detector_by_map.second_channel(
-        gain.assign(low=-1.0, high=1.0)
-    )
+def test_each_gain_is_a_claim_with_its_seeds_and_epochs():
+    found, resamples, _ = outcome(learned=(3, 1), physical=(1, 1))
+    gain = detector_by_map.gains(found, resamples, "learned", "physical")
+    claims = detector_by_map.gain_claims(gain, "Gain on {}", groups=60, seeds=3, epochs=6)
+    assert [claim.statement for claim in claims] == ["Gain on splice", "Gain on texture"]
+    assert [claim.value for claim in claims] == gain["value"].tolist()
+    assert [claim.verdict for claim in claims] == ["supported", "undecided"]
+    (short,) = detector_by_map.gain_claims(gain.head(1), "{}", groups=60, seeds=1, epochs=6)
+    assert short.verdict == "not enough data"
 
 
 def test_tables_keep_the_order_of_maps_and_manipulations():

@@ -6,7 +6,7 @@ from scipy import ndimage
 
 from defocus_lib import DefocusMaps
 from defocus_lib.analysis import learned_accuracy
-from defocus_lib.analysis.map_accuracy import map_errors
+from defocus_lib.analysis.map_accuracy import map_errors, scene_scores
 from defocus_lib.data import manifest
 from defocus_lib.maps import learned
 
@@ -22,7 +22,7 @@ def known(sigma):
     return np.full((*sigma.shape, 3), 128, np.uint8), sigma, np.ones(sigma.shape, bool)
 
 
-def answering(monkeypatch, dense, uncertainty):
+def fixed_maps(monkeypatch, dense, uncertainty):
     """Let every image have these maps."""
     planes = [
         torch.from_numpy(np.asarray(part, np.float32))[None, None] for part in (dense, uncertainty)
@@ -96,7 +96,7 @@ def test_steps_are_read_in_order():
 def test_coverage_of_normal_errors_is_nominal(monkeypatch):
     rng = np.random.default_rng(0)
     uncertainty = rng.uniform(0.2, 1, (200, 200))
-    answering(monkeypatch, np.full((200, 200), 3.0), uncertainty)
+    fixed_maps(monkeypatch, np.full((200, 200), 3.0), uncertainty)
     table = learned_accuracy.coverage_table(
         {"right": {"one": known(3 + rng.normal(0, uncertainty))}}, (0.5, 0.9)
     )
@@ -105,7 +105,7 @@ def test_coverage_of_normal_errors_is_nominal(monkeypatch):
 
 
 def test_coverage_counts_known_pixels_only(monkeypatch):
-    answering(monkeypatch, np.zeros((4, 4)), np.ones((4, 4)))
+    fixed_maps(monkeypatch, np.zeros((4, 4)), np.ones((4, 4)))
     image, sigma, where = known(np.zeros((4, 4)))
     sigma[0], where[0] = 9.0, False
     table = learned_accuracy.coverage_table({"some": {"one": (image, sigma, where)}}, (0.9,))
@@ -113,7 +113,7 @@ def test_coverage_counts_known_pixels_only(monkeypatch):
 
 
 def test_the_surest_come_first(monkeypatch):
-    answering(monkeypatch, np.zeros((1, 4)), [[0.4, 0.1, 0.3, 0.2]])
+    fixed_maps(monkeypatch, np.zeros((1, 4)), [[0.4, 0.1, 0.3, 0.2]])
     table = learned_accuracy.surest_first(
         {"one": known(np.array([[4.0, 2.0, 1.0, 3.0]]))}, [0.25, 0.5, 1.0]
     )
@@ -143,11 +143,8 @@ def test_a_photograph_that_was_soft_itself_is_read_as_blurred():
     pictures = {"sharp": np.repeat(sharp, 3, axis=2), "soft": np.repeat(soft, 3, axis=2)}
     table = learned_accuracy.by_photograph(pictures, 3, 96, seed=0)
     assert table.loc["soft", "bias (px)"] > table.loc["sharp", "bias (px)"] + 0.5
-    assert table.loc["soft", learned_accuracy.HELD] < table.loc["sharp", learned_accuracy.HELD]
-    said = learned_accuracy.own_blur_sentence(table)
     assert (
-        said.index("of sharp") < said.index("of soft")
-        and f"{table.loc['soft', 'bias (px)']:+.2f} px" in said
+        table.loc["soft", learned_accuracy.COVERAGE] < table.loc["sharp", learned_accuracy.COVERAGE]
     )
 
 
@@ -157,50 +154,21 @@ def test_cards_are_those_of_the_package():
     assert table["steps"].iloc[0] == learned.card()["steps"]
 
 
-# Sentences
+# Claims
 
 
-def on_motorcycle(error, spearman):
-    return pd.Series({"error (px)": error, "Spearman": spearman})
-
-
-def test_bounds_that_are_kept_and_missed():
-    all_kept = learned_accuracy.bounds_sentence(on_motorcycle(0.42, 0.80), 0.25, 90.0)
-    assert all_kept.startswith(
-        "All bounds set for it are kept: an error on the motorcycle of at most 0.42 px"
+def test_claims_rest_on_one_number_per_scene(photographs):
+    scenes = learned_accuracy.unseen_scenes(photographs, 2, seed=0, size=48)
+    nearer, calibrated, ordered = learned_accuracy.claims(scenes)
+    errors = {name: scene_scores(scenes, name)["error (px)"] for name in ("learned", "physical")}
+    assert nearer.value == pytest.approx((errors["learned"] - errors["physical"]).mean())
+    assert calibrated.value == pytest.approx(
+        learned_accuracy.coverage_table({"all": scenes}, [0.9]).loc["all", 90]
     )
-    none = learned_accuracy.bounds_sentence(on_motorcycle(0.43, 0.79), 0.26, 84.9)
-    assert none.startswith("None of the bounds set for it is kept")
-    some = learned_accuracy.bounds_sentence(on_motorcycle(0.43, 0.81), 0.2, 96.0)
-    kept, missed = some.split("These are missed:")
-    assert "rank correlation" in kept and "steps read within 0.25 px" in kept
-    assert "at most 0.42 px" in missed and "85 to 95 %" in missed
-
-
-def test_the_spread_over_seeds():
-    assert "one training run" in learned_accuracy.spread_sentence([0.4])
-    assert "over 3 training runs is 0.100 px" in learned_accuracy.spread_sentence([0.3, 0.4, 0.5])
-
-
-@pytest.mark.parametrize(
-    ("error", "word"), [(0.353, "is below"), (0.354, "is not below"), (0.5, "is not below")]
-)
-def test_the_moonshot(error, word):
-    assert f"learned {word} the 0.354 px" in learned_accuracy.moonshot_sentence(error)
-
-
-@pytest.mark.parametrize(
-    ("surest", "words"),
-    [
-        (0.1, "knows where it is wrong"),
-        (0.4, "has some idea"),
-        (0.5, "does not know where it is wrong"),
-    ],
-)
-def test_what_the_uncertainty_knows(surest, words):
-    kept = pd.Series([surest, 0.3, 0.5], index=[0.1, 0.5, 1.0])
-    assert words in learned_accuracy.order_sentence(kept)
-    assert (
-        f"The surest 10% of the pixels are off by {surest:.2f} px"
-        in learned_accuracy.order_sentence(kept)
-    )
+    assert calibrated.claimed == (85, 95)
+    surest = [
+        learned_accuracy.surest_first({"one": scene}, [0.5, 1.0]) for scene in scenes.values()
+    ]
+    expected = np.mean([table["by uncertainty"].diff().iloc[1] for table in surest])
+    assert ordered.value == pytest.approx(-expected)
+    assert {claim.groups for claim in (nearer, calibrated, ordered)} == {2}

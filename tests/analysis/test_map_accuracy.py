@@ -82,18 +82,17 @@ def test_rank_correlation_is_that_of_the_ranks():
     assert found["Spearman"] == pytest.approx(np.corrcoef(*ranks)[0, 1])
 
 
-def test_the_table_of_estimators_has_each_on_each_scene():
-    # Two bars, one sharp and one blurred: an estimator in px is nearer to the truth than the reference's maps.
+def test_the_table_of_scores_has_each_estimator():
+    # Two bars, one sharp and one blurred: px are nearer to the truth than maps of the authors.
     bars = [literal.step(sigma, 64) for sigma in (1.0, 3.0)]
     image = np.concatenate([bars[0], bars[1][:, :, ::-1]], axis=2)
     sigma = np.repeat([1.0, 3.0], 64) * np.ones((64, 1))
     known = np.zeros((64, 128), dtype=bool)
     known[:, 24:40] = known[:, 88:104] = True
     bars_only = {"bars": (np.rint(255 * np.moveaxis(image, 0, 2)).astype(np.uint8), sigma, known)}
-    table = map_accuracy.estimator_table(bars_only)
-    assert table.columns.tolist() == ["estimator", "scene", "error (px)", "Spearman"]
-    assert table["estimator"].tolist() == [*map_accuracy.ESTIMATORS, "constant mean"]
-    error = table.set_index("estimator")["error (px)"]
+    table = map_accuracy.score_table(bars_only)
+    assert table.index.tolist() == [*map_accuracy.ESTIMATORS, map_accuracy.CONSTANT]
+    error = table["error (px)"]
     assert error["constant mean"] == pytest.approx(1.0)
     assert (
         error[["physical", "physical, guided"]].max() < 0.2 and error["physical, closed form"] < 0.6
@@ -204,6 +203,7 @@ def test_scores_by_hand():
         np.sqrt((139 * 0.25 + 4 * 9) / 143 - found["bias (px)"] ** 2)
     )
     assert found["Spearman"] == pytest.approx(1.0) and found["measured (%)"] == 75.0
+    assert found["edges (%)"] == pytest.approx(100 * 4 / 144)
     assert found["at edges (px)"] == pytest.approx(1.5 / 3) and found[
         "bias at edges"
     ] == pytest.approx(0.5 / 3)
@@ -221,34 +221,38 @@ def test_without_edges_nothing_is_said_about_them():
 
 
 def test_the_table_of_scores_is_the_mean_over_scenes(rendered):
-    table = map_accuracy.score_table(rendered, {"ours": ("physical", None)})
-    assert table.index.tolist() == ["ours", "constant mean"]
+    table = map_accuracy.score_table(rendered, {"alone": ("physical", None)})
+    assert table.index.tolist() == ["alone", map_accuracy.CONSTANT]
     each = [
         map_accuracy.score(defocus_maps(map_accuracy.as_batch(image)), *truth)
         for image, *truth in rendered.values()
     ]
     for name in each[0]:
-        assert table.loc["ours", name] == pytest.approx(np.mean([one[name] for one in each]))
+        assert table.loc["alone", name] == pytest.approx(np.mean([one[name] for one in each]))
     flat = [np.abs(sigma - sigma.mean()).mean() for _, sigma, _ in rendered.values()]
     assert table.loc["constant mean", "error (px)"] == pytest.approx(np.mean(flat))
 
 
 def test_profiles_of_the_border_are_means_over_frames(rendered):
-    profiles = map_accuracy.border_profiles(rendered, {"ours": ("physical", None)}, reach=3)
+    profiles = map_accuracy.border_profiles(rendered, {"alone": ("physical", None)}, reach=3)
     assert profiles.index.tolist() == [0, 1, 2, 3]
     off = [
         np.abs(defocus_maps(map_accuracy.as_batch(image)).dense[0, 0].numpy().clip(0, 6) - sigma)
         for image, sigma, _ in rendered.values()
     ]
     outermost = np.concatenate([np.r_[one[0], one[-1], one[1:-1, 0], one[1:-1, -1]] for one in off])
-    assert profiles.loc[0, "ours"] == pytest.approx(outermost.mean())
+    assert profiles.loc[0, "alone"] == pytest.approx(outermost.mean())
 
 
-def test_photographs_that_were_blurred_bring_more_blur_along(textures):
-    soft = {
-        "soft": np.rint(ndimage.gaussian_filter(textures["coins"].astype(float), (6, 6, 0))).astype(
-            np.uint8
-        )
-    }
-    table = map_accuracy.own_blur_table({"coins": textures["coins"], **soft}, 64, seed=0, squares=2)
-    assert (table.loc["soft"] > table.loc["coins"] + 0.3).all()
+# Claims
+
+
+def test_claims_rest_on_one_number_per_scene(rendered):
+    physical, released = map_accuracy.claims(rendered)
+    errors = map_accuracy.scene_scores(rendered)["error (px)"]
+    gain = errors - map_accuracy.constant_errors(rendered)
+    assert physical.value == pytest.approx(gain.mean()) and physical.groups == 2
+    assert physical.low <= physical.value <= physical.high and physical.relation == "below"
+    ranks = map_accuracy.scene_scores(rendered, "released")["Spearman"]
+    assert released.value == pytest.approx(ranks.mean()) and released.claimed == (-0.2, 0.2)
+    assert {physical.verdict, released.verdict} == {"not enough data"}, "two scenes are too few"
