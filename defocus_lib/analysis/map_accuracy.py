@@ -130,7 +130,9 @@ def with_noise(scenes: Scenes, noise: float, seed: int = 0) -> dict[Any, KnownSc
 # What is read at steps
 
 
-def step_edge_table(sigmas: Sequence[float], noise: float, seed: int = 0) -> pd.DataFrame:
+def step_edge_table(
+    sigmas: Sequence[float], noise: float, seed: int = 0, size: int = 129
+) -> pd.DataFrame:
     """Median sigma (px) read by each preset at the edge pixels of a step; one row per true sigma.
 
     Where a preset is literal, edge pixels that cannot be measured count as 0, as in the authors'
@@ -138,7 +140,7 @@ def step_edge_table(sigmas: Sequence[float], noise: float, seed: int = 0) -> pd.
     """
     rows = {}
     for sigma in sigmas:
-        image = step_edge(sigma, noise, np.random.default_rng(seed))[None]
+        image = step_edge(sigma, noise, np.random.default_rng(seed), size)[None]
         readings = {name: _readings(defocus_maps(image, name), name) for name in PRESETS}
         rows[sigma] = {name: float(values.median()) for name, values in readings.items()}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("true sigma (px)")

@@ -40,12 +40,12 @@ def test_the_noise_of_a_step_is_white_and_the_same_in_all_channels():
 
 
 def test_the_table_reads_steps_as_the_presets_do():
-    table = map_accuracy.step_edge_table([1.0, 3.0], noise=0.0)
+    table = map_accuracy.step_edge_table([1.0, 3.0], noise=0.0, size=65)
     assert table.index.tolist() == [1.0, 3.0] and table.columns.tolist() == list(PRESETS)
     np.testing.assert_allclose(table["physical"], [1, 3], atol=0.1)
     for preset in ("released", "published"):
         for sigma, read in table[preset].items():
-            edges, sparse, _ = literal_maps(map_accuracy.step_edge(sigma, 0, rng()), preset)
+            edges, sparse, _ = literal_maps(map_accuracy.step_edge(sigma, 0, rng(), 65), preset)
             assert read == pytest.approx(np.median(sparse[edges]), abs=1e-3)
         # Kernels of radius 5 cut the Gaussians off: great blur reads too small.
         assert table.loc[3.0, preset] < 2.7
@@ -53,7 +53,7 @@ def test_the_table_reads_steps_as_the_presets_do():
 
 def test_the_table_is_the_same_for_the_same_seed():
     first, again, other = (
-        map_accuracy.step_edge_table([2.0], noise=0.02, seed=seed) for seed in (1, 1, 2)
+        map_accuracy.step_edge_table([2.0], noise=0.02, seed=seed, size=65) for seed in (1, 1, 2)
     )
     assert first.equals(again) and not first.equals(other)
     assert abs(first.loc[2.0, "physical"] - 2) < 0.35
