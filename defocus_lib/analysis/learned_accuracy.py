@@ -110,11 +110,10 @@ def scene_coverage(scenes: Scenes, levels: Sequence[float] = LEVELS) -> pd.DataF
     level in %.
     """
     rows = []
-    for image, sigma, known in scenes.values():
-        maps = _maps(image)
-        deviations = (np.abs(maps[0] - sigma) / maps[1])[known]
-        within = {level: deviations <= norm.ppf((1 + level) / 2) for level in levels}
-        rows.append({100 * level: 100 * float(np.mean(held)) for level, held in within.items()})
+    for scene in scenes.values():
+        error, uncertainty = _errors(*scene)
+        within = {level: error / uncertainty <= norm.ppf((1 + level) / 2) for level in levels}
+        rows.append({100 * level: 100 * float(held.mean()) for level, held in within.items()})
     return pd.DataFrame(rows)
 
 
@@ -124,11 +123,14 @@ def coverage_table(groups: Mapping[str, Scenes], levels: Sequence[float] = LEVEL
     return pd.DataFrame(rows).T.rename_axis("images").rename_axis("nominal (%)", axis=1)
 
 
-def _maps(image: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Sigma and uncertainty (H, W), in px, by the preset ``learned``."""
+def _errors(
+    image: np.ndarray, sigma: np.ndarray, known: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Absolute error and uncertainty of the known pixels by the preset ``learned``: (K,) px."""
     maps = defocus_maps(as_batch(image), "learned")
     assert maps.uncertainty is not None  # this preset has one
-    return maps.dense[0, 0].numpy(), maps.uncertainty[0, 0].numpy()
+    error = np.abs(maps.dense[0, 0].numpy() - sigma)
+    return error[known], maps.uncertainty[0, 0].numpy()[known]
 
 
 def surest_first(scenes: Scenes, shares: Sequence[float]) -> pd.DataFrame:
@@ -136,24 +138,18 @@ def surest_first(scenes: Scenes, shares: Sequence[float]) -> pd.DataFrame:
 
     One row per share of the pixels of all scenes; columns "by uncertainty", "by the error itself".
     """
-    errors, deviations = [], []
-    for image, sigma, known in scenes.values():
-        dense, uncertainty = _maps(image)
-        errors.append(np.abs(dense - sigma)[known])
-        deviations.append(uncertainty[known])
-    error = np.concatenate(errors)
+    pixels = [_errors(*scene) for scene in scenes.values()]
+    error, uncertainty = (np.concatenate(values) for values in zip(*pixels, strict=True))
     ordered = {
-        "by uncertainty": error[np.argsort(np.concatenate(deviations), kind="stable")],
+        "by uncertainty": error[np.argsort(uncertainty, kind="stable")],
         "by the error itself": np.sort(error),
     }
-    rows = {
-        share: {
-            name: float(values[: round(share * len(values))].mean())
-            for name, values in ordered.items()
-        }
-        for share in shares
+    kept = {share: round(share * len(error)) for share in shares}
+    columns = {
+        name: {share: float(errors[:count].mean()) for share, count in kept.items()}
+        for name, errors in ordered.items()
     }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("share kept")
+    return pd.DataFrame(columns).rename_axis("share kept")
 
 
 def psf_table(photographs: Sequence[np.ndarray], count: int, seed: int) -> pd.DataFrame:
