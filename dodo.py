@@ -104,16 +104,19 @@ NOTEBOOKS = {
     ),
     "05_binary_mask": (SHAPLEY, ["claims/05_binary_mask.json"]),
     "06_local_variance": (SHAPLEY, ["claims/06_local_variance.json"]),
-    "07_tsne": (["features.npz", *SHAPLEY], []),
+    "07_tsne": (["features.npz", *SHAPLEY], ["claims/07_tsne.json"]),
     "08_shapley_view": (SHAPLEY, ["overview.png", "claims/08_shapley_view.json"]),
-    "09_alignment_score": (SHAPLEY, []),
+    "09_alignment_score": (SHAPLEY, ["claims/09_alignment_score.json"]),
     "10_known_blur": (DATA[:1], ["claims/10_known_blur.json"]),
     "11_controls": ([*DATA, "sweep_records.parquet", MAPS], [SWEEP, "claims/11_controls.json"]),
     "12_generalisation": (
         [*DATA, MAPS, *DETECTORS, SWEEP],
         ["robustness.csv", "claims/12_generalisation.json"],
     ),
-    "13_trust_in_shapley": ([*DATA, MAPS, *DETECTORS, *SHAPLEY], ["trust.csv"]),
+    "13_trust_in_shapley": (
+        [*DATA, MAPS, *DETECTORS, *SHAPLEY],
+        ["trust.csv", "claims/13_trust_in_shapley.json"],
+    ),
     "14_better_maps": (
         [*DATA, "sweep_records.parquet"],
         ["better_maps.parquet", "claims/14_better_maps.json"],

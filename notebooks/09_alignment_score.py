@@ -9,21 +9,33 @@
 #     name: python3
 # ---
 
-# %% [markdown] tags=["needs-pairs"]
+# %% [markdown]
 # # Shapley alignment score
 #
-# **You will see** whether the detectors look at those values of the map that the manipulation changed, next to a null.\
-# **Reads** the maps and Shapley values that notebook 04 saved (`shapley/`).\
-# **Writes** nothing: tables and figures are on this page.
+# **You will see** whether the detectors look at those values of the map that the
+# manipulation changed, next to a baseline.\
+# **Reads** the maps and Shapley values of notebook 04 (`shapley/`).\
+# **Writes** its claims for the front page.
 #
-# The pixels of a manipulated map are sorted into bins by the map's own value. One histogram weighs them by
-# $|\mathrm{fake} - \mathrm{real}|$, the other by $|\mathrm{Shapley\ value}|$; both sum to 1. The score is their
-# overlap, the sum of the bin-wise minima. The Kullback-Leibler divergence (KL) of the second from the first stands
-# beside it.
+# If the defocus map is the evidence that a detector uses, then its Shapley values
+# should be large where the manipulation changed the map. Jeon & Woo (2025) measure this
+# by a score over the values of the map, averaged over 50 pairs of FaceForensics++. They
+# report no baseline, so that a reader cannot tell a good score from one that any
+# attribution would reach. This page repeats the score and adds such a baseline.
 #
-# The score has a weakness. It forgets places, and most pixels share a few values, so a detector that looks *anywhere*
-# can score well. The *uniform attribution*, the same weight for every pixel, knows nothing of any detector. What it
-# scores is the null here: only the excess over it can speak for a detector.
+# ## Score and baseline
+#
+# The pixels of a manipulated map are sorted into bins by the map's own value. One
+# histogram weighs them by $|\mathrm{fake} - \mathrm{real}|$, the other by
+# $|\mathrm{Shapley\ value}|$; both sum to 1. With $d_k$ and $h_k$ the weights in bin
+# $k$, the score is their overlap $\sum_k \min(d_k, h_k)$, between 0 and 1. The
+# Kullback-Leibler divergence (KL) of the second histogram from the first stands beside
+# it ({doc}`../method` has the equations).
+#
+# The score forgets places, and most pixels share a few values. Therefore a detector
+# that looks *anywhere* can score well. The *uniform attribution* gives the same weight
+# to every pixel and depends on no detector. Only a score above that of the uniform
+# attribution can say something about a detector.
 
 # %% tags=["parameters"]
 profile: str = "demo"
@@ -33,7 +45,7 @@ bins: int = 20
 pairs: int = 50
 pair: int = 0
 
-# %%
+# %% tags=["hide-input"]
 import ipywidgets
 import numpy as np
 import pandas as pd
@@ -41,52 +53,60 @@ from myst_nb import glue
 
 from defocus_lib.analysis import alignment
 from defocus_lib.explain import attribution_set
+from defocus_lib.explain.attribution_set import AttributionSet
 from defocus_lib.figures import alignment as figures
+from defocus_lib.run import headline
 from defocus_lib.run.artifacts import Folder
 from defocus_lib.run.widgets import explore
+from defocus_lib.stats import claims
+from defocus_lib.stats.claims import Claim
 
 folder = Folder.open(profile, artifacts)
 real, fakes = attribution_set.open_sets(folder)
-wanted = ("dmaps", "defocus_shaps", "rgb_shaps")
 fakes = {
-    name: fake.take(np.arange(min(pairs, len(fake))), *wanted)
+    name: fake.take(
+        np.arange(min(pairs, len(fake))), "dmaps", "defocus_shaps", "rgb_shaps"
+    )
     for name, fake in fakes.items()
 }
 manipulation = manipulation or next(iter(fakes))
+page_claims: list[Claim] = []
 
-# %% [markdown]
+# %% [markdown] tags=["needs-pairs"]
 # ## One pair
 
 
 # %%
-def histograms(
-    fake: attribution_set.AttributionSet, bins: int
-) -> dict[str, alignment.Histograms]:
+def histograms(fake: AttributionSet, bins: int) -> dict[str, alignment.Histograms]:
     shaps = {"defocus": fake.defocus_shaps, "rgb": fake.rgb_shaps}
-    return alignment.pair_histograms(
-        fake.dmaps, fake.paired_real(real, "dmaps").dmaps, shaps, bins
-    )
+    paired_maps = fake.paired_real(real, "dmaps").dmaps
+    return alignment.pair_histograms(fake.dmaps, paired_maps, shaps, bins)
 
 
 def bars(manipulation: str, pair: int, bins: int):
-    one = fakes[manipulation].take(np.array([min(pair, len(fakes[manipulation]) - 1)]))
-    by_name = histograms(one, bins)
-    scores = alignment.alignment_table(by_name).set_index("model")
+    fake = fakes[manipulation].take(np.array([min(pair, len(fakes[manipulation]) - 1)]))
+    by_name = histograms(fake, bins)
+    scores = alignment.alignment_table(by_name, fake.groups).set_index("model")
     weights = {name: histogram.weights[0] for name, histogram in by_name.items()}
-    return figures.alignment_bars(
-        by_name["difference"].edges, weights, scores, one.ids[0]
-    )
+    edges = by_name["difference"].edges
+    return figures.alignment_bars(edges, weights, scores, fake.ids[0])
 
 
-# %% mystnb={"figure": {"caption": "One pair: where the maps differ (grey) and where each detector looks (colour), by the value of the manipulated map. The dotted line is the uniform attribution, which only counts pixels. Look for coloured bars that follow the grey ones more closely than the dotted line does.", "name": "fig-alignment-pair"}, "image": {"alt": "Two bar charts over map values from 0 to 1, one a detector, each with grey and coloured bars and a dotted step line."}}
+# %% mystnb={"figure": {"caption": "One pair: where the maps differ (grey) and where each detector looks (colour), by the value of the manipulated map. The dotted line is the uniform attribution, which only counts pixels. Look for coloured bars that follow the grey ones more closely than the dotted line does.", "name": "fig-alignment-pair"}, "image": {"alt": "Two bar charts over map values from 0 to 1, one for each detector, each with grey and coloured bars and a dotted step line."}}
 bars(manipulation, pair, bins)
 
-# %% [markdown]
+# %% [markdown] tags=["needs-pairs"]
 # ## All pairs
+#
+# The table holds mean and standard deviation over {glue:text}`alignment_pairs` pairs of
+# each manipulation, at {glue:text}`alignment_bins` bins. *Above uniform* is the share
+# of pairs in which a detector scores higher than the uniform attribution.
 
 # %%
 table = pd.concat(
-    alignment.alignment_table(histograms(fake, bins)).assign(manipulation=name)
+    alignment.alignment_table(histograms(fake, bins), fake.groups).assign(
+        manipulation=name
+    )
     for name, fake in fakes.items()
 )
 summary = alignment.summary(table, ("manipulation", "model"))
@@ -96,52 +116,63 @@ summary.round(3)
 figures.alignment_scores(table)
 
 # %% tags=["remove-input"]
-wide = summary.pivot_table("score mean", "manipulation", "model", sort=False)
 glue("alignment_pairs", int(summary["pairs"].min()), display=False)
 glue("alignment_bins", bins, display=False)
-glue("alignment_manipulations", len(wide), display=False)
-glue("alignment_manipulation", manipulation, display=False)
-for model in ("defocus", "rgb", "uniform"):
-    one = summary.loc[(manipulation, model)]
-    glue(f"alignment_{model}_mean", float(one["score mean"]), display=False)
-    glue(f"alignment_{model}_std", float(one["score std"]), display=False)
-    glue(f"alignment_{model}_kl", float(one["KL mean"]), display=False)
-for model in ("defocus", "rgb"):
-    glue(
-        f"alignment_{model}_above",
-        float(summary.loc[(manipulation, model), "above uniform"]),
-        display=False,
+page_claims += [
+    Claim(
+        f"Alignment score of the {figures.MODEL_NAMES[model]} exceeds that of the"
+        " uniform attribution",
+        *excess.scalars,
+        groups=table["group"].nunique(),
+        unit=folder.about.unit,
+        style="+.3f",
     )
-    glue(
-        f"alignment_{model}_wins",
-        int((wide[model] > wide["uniform"]).sum()),
-        display=False,
-    )
+    for model, excess in alignment.excess_over_uniform(table).items()
+]
 
 # %% [markdown]
-# On {glue:text}`alignment_manipulation`, over {glue:text}`alignment_pairs` pairs and {glue:text}`alignment_bins` bins:
+# ## What it means
 #
-# | attribution | score, mean ± spread | KL, mean | pairs above uniform |
-# |---|---|---|---|
-# | defocus detector | {glue:text}`alignment_defocus_mean:.3f` ± {glue:text}`alignment_defocus_std:.3f` | {glue:text}`alignment_defocus_kl:.3f` | {glue:text}`alignment_defocus_above:.0%` |
-# | RGB detector | {glue:text}`alignment_rgb_mean:.3f` ± {glue:text}`alignment_rgb_std:.3f` | {glue:text}`alignment_rgb_kl:.3f` | {glue:text}`alignment_rgb_above:.0%` |
-# | uniform (null) | {glue:text}`alignment_uniform_mean:.3f` ± {glue:text}`alignment_uniform_std:.3f` | {glue:text}`alignment_uniform_kl:.3f` | |
-#
-# Over the {glue:text}`alignment_manipulations` manipulations, the mean score of the defocus detector exceeds that of
-# the uniform attribution {glue:text}`alignment_defocus_wins` times, that of the RGB detector
-# {glue:text}`alignment_rgb_wins` times. The reference shows the bar chart of a pair and the mean and spread over 50
-# pairs (FaceForensics++), without a null.
-#
-# What this score cannot say: whether the *place* is right, for which see the table of shares in notebook 08; and
-# whether the detector uses the difference, since strong values of the map may draw both histograms to the same bins.
-# {doc}`13_trust_in_shapley` asks more of it: permuted pixels, untrained weights and mismatched pairs as nulls, with
-# intervals.
+# The claims compare the mean score of a detector with that of the uniform attribution,
+# over the pairs of all manipulations. Their 95 % intervals resample whole groups,
+# because the manipulations of one original resemble each other.
+
+# %%
+headline.save(folder, "09_alignment_score", page_claims)
+claims.table(page_claims)
 
 # %% [markdown]
-# ## Try it
+# An excess above 0 shows that a detector gives more weight to the values that differ
+# than an equal weight for all pixels does. It does not show that the detector uses the
+# difference, because large values of the map may draw both histograms to the same bins.
+# {doc}`13_trust_in_shapley` therefore adds stricter baselines: permuted pixels,
+# untrained weights and mismatched pairs.
 #
-# Choose a pair and the number of bins. In JupyterLab the controls draw them. With one bin every
-# attribution scores 1.
+# ## Limits
+#
+# - The score does not say whether the *place* is right. The table of shares in
+#   {doc}`08_shapley_view` does.
+# - The sign of a Shapley value is dropped, so that evidence for *real* counts like
+#   evidence for *fake*.
+# - The score depends on the number of bins. With one bin, every attribution scores 1.
+
+# %% [markdown] tags=["needs-pairs"]
+# ## Exercises
+#
+# 1. Set `bins` to 5 and to 50. How do the scores change, and how does their distance
+#    from the uniform attribution?
+# 2. Choose another `pair`. In which bins does the uniform attribution have its weight?
+#
+# :::{admonition} Answer to the first exercise
+# :class: dropdown
+# Merging bins can only raise an overlap, so that all scores rise with fewer bins, that
+# of the uniform attribution too. Only the distance from the baseline can be compared
+# between numbers of bins.
+# :::
+#
+# ### Try it
+#
+# Choose a pair and the number of bins. In JupyterLab the controls draw them.
 
 # %% mystnb={"figure": {"caption": "The same pair with 5 bins. Merging bins can only raise an overlap, whatever the detector does.", "name": "fig-alignment-try"}, "image": {"alt": "Two bar charts with five groups of bars each and a dotted step line."}}
 bars(manipulation, pair, 5)

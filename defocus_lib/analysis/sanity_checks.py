@@ -1,16 +1,19 @@
-"""Do Shapley values depend on what the detector learned, and do the pixels that they name move its answer?
+"""Do Shapley values depend on the detector's weights, and do their highest pixels move its logit?
 
-Both tests are those of Quantus (Hedström et al. 2023). *Parameter randomisation* (MPRT, Adebayo et al. 2018, arXiv
-1810.03292): the more weights are random, the less the values should resemble those of the trained detector.
-*Deletion and insertion* (pixel flipping, Bach et al. 2015, doi 10.1371/journal.pone.0130140): replacing the pixels with
-the largest values first should lower the logit fastest.
+Both tests are those of Quantus (Hedström et al. 2023). *Parameter randomisation* (MPRT, Adebayo et
+al. 2018, arXiv 1810.03292): the more weights are random, the less the values should resemble those
+of the trained detector. *Deletion and insertion* (pixel flipping, Bach et al. 2015, doi
+10.1371/journal.pone.0130140): replacing the pixels with the largest values first should lower the
+logit fastest.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -19,34 +22,40 @@ from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 from torch import nn
 
-from defocus_lib.analysis.faithfulness import Question, blocks, rank_correlation
+from defocus_lib.analysis.faithfulness import Explainer, blocks, rank_correlation, ratio_of_means
 from defocus_lib.checks import check_maps
-from defocus_lib.explain.expected_gradients import shapley_values
-from defocus_lib.stats.bootstrap import bootstrap_mean
+from defocus_lib.detect.model import Detector
+from defocus_lib.stats.bootstrap import Estimate, bootstrap_mean
 
 ORDERS = {
     "own": "its own values",
     "other": "those of another image",
     "random": "random order",
 }
+QUANTUS: dict[str, Any] = {
+    "abs": False,
+    "normalise": False,
+    "disable_warnings": True,
+    "display_progressbar": False,
+}
 
 
 @contextmanager
-def _generators_kept() -> Iterator[None]:
-    """Leave the global random generators as they are found: Quantus seeds that of torch."""
-    of_numpy, of_python = np.random.get_state(), random.getstate()  # noqa: NPY002 (the state that others rely on)
+def _global_generators_restored() -> Iterator[None]:
+    """Quantus seeds the generator of torch, and draws from those of numpy and Python."""
+    numpy_state, python_state = np.random.get_state(), random.getstate()  # noqa: NPY002
     try:
         with torch.random.fork_rng(devices=[]):
             yield
     finally:
-        np.random.set_state(of_numpy)  # noqa: NPY002
-        random.setstate(of_python)
+        np.random.set_state(numpy_state)  # noqa: NPY002
+        random.setstate(python_state)
 
 
 class _Part(nn.Module):
-    """Layers that are randomised together. It holds them out of sight of torch, so that none is found twice."""
+    """Layers that are randomised together; a tuple hides them, so that torch finds none twice."""
 
-    def __init__(self, layers: list[nn.Module]) -> None:
+    def __init__(self, layers: Sequence[Any]) -> None:
         super().__init__()
         self.layers = tuple(layers)
 
@@ -56,185 +65,174 @@ class _Part(nn.Module):
 
 
 class _InParts(nn.Module):
-    """A detector whose layers with weights are cut into ``parts``, for Quantus, which randomises what it finds."""
+    """A detector whose layers with weights are cut into parts, each of which Quantus randomises."""
 
     def __init__(self, detector: nn.Module, parts: int) -> None:
         super().__init__()
         layers = [layer for layer in detector.modules() if hasattr(layer, "reset_parameters")]
         cuts = np.array_split(np.arange(len(layers)), min(parts, len(layers)))
         self.parts = nn.ModuleList(_Part([layers[row] for row in rows]) for rows in cuts)
+        self.sizes = [len(rows) for rows in cuts]
         self.hidden = (detector,)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         return self.hidden[0](inputs)
 
+    def shares(self) -> np.ndarray:
+        """Share of the layers that is random before the first step and after each."""
+        return np.cumsum([0, *reversed(self.sizes)]) / sum(self.sizes)
+
 
 def _both_correlations(first: np.ndarray, second: np.ndarray, batched: bool = True) -> np.ndarray:
-    """Spearman's correlation of the values and of their sizes: ``(N, D)`` twice to ``(N, 2)``."""
+    """Spearman's correlation of the values and of their magnitudes: (N, D) twice to (N, 2)."""
     first, second = first[:, None], second[:, None]
     pair = rank_correlation(first, second), rank_correlation(np.abs(first), np.abs(second))
     return np.stack(pair, axis=1)
 
 
-def randomisation(question: Question, samples: int, parts: int = 8, seed: int = 0) -> pd.DataFrame:
-    """How much the values resemble those of the same detector with ever more random weights (cascading MPRT).
+def randomisation(
+    explainer: Explainer, n_samples: int, parts: int = 8, seed: int = 0
+) -> pd.DataFrame:
+    """Rank correlation with the trained detector's values while weights become random (MPRT).
 
-    The draws are the same ones every time, so all that changes are the weights.
-
-    Parameters
-    ----------
-    question : Question
-        Its detector is a module with layers that can be reset; it is left as it is.
-    samples : int
-        Gradients an image, for each step.
-    parts : int
-        Steps from the output to the input: layers with weights are randomised in so many parts of about equal number.
-    seed : int
-        Of the draws and of the random weights.
-
-    Returns
-    -------
-    DataFrame
-        One row a step and image: ``randomised`` (share of the layers, from 0), ``image``, and Spearman's correlation
-        with the values of the trained detector, of the ``values`` and of their ``sizes``.
+    Layers with weights are randomised from the output to the input in `parts` of about equal
+    number; the detector itself is left as it is. Every step takes the same samples, so that only
+    the weights change. One row per step and image: ``randomised`` (share of the layers, from 0),
+    ``image``, and Spearman's correlation of the ``values`` and of their ``magnitudes``.
     """
     from quantus import MPRT
 
     def explain(
         model: nn.Module, inputs: np.ndarray, targets: np.ndarray, **_: object
     ) -> np.ndarray:
-        found = shapley_values(
-            model,
-            torch.from_numpy(inputs),
-            question.background,
-            samples,
-            seed,
-            compute=question.compute,
-        )
-        return found.values[:, None]
+        step = replace(explainer, detector=model, inputs=torch.from_numpy(inputs))
+        return step.values(n_samples, seed=seed).values[:, None]
 
-    model = _InParts(question.detector, parts).eval()
-    metric = MPRT(
-        similarity_func=_both_correlations,
-        layer_order="top_down",
-        seed=seed,
-        abs=False,
-        normalise=False,
-        disable_warnings=True,
-        display_progressbar=False,
+    model = _InParts(explainer.detector, parts).eval()
+    metric: Any = MPRT(
+        similarity_func=_both_correlations, layer_order="top_down", seed=seed, **QUANTUS
     )
-    inputs = question.inputs.numpy()
-    whom = np.zeros(len(inputs), dtype=int)
-    with _generators_kept():
-        steps = metric(
-            model, inputs, whom, channel_first=True, explain_func=explain, batch_size=len(inputs)
-        )
-    shares = _shares(model)
-    return pd.concat(
-        pd.DataFrame(found, columns=["values", "sizes"]).assign(
+    inputs = explainer.inputs.numpy()
+    targets = np.zeros(len(inputs), dtype=int)
+    options = {"channel_first": True, "explain_func": explain, "batch_size": len(inputs)}
+    with _global_generators_restored():
+        steps = metric(model, inputs, targets, **options)
+    tables = [
+        pd.DataFrame(correlations, columns=["values", "magnitudes"]).assign(
             randomised=share, image=np.arange(len(inputs))
         )
-        for share, found in zip(shares, steps.values(), strict=True)
-    ).reset_index(drop=True)
+        for share, correlations in zip(model.shares(), steps.values(), strict=True)
+    ]
+    return pd.concat(tables, ignore_index=True)
 
 
-def _shares(model: _InParts) -> np.ndarray:
-    """Share of the layers that is random before the first step and after each."""
-    sizes = [0, *(len(part.layers) for part in reversed(model.parts))]
-    return np.cumsum(sizes) / sum(sizes)
+def share_left(
+    randomised: ArrayLike,
+    repeated: ArrayLike,
+    groups: ArrayLike,
+    n_bootstrap: int = 1000,
+    seed: int = 0,
+) -> Estimate:
+    """Mean correlation (N,) left by random weights over that between two seeds, by group.
+
+    Images with an undefined correlation, those of a constant map, do not count.
+    """
+    table = pd.DataFrame(
+        {"left": np.asarray(randomised), "repeated": np.asarray(repeated), "group": groups}
+    ).dropna()
+    return ratio_of_means(table["left"], table["repeated"], table["group"], n_bootstrap, seed)
+
+
+def untrained_values(
+    explainer: Explainer, n_samples: int, networks: int = 4, seed: int = 0
+) -> np.ndarray:
+    """Shapley values (N, H, W) of the same network with random weights.
+
+    They depend on images and backgrounds alone. The images take turns with so many `networks`;
+    `seed` is that of the first one, and the others count on.
+    """
+    trained, images = cast(Detector, explainer.detector), len(explainer.inputs)
+    values = np.empty((images, *explainer.inputs.shape[2:]), np.float32)
+    for turn in range(min(networks, images)):
+        network = Detector(trained.backbone, trained.reads, trained.input_size, seed + turn)
+        network = network.requires_grad_(False).to(memory_format=torch.channels_last)
+        rows = slice(turn, None, networks)
+        part = replace(explainer.take(rows), detector=network)
+        values[rows] = part.values(n_samples, seed=seed).values
+    return values
 
 
 class _Composed(nn.Module):
-    """A detector that reads masks: where the mask is 1 the input stands, elsewhere a background, each in turn.
+    """A detector that reads masks: 1 shows the input, 0 a background, each in turn.
 
-    Quantus flips entries of the mask. So all channels of a pixel go together, the curve starts at ``f(x)`` and ends at
-    ``E f(background)``: what completeness is about.
+    Quantus flips entries of the mask. So all channels of a pixel go together, and the curve runs
+    from ``f(x)`` to ``E f(background)``, the two ends of completeness.
     """
 
-    def __init__(self, question: Question) -> None:
+    def __init__(self, explainer: Explainer) -> None:
         super().__init__()
-        self.question = question
+        self.explainer = explainer
 
     def forward(self, masks: torch.Tensor) -> torch.Tensor:
-        """Masks ``(N, 1, H, W)`` to the mean logit over the backgrounds, ``(N, 1)``."""
-        of = self.question
-        logits = [of.detector(masks * of.inputs + (1 - masks) * behind) for behind in of.background]
+        """Masks (N, 1, H, W) to the mean logit over the backgrounds, (N, 1)."""
+        detector, inputs = self.explainer.detector, self.explainer.inputs
+        logits = [
+            detector(masks * inputs + (1 - masks) * background)
+            for background in self.explainer.background
+        ]
         return torch.stack(logits).mean(0)
 
 
-def _pixels_a_step(pixels: int, steps: int) -> int:
-    """The largest divisor of ``pixels`` that makes at least so many steps; Quantus wants steps of equal size."""
+def _pixels_per_step(pixels: int, steps: int) -> int:
+    """The largest divisor of `pixels` that makes enough steps; Quantus wants them of equal size."""
     return next(size for size in range(max(1, pixels // steps), 0, -1) if pixels % size == 0)
 
 
-def deletion(question: Question, scores: ArrayLike, steps: int = 16) -> np.ndarray:
-    """Logit while pixels are replaced by those of the backgrounds, the highest scores first.
+def deletion(explainer: Explainer, scores: ArrayLike, steps: int = 16) -> np.ndarray:
+    """Logit while pixels are replaced by the backgrounds, the highest (N, H, W) `scores` first.
 
-    Parameters
-    ----------
-    question : Question
-    scores : (N, H, W) array_like
-        They order the pixels of each input.
-    steps : int
-        Or more, if the number of pixels is not divisible by it.
-
-    Returns
-    -------
-    (N, steps + 1) float64 array
-        From nothing replaced to everything, in equal steps; in logits.
-
-    Raises
-    ------
-    ValueError
-        If the scores do not fit the inputs, or hold NaN.
+    (N, steps + 1) float64 in logits, from nothing replaced to everything in equal steps; more steps
+    if the number of pixels is not divisible by `steps`. Raises ValueError if the scores do not fit
+    the inputs, or hold NaN.
     """
     from quantus import PixelFlipping
 
     scores = check_maps("scores", scores)
-    wanted = (len(question.inputs), *question.inputs.shape[2:])
-    if scores.shape != wanted:
-        raise ValueError(f"scores has shape {scores.shape}; {wanted} wanted, as the inputs have")
-    model = _Composed(question).eval()
-    masks, whom = (
-        np.ones((len(scores), 1, *scores.shape[1:]), np.float32),
-        np.zeros(len(scores), dtype=int),
-    )
-    metric = PixelFlipping(
-        features_in_step=_pixels_a_step(scores[0].size, steps),
-        perturb_baseline=0.0,
-        abs=False,
-        normalise=False,
-        disable_warnings=True,
-        display_progressbar=False,
-    )
+    shape = (len(explainer.inputs), *explainer.inputs.shape[2:])
+    if scores.shape != shape:
+        raise ValueError(f"scores has shape {scores.shape}; {shape} wanted, as the inputs have")
+    model = _Composed(explainer).eval()
+    masks = np.ones((len(scores), 1, *scores.shape[1:]), np.float32)
+    targets = np.zeros(len(scores), dtype=int)
+    pixels = _pixels_per_step(scores[0].size, steps)
+    options = QUANTUS | {"features_in_step": pixels, "perturb_baseline": 0.0}
+    metric: Any = PixelFlipping(**options)
     # As ranks: Quantus refuses scores that are all negative, or all equal.
-    ranks = (
-        rankdata(scores.reshape(len(scores), -1), method="ordinal", axis=1)
-        .reshape(masks.shape)
-        .astype(np.float64)
-    )
-    with _generators_kept():
-        curves = metric(
-            model, masks, whom, ranks, channel_first=True, softmax=False, batch_size=len(scores)
-        )
+    ranks = rankdata(scores.reshape(len(scores), -1), method="ordinal", axis=1)
+    ranks = ranks.reshape(masks.shape).astype(np.float64)
+    call = {"channel_first": True, "softmax": False, "batch_size": len(scores)}
+    with _global_generators_restored():
+        curves = metric(model, masks, targets, ranks, **call)
     with torch.no_grad():
         start = model(torch.from_numpy(masks))
     return np.concatenate([start.numpy(), np.asarray(curves)], axis=1).astype(np.float64)
 
 
-def insertion(question: Question, scores: ArrayLike, steps: int = 16) -> np.ndarray:
+def insertion(explainer: Explainer, scores: ArrayLike, steps: int = 16) -> np.ndarray:
     """Logit while pixels of the input replace those of the backgrounds, the highest scores first.
 
-    It is the deletion of the lowest scores first, read backwards. Arguments and result as :func:`deletion`.
+    It is the deletion of the lowest scores first, read backwards. Arguments and result as
+    :func:`deletion`.
     """
-    return deletion(question, -check_maps("scores", scores), steps)[:, ::-1]
+    return deletion(explainer, -check_maps("scores", scores), steps)[:, ::-1]
 
 
 def block_scores(values: ArrayLike, side: int) -> np.ndarray:
-    """Mean of the block that each pixel lies in, so that blocks are replaced whole: ``(N, H, W)``.
+    """Mean of the block of `side` px that each pixel lies in: (N, H, W).
 
-    Mosaics of single pixels are unlike any photograph, and a detector may answer to their seams alone. What is left at
-    the lower and right border goes with the last blocks. Arguments and errors as :func:`defocus_lib.analysis.faithfulness.blocks`.
+    Ordered by it, blocks are replaced whole. Mosaics of single pixels are unlike any
+    photograph, and a detector may react to their seams alone. What is left at the lower and right
+    border goes with the last blocks.
     """
     means = blocks(values, side)
     whole = means.repeat(side, axis=1).repeat(side, axis=2)
@@ -243,33 +241,13 @@ def block_scores(values: ArrayLike, side: int) -> np.ndarray:
 
 
 def removal_table(
-    question: Question, values: ArrayLike, steps: int = 16, side: int = 16, seed: int = 0
+    explainer: Explainer, values: ArrayLike, steps: int = 16, side: int = 16, seed: int = 0
 ) -> pd.DataFrame:
-    """Deletion and insertion in the order of the values, and in two orders that know nothing of the input.
+    """Deletion and insertion of blocks, in the order of the (N, H, W) values and in two others.
 
-    Parameters
-    ----------
-    question : Question
-    values : (N, H, W) array_like
-        Shapley values of its inputs. ``other``: those of the next input serve as scores, an order as smooth as the
-        right one.
-    steps : int
-        See :func:`deletion`.
-    side : int
-        Of the blocks that are replaced together, in px.
-    seed : int
-        Of the random order.
-
-    Returns
-    -------
-    DataFrame
-        One row an ``order`` (a key of :data:`ORDERS`), ``curve`` ("deletion" or "insertion"), ``image`` (row) and
-        ``share`` of the pixels replaced: its ``logit``.
-
-    Raises
-    ------
-    ValueError
-        As :func:`deletion` and :func:`block_scores`.
+    ``other`` takes the values of the next input, an order as smooth as the right one; ``random`` is
+    seeded. One row per ``order`` (a key of :data:`ORDERS`), ``curve`` ("deletion" or "insertion"),
+    ``image`` (row) and ``share`` of the pixels replaced: its ``logit``.
     """
     values = check_maps("values", values)
     orders = {
@@ -280,127 +258,50 @@ def removal_table(
     parts = []
     for order, scores in orders.items():
         for name, curve_of in (("deletion", deletion), ("insertion", insertion)):
-            curves = curve_of(question, block_scores(scores, side), steps)
+            curves = curve_of(explainer, block_scores(scores, side), steps)
             image, step = np.indices(curves.shape).reshape(2, -1)
-            about = {
-                "order": order,
-                "curve": name,
-                "image": image,
-                "share": step / (curves.shape[1] - 1),
-            }
+            share = step / (curves.shape[1] - 1)
+            about = {"order": order, "curve": name, "image": image, "share": share}
             parts.append(pd.DataFrame(about | {"logit": curves.ravel()}))
     return pd.concat(parts, ignore_index=True)
 
 
 def removal_areas(table: pd.DataFrame) -> pd.DataFrame:
-    """Area between the insertion and the deletion curve of each image, in logits.
+    """Area between the two curves of :func:`removal_table`, in logits: (images, orders).
 
-    An order that knows nothing of the detector has 0 on average.
-
-    Parameters
-    ----------
-    table : DataFrame
-        As :func:`removal_table` returns it.
-
-    Returns
-    -------
-    DataFrame
-        One row an image, one column an order.
+    An order that does not depend on the detector has 0 on average.
     """
     curves = table.set_index(["order", "image", "curve", "share"])["logit"].unstack("share")
-    means = pd.Series(
-        np.trapezoid(curves.to_numpy(), curves.columns.to_numpy(), axis=1), curves.index
-    ).unstack("curve")
-    return (means["insertion"] - means["deletion"]).unstack("order")[list(ORDERS)]
+    means = np.trapezoid(curves.to_numpy(), curves.columns.to_numpy(), axis=1)
+    areas = pd.Series(means, curves.index).unstack("curve")
+    return (areas["insertion"] - areas["deletion"]).unstack("order")[list(ORDERS)]
 
 
 def removal_summary(
     areas: Mapping[str, pd.DataFrame], groups: ArrayLike, n_bootstrap: int = 1000, seed: int = 0
 ) -> pd.DataFrame:
-    """Mean area of each detector and order, and the excess of its own order over the better of the other two.
+    """Mean :func:`removal_areas` of each detector and order, in logits, one row per detector.
 
-    Parameters
-    ----------
-    areas : mapping of str to DataFrame
-        Detector -> its :func:`removal_areas`.
-    groups : (N,) str array_like
-        Of the images.
-    n_bootstrap, seed : int
-        Of the interval.
-
-    Returns
-    -------
-    DataFrame
-        One row a detector: the orders, and ``excess`` with ``low`` and ``high``, a 95 % interval over the groups.
+    ``excess`` is the mean of its own order less that of the better of the other two, ``low`` and
+    ``high`` its 95 % interval over the groups of the images.
     """
     rows = {}
     for detector, table in areas.items():
         best = table[["other", "random"]].mean().idxmax()
-        excess = table["own"] - table[best]
-        found = bootstrap_mean(excess, groups, n_bootstrap, seed)
-        interval = {"low": float(found.low), "high": float(found.high)}
-        rows[detector] = {**table.mean(), "excess": excess.mean(), **interval}
+        excess = bootstrap_mean(table["own"] - table[best], groups, n_bootstrap, seed)
+        interval = zip(("excess", "low", "high"), excess.scalars, strict=True)
+        rows[detector] = {**table.mean(), **dict(interval)}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("detector")
 
 
-def bend(table: pd.DataFrame) -> tuple[float, float]:
-    """How far the mean deletion curve of the random order departs from a straight line.
+def nonlinearity(table: pd.DataFrame) -> tuple[float, float]:
+    """Distance of the mean random-order deletion curve from a line, and of its ends, in logits.
 
-    If blocks added up, each replaced one would take its share on average. What departs from that is the answer to a
-    mosaic of two images.
-
-    Parameters
-    ----------
-    table : DataFrame
-        As :func:`removal_table` returns it.
-
-    Returns
-    -------
-    departs, between : float
-        The largest distance from the line between the ends of the curve, and the distance of its ends; in logits.
+    The first is the largest distance from the line between the ends. If blocks added up, each
+    replaced one would take its share on average. The rest is the reaction to a mosaic of two
+    images.
     """
     curves = table[(table["order"] == "random") & (table["curve"] == "deletion")]
     mean = curves.groupby("share")["logit"].mean()
     line = np.interp(mean.index, [0, 1], mean.iloc[[0, -1]])
     return float(np.abs(mean - line).max()), float(abs(mean.iloc[0] - mean.iloc[-1]))
-
-
-def bend_sentence(departs: float, between: float) -> str:
-    """Say what it means: see :func:`bend`."""
-    if departs <= between / 4:
-        return "it stays near the line"
-    return "it departs from the line, so the detector answers to the mosaic too"
-
-
-def removal_sentence(value: float, low: float, high: float) -> str:
-    """Say whether the values find the pixels that move the answer better than the other orders do.
-
-    Parameters
-    ----------
-    value, low, high : float
-        Excess over the better of the other orders, in logits, with its interval.
-    """
-    if np.isnan(low):
-        return "images of a single group give no interval, so nothing is said"
-    if low > 0:
-        return "the blocks that the values name move the answer more than those of the other orders"
-    if high < 0:
-        return "another order finds blocks that move the answer more"
-    return "what the values name moves the answer no more, as far as this can tell, than what another order does"
-
-
-def randomisation_sentence(remaining: float, repeat: float) -> str:
-    """Say what is left of the values once all weights are random.
-
-    Parameters
-    ----------
-    remaining : float
-        Mean correlation with the values of the trained detector, all weights random.
-    repeat : float
-        The same between two seeds of the trained detector: what sampling alone leaves.
-    """
-    if remaining < repeat / 4:
-        return "little is left once all weights are random: they depend on what was learned"
-    if remaining < repeat / 2:
-        return "a part is left once all weights are random: it comes from the images alone"
-    return "most is left even with random weights: they say more of the images than of the detector"

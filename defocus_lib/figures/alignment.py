@@ -11,7 +11,14 @@ import seaborn as sns
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from defocus_lib.figures.style import MODEL_COLORS, MODEL_NAMES, PALETTE, WIDTH, figure
+from defocus_lib.figures.style import (
+    MODEL_COLORS,
+    MODEL_NAMES,
+    PALETTE,
+    WIDTH,
+    figure,
+    legend_below,
+)
 
 
 @figure
@@ -20,50 +27,28 @@ def alignment_bars(
 ) -> Figure:
     """The histograms of one pair: where the maps differ, and where each model looks.
 
-    Parameters
-    ----------
-    edges : (bins + 1,)
-    weights : mapping of str to (bins,)
-        ``"difference"``, the models, and ``"uniform"``.
-    scores : DataFrame
-        Index model, columns ``score`` and ``KL``.
-    title : str
-        Names the pair.
+    `edges` (bins + 1,) are the borders of the bins; `weights` (bins,) those of ``"difference"``,
+    the models, and ``"uniform"``; `scores` has the index model and the columns ``score`` and
+    ``KL``.
     """
     models = [name for name in weights if name not in ("difference", "uniform")]
     fig, axes = plt.subplots(1, len(models), figsize=(WIDTH, 3.3), sharey=True, squeeze=False)
     centres, step = (edges[:-1] + edges[1:]) / 2, np.diff(edges)
-    handles = {}
+    uniform = {"color": "black", "linewidth": 1, "linestyle": ":", "label": "uniform attribution"}
     for ax, model in zip(axes[0], models, strict=True):
-        name, color = MODEL_NAMES.get(model, model), MODEL_COLORS.get(model, PALETTE[3])
-        ax.bar(
-            centres - 0.22 * step,
-            weights["difference"],
-            0.42 * step,
-            color=PALETTE[7],
-            label="|fake - real|",
-        )
-        ax.bar(
-            centres + 0.22 * step,
-            weights[model],
-            0.42 * step,
-            color=color,
-            label=f"|Shapley|, {name}",
-        )
-        ax.stairs(
-            weights["uniform"],
-            edges,
-            color="black",
-            linewidth=1,
-            linestyle=":",
-            label="uniform attribution",
-        )
+        name = MODEL_NAMES.get(model, model)
+        bars = {
+            "difference": (-0.22, PALETTE[7], "|fake - real|"),
+            model: (0.22, MODEL_COLORS.get(model, PALETTE[3]), f"|Shapley|, {name}"),
+        }
+        for kind, (shift, color, label) in bars.items():
+            ax.bar(centres + shift * step, weights[kind], 0.42 * step, color=color, label=label)
+        ax.stairs(weights["uniform"], edges, **uniform)
         score = scores.loc[model]
         ax.set(title=f"{name}: score {score['score']:.3f}, KL {score['KL']:.3f}")
         ax.set(xlabel="value of the manipulated map (no unit)", xlim=(0, 1))
-        handles |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
     axes[0, 0].set_ylabel("share of the weight in the bin")
-    fig.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=4)
+    legend_below(fig, axes[0])
     fig.suptitle(title, fontsize=9)
     return fig
 
@@ -72,40 +57,21 @@ def alignment_bars(
 def alignment_scores(table: pd.DataFrame) -> Figure:
     """Distribution of the alignment score over the pairs, for each manipulation and model.
 
-    Parameters
-    ----------
-    table : DataFrame
-        Columns ``manipulation``, ``model``, ``score``; one row a pair and model.
+    `table` has one row per pair and model, with columns ``manipulation``, ``model``, ``score``.
     """
     fig, ax = plt.subplots(figsize=(WIDTH, 3.4))
     models = [name for name in MODEL_COLORS if name in set(table["model"])]
-    shared = {
-        "data": table,
-        "x": "manipulation",
-        "y": "score",
-        "hue": "model",
-        "hue_order": models,
-        "palette": MODEL_COLORS,
-    }
-    sns.stripplot(**shared, ax=ax, dodge=True, size=2.5, alpha=0.45, jitter=0.12, legend=False)
-    mean = {
-        "errorbar": "sd",
-        "dodge": 0.8 * (1 - 1 / len(models)),
-        "linestyle": "none",
-        "legend": False,
-    }
-    sns.pointplot(
-        **shared, ax=ax, marker="D", markersize=4, capsize=0.06, err_kws={"linewidth": 1.6}, **mean
-    )
+    shared = {"data": table, "x": "manipulation", "y": "score", "ax": ax, "legend": False}
+    shared |= {"hue": "model", "hue_order": models, "palette": MODEL_COLORS}
+    sns.stripplot(**shared, dodge=True, size=2.5, alpha=0.45, jitter=0.12)
+    mean = {"errorbar": "sd", "dodge": 0.8 * (1 - 1 / len(models)), "linestyle": "none"}
+    bars = {"marker": "D", "markersize": 4, "capsize": 0.06, "err_kws": {"linewidth": 1.6}}
+    sns.pointplot(**shared, **mean, **bars)
     ax.set(xlabel="manipulation", ylabel="alignment score (overlap, no unit)", ylim=(0, 1))
     handles = [
         Line2D([], [], color=MODEL_COLORS[name], label=MODEL_NAMES[name], linewidth=2)
         for name in models
     ]
-    fig.legend(
-        handles=handles,
-        loc="outside upper center",
-        ncols=3,
-        title="dots: pairs; diamond and bar: mean and spread",
-    )
+    title = "dots: pairs; diamond and bar: mean and standard deviation"
+    fig.legend(handles=handles, loc="outside upper center", ncols=3, title=title)
     return fig

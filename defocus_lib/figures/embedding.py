@@ -27,17 +27,10 @@ def embeddings(
     name: str = "manipulated",
     columns: int = 2,
 ) -> Figure:
-    """Two-dimensional pictures of a feature space, each with its separation scores in the title.
+    """Embeddings (N, 2) of a feature space by title, each with its separation scores.
 
-    Parameters
-    ----------
-    pictures : mapping of str to (N, 2)
-        Title -> embedding.
-    fake : (N,) bool
-    scores : DataFrame
-        As :func:`embedding.separation_table` returns it for these pictures.
-    name : str
-        What the manipulated images are called in the legend.
+    `scores` is the :func:`embedding.separation_table` of these pictures; `name` is what the legend
+    calls the manipulated images.
     """
     columns = min(columns, len(pictures))
     rows = -(-len(pictures) // columns)
@@ -46,75 +39,51 @@ def embeddings(
     for ax in axes.flat[len(pictures) :]:
         ax.set_visible(False)
     for ax, (title, points) in zip(axes.flat, pictures.items(), strict=False):
-        for kind, chosen in (("real", ~fake), ("fake", fake)):
-            look = {
-                "s": 14,
-                "marker": KIND_MARKERS[kind],
-                "color": KIND_COLORS[kind],
-                "alpha": 0.7,
-                "linewidths": 0,
-            }
-            ax.scatter(*points[chosen].T, label=name if kind == "fake" else kind, **look)
+        for kind, label, chosen in (("real", "real", ~fake), ("fake", name, fake)):
+            look = {"marker": KIND_MARKERS[kind], "color": KIND_COLORS[kind], "label": label}
+            ax.scatter(*points[chosen].T, s=14, alpha=0.7, linewidths=0, **look)
         score = scores.loc[title]
         numbers = f"silhouette {score['silhouette']:+.2f}, kNN accuracy {score['kNN accuracy']:.2f}"
-        ax.set(
-            title=f"{title}\n{numbers}",
-            xticks=[],
-            yticks=[],
-            xlabel="first axis (no unit)",
-            ylabel="second axis (no unit)",
-        )
+        ax.set(title=f"{title}\n{numbers}", xticks=[], yticks=[])
+        ax.set(xlabel="first axis (no unit)", ylabel="second axis (no unit)")
         ax.set_aspect("equal", adjustable="datalim")
     axes[0, 0].legend(loc="best", handletextpad=0.2)
     return fig
 
 
 @figure
-def votes_against_untrained(votes: pd.DataFrame, seeds: pd.DataFrame, learned: str = "") -> Figure:
-    """kNN accuracy of the features, with its interval, and of their t-SNE pictures; one row a manipulation.
+def knn_against_untrained(
+    accuracies: pd.DataFrame, seeds: pd.DataFrame, training_manipulations: str = ""
+) -> Figure:
+    """kNN accuracy of features, with its interval, and of their t-SNE, one row per manipulation.
 
-    Parameters
-    ----------
-    votes : DataFrame
-        As :func:`embedding.votes_by_manipulation` returns it for ``trained`` and, where there are some, ``untrained``.
-    seeds : DataFrame
-        As :func:`embedding.over_seeds` returns it for the same features; the mean and the extreme seeds are drawn.
-    learned : str
-        What the detector was trained on, to be marked; names separated by commas.
+    `accuracies` is what :func:`embedding.knn_by_manipulation` returns for ``trained`` and, where
+    there are some, ``untrained`` features; of `seeds`, what :func:`embedding.over_seeds` returns
+    for them, mean and extremes are drawn. `training_manipulations`, separated by commas, are
+    marked.
     """
-    names = votes.index.unique("manipulation").tolist()
-    drawn = seeds.groupby(level=["manipulation", "features"], sort=False)["kNN accuracy"].agg(
-        ["mean", "min", "max"]
-    )
+    names = accuracies.index.unique("manipulation").tolist()
+    rows = seeds.groupby(level=["manipulation", "features"], sort=False)["kNN accuracy"]
+    pictures = rows.agg(["mean", "min", "max"])
     looks = {"trained": (MODEL_COLORS["defocus"], -0.18), "untrained": (PALETTE[7], 0.18)}
     fig, ax = plt.subplots(figsize=(WIDTH, 1.3 + 0.5 * len(names)))
     for kind, (color, above) in looks.items():
-        if kind in votes.index.unique("features"):
-            place = np.arange(len(names)) + above
-            one, many = (table.xs(kind, level="features").loc[names] for table in (votes, drawn))
-            ax.hlines(place - 0.07, one["low"], one["high"], color=color)
-            ax.plot(
-                one["kNN accuracy"],
-                place - 0.07,
-                "o",
-                color=color,
-                markersize=5,
-                label=f"{kind}: features",
+        if kind in accuracies.index.unique("features"):
+            features, embedded = (
+                table.xs(kind, level="features").loc[names] for table in (accuracies, pictures)
             )
-            ax.hlines(place + 0.07, many["min"], many["max"], color=color, linewidth=1)
+            place = np.arange(len(names)) + above - 0.07
+            ax.hlines(place, features["low"], features["high"], color=color)
+            label = f"{kind}: features"
+            ax.plot(features["kNN accuracy"], place, "o", color=color, markersize=5, label=label)
+            place = place + 0.14
+            ax.hlines(place, embedded["min"], embedded["max"], color=color, linewidth=1)
             hollow = {"color": color, "markerfacecolor": "white", "markersize": 4.5}
-            ax.plot(many["mean"], place + 0.07, "D", **hollow, label=f"{kind}: t-SNE")
+            ax.plot(embedded["mean"], place, "D", **hollow, label=f"{kind}: t-SNE")
     ax.axvline(0.5, color="0.6", linewidth=1, linestyle=":", zorder=0)
-    known = [name.strip() for name in learned.split(",")]
-    labels = [f"{name}\n(learned)" if name in known else name for name in names]
-    ax.set(
-        ylabel="manipulation",
-        yticks=range(len(names)),
-        yticklabels=labels,
-        ylim=(len(names) - 0.5, -0.5),
-    )
-    ax.set_xlabel(
-        "kNN accuracy: share of images for which their neighbours vote right (dotted: one half)"
-    )
+    trained_on = [name.strip() for name in training_manipulations.split(",")]
+    labels = [f"{name}\n(trained on)" if name in trained_on else name for name in names]
+    ax.set(ylabel="manipulation", yticks=range(len(names)), yticklabels=labels)
+    ax.set(ylim=(len(names) - 0.5, -0.5), xlabel="kNN accuracy (share of images; dotted: one half)")
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return fig

@@ -86,17 +86,17 @@ def test_silhouette_agrees_with_the_literal_one(clouds):
     )
 
 
-def test_vote_agrees_with_leaving_one_scene_out(clouds):
+def test_knn_accuracy_agrees_with_leaving_one_scene_out(clouds):
     features, fake, scenes = (part[np.r_[0:5, 16:21]] for part in clouds)
     found = embedding.separation(
         features, fake, scenes, neighbors=3
     )  # five scenes: five folds of one scene
-    expected = literal.vote_accuracy(features.tolist(), fake.tolist(), scenes.tolist(), 3)
+    expected = literal.knn_accuracy(features.tolist(), fake.tolist(), scenes.tolist(), 3)
     assert found["kNN accuracy"] == pytest.approx(expected)
 
 
-def test_the_twin_of_an_image_does_not_vote():
-    """Twins lie together, far from all others: with their votes accuracy would be 0, without them it is perfect."""
+def test_the_paired_image_is_no_neighbour():
+    """Pairs lie together, far from all others: counting them, accuracy would be 0; without, 1."""
     places = np.array([0.0, 100, 200, 300])
     offset = np.array([[0.0, 0.0], [0.0, 1.0]])
     points = np.concatenate([np.c_[places, np.zeros(4)] * [0.01, 1] + 10 * side for side in offset])
@@ -164,7 +164,7 @@ def test_real_and_one_manipulation():
 
 
 @pytest.mark.parametrize("videos", [2, 3, 7])
-def test_frames_of_one_video_do_not_vote_on_each_other(videos):
+def test_frames_of_one_video_are_no_neighbours(videos):
     """Each video is a tight cloud of its own, of which the fakes are a part: only its own frames could tell."""
     rng = np.random.default_rng(0)
     groups = np.repeat([f"{video:03d}" for video in range(videos)], 24)
@@ -179,7 +179,7 @@ def test_frames_of_one_video_do_not_vote_on_each_other(videos):
 
 
 def test_a_group_may_hold_one_kind_only():
-    """Pictures without counterparts, unequal in number; the votes come from whatever the other folds hold."""
+    """Pictures without counterparts, unequal in number: neighbours are what the other folds hold."""
     points = np.r_[np.zeros((3, 2)), np.ones((9, 2))] + np.random.default_rng(0).normal(
         0, 0.01, (12, 2)
     )
@@ -228,9 +228,9 @@ def kinds_of(fake, name="splice"):
     return np.where(fake, name, "real")
 
 
-def test_votes_by_manipulation_are_those_of_one_at_a_time(clouds):
+def test_knn_by_manipulation_are_those_of_one_at_a_time(clouds):
     features, fake, groups = clouds
-    table = embedding.votes_by_manipulation(
+    table = embedding.knn_by_manipulation(
         {"trained": features}, kinds_of(fake), groups, ["splice"], n_bootstrap=20
     )
     assert table.index.tolist() == [("splice", "trained")]
@@ -238,17 +238,17 @@ def test_votes_by_manipulation_are_those_of_one_at_a_time(clouds):
         assert table.loc[("splice", "trained"), score] == pytest.approx(value)
 
 
-def test_the_interval_of_the_votes_is_that_of_a_mean_over_groups():
+def test_the_interval_of_the_accuracy_is_that_of_a_mean_over_groups():
     """Each group has a real and a fake image, so the accuracy is the mean of the groups' own, independent ones."""
     rng = np.random.default_rng(0)
     fake, groups = np.repeat([False, True], 150), np.tile(np.arange(150).astype(str), 2)
     strong, weak = (rng.normal(size=(300, 2)) + shift * fake[:, None] for shift in (1.5, 0.5))
     spaces = {"trained": strong, "untrained": weak}
-    table = embedding.votes_by_manipulation(
+    table = embedding.knn_by_manipulation(
         spaces, kinds_of(fake), groups, ["splice"], n_bootstrap=2000
     ).loc["splice"]
     right = {
-        kind: embedding.right_votes(points, fake, groups) * 1.0 for kind, points in spaces.items()
+        kind: embedding.knn_correct(points, fake, groups) * 1.0 for kind, points in spaces.items()
     }
     right["difference"] = right["trained"] - right["untrained"]
     for kind, values in right.items():
@@ -264,17 +264,12 @@ def test_the_interval_of_the_votes_is_that_of_a_mean_over_groups():
 def test_features_compared_with_themselves_show_no_difference(clouds):
     features, fake, groups = clouds
     spaces = {"trained": features, "untrained": features.copy()}
-    table = embedding.votes_by_manipulation(
+    table = embedding.knn_by_manipulation(
         spaces, kinds_of(fake), groups, ["splice"], n_bootstrap=50
     )
-    assert table.loc[("splice", "difference"), ["kNN accuracy", "low", "high"]].tolist() == [
-        0,
-        0,
-        0,
-    ]
-    assert "splice +0.00" in embedding.training_verdict(
-        table
-    ) and "no difference" in embedding.training_verdict(table)
+    difference = table.loc[("splice", "difference")]
+    assert difference[["kNN accuracy", "low", "high"]].tolist() == [0, 0, 0]
+    assert difference["groups"] == 16
 
 
 def test_no_interval_of_the_difference_excludes_zero_too_often():
@@ -283,7 +278,7 @@ def test_no_interval_of_the_difference_excludes_zero_too_often():
     fake, groups = np.repeat([False, True], 40), np.tile(np.arange(40), 2)
     for _ in range(40):
         spaces = {"trained": rng.normal(size=(80, 3)), "untrained": rng.normal(size=(80, 3))}
-        row = embedding.votes_by_manipulation(
+        row = embedding.knn_by_manipulation(
             spaces, kinds_of(fake), groups, ["splice"], n_bootstrap=100
         ).iloc[-1]
         missed += row["low"] > 0 or row["high"] < 0
@@ -305,86 +300,22 @@ def test_over_seeds_each_row_is_one_picture(clouds):
     )
 
 
-def by_kind(**accuracies):
-    tables = {kind: pd.DataFrame({"kNN accuracy": values}) for kind, values in accuracies.items()}
-    return pd.concat(tables, names=["features", "seed"])
-
-
 def test_ranges_are_mean_and_extremes():
-    table = pd.concat({"splice": by_kind(trained=[0.5, 0.9, 0.7])}, names=["manipulation"])
-    assert (
-        embedding.ranges(table).loc[("splice", "trained"), "kNN accuracy"]
-        == "0.70\u00a0[0.50,\u00a00.90]"
+    index = pd.MultiIndex.from_product(
+        [["splice"], ["trained"], range(3)], names=["manipulation", "features", "seed"]
     )
-    assert embedding.words(0.5, np.nan, np.nan) == "0.50"
-    assert embedding.words(-0.001, -0.1, 0.001, "+z.2f") == "+0.00\u00a0[-0.10,\u00a0+0.00]"
+    scores = pd.DataFrame({"kNN accuracy": [0.5, 0.9, 0.7], "silhouette": -0.0001}, index)
+    text = embedding.ranges(scores).loc[("splice", "trained")]
+    assert text["kNN accuracy"] == "0.70\u00a0[0.50,\u00a00.90]"
+    assert text["silhouette"] == "0.000\u00a0[0.000,\u00a00.000]"
 
 
-@pytest.mark.parametrize(
-    ("accuracies", "said"),
-    [
-        ({"trained": [0.7, 0.8], "untrained": [0.5, 0.6]}, "above every picture"),
-        ({"trained": [0.5, 0.6], "untrained": [0.7, 0.8]}, "below every picture"),
-        ({"trained": [0.5, 0.7], "untrained": [0.6, 0.6]}, "overlap"),
-        ({"trained": [0.7]}, "could not be drawn"),
-    ],
-)
-def test_the_verdict_on_the_pictures(accuracies, said):
-    assert said in embedding.pictures_verdict(by_kind(**accuracies))
-
-
-@pytest.mark.parametrize(
-    ("kept", "said"),
-    [
-        (([0.9, 0.9], [0.8, 0.7]), "more by tearing"),
-        (([0.8, 0.7], [0.9, 0.9]), "more by putting"),
-        (([0.9, 0.7], [0.8, 0.8]), "about as much"),
-    ],
-)
-def test_the_verdict_on_the_drawing(kept, said):
-    assert said in embedding.drawing_verdict(
-        pd.DataFrame(dict(zip(("trustworthiness", "continuity"), kept, strict=True)))
-    )
-
-
-def votes_table(**gains):
-    rows = {
-        (name, "difference"): dict(zip(("kNN accuracy", "low", "high"), gain, strict=True))
-        for name, gain in gains.items()
-    }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["manipulation", "features"])
-
-
-def test_the_verdict_on_training_parts_what_was_learned_from_what_was_not():
-    table = votes_table(
-        a=(0.2, 0.1, 0.3), b=(0.01, -0.1, 0.1), c=(-0.2, -0.3, -0.1), d=(0.1, np.nan, np.nan)
-    )
-    learned, others = embedding.training_verdict(table, "a").split(" Of what it never saw: ")
-    assert learned.startswith("Of what the detector learned: a +0.20") and learned.endswith(
-        "more than the architecture alone."
-    )
-    assert [part.split()[0] for part in others.split("; ")] == ["b", "c", "d"]
-    said = ("no difference that", "less than the architecture", "a single group gives no interval")
-    assert all(words in part for words, part in zip(said, others.split("; "), strict=True))
-    assert "never saw" not in embedding.training_verdict(table, "a, b, c, d")
-    assert embedding.training_verdict(table).startswith(
-        "What the detector learned is not recorded here."
-    )
-
-
-def test_without_an_untrained_backbone_the_verdict_names_the_notebook_that_makes_one(clouds):
-    features, fake, groups = clouds
-    table = embedding.votes_by_manipulation(
-        {"trained": features}, kinds_of(fake), groups, ["splice"], n_bootstrap=20
-    )
-    assert (
-        "`features_untrained`" in embedding.training_verdict(table)
-        and "notebook 03" in embedding.NO_NULL
-    )
-    assert embedding.said_of(table, "splice", "untrained") == "not known"
-    assert embedding.said_of(table, "splice", "trained").startswith(
-        f"{table['kNN accuracy'].iloc[0]:.2f}\u00a0["
-    )
+def test_the_mean_over_seeds_has_a_t_interval():
+    scores = [0.9, 0.92, 0.97]
+    test = stats.ttest_1samp(scores, 0).confidence_interval()
+    assert embedding.mean_over_seeds(scores) == pytest.approx((np.mean(scores), *test))
+    value, low, high = embedding.mean_over_seeds([0.9])
+    assert value == 0.9 and np.isnan(low) and np.isnan(high)
 
 
 def test_one_real_and_one_fake_group_give_no_interval():
@@ -393,11 +324,10 @@ def test_one_real_and_one_fake_group_give_no_interval():
     )
     fake = np.repeat([False, True], [3, 9])
     spaces = {"trained": points, "untrained": points}
-    table = embedding.votes_by_manipulation(
+    table = embedding.knn_by_manipulation(
         spaces, kinds_of(fake), np.where(fake, "b", "a"), ["splice"], n_bootstrap=20
     )
     assert table[["low", "high"]].isna().all(axis=None)
-    assert "a single group gives no interval" in embedding.training_verdict(table)
 
 
 def test_perplexities_from_text():

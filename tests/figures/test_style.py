@@ -24,7 +24,7 @@ from defocus_lib.figures.detection import (
     roc_curves,
     training_curves,
 )
-from defocus_lib.figures.embedding import embeddings, votes_against_untrained
+from defocus_lib.figures.embedding import embeddings, knn_against_untrained
 from defocus_lib.figures.mask import localisation_bars, mask_sweep, mask_triptychs
 from defocus_lib.figures.shapley import evidence_chain, shapley_views
 from defocus_lib.figures.style import manipulation_colors, row_label
@@ -188,13 +188,17 @@ def histograms(data):
 
 def bars(data):
     by_name = histograms(data)
-    scores = alignment.alignment_table(by_name).query("pair == 0").set_index("model")
+    scores = (
+        alignment.alignment_table(by_name, np.arange(len(data[1])))
+        .query("pair == 0")
+        .set_index("model")
+    )
     weights = {name: histogram.weights[0] for name, histogram in by_name.items()}
     return alignment_bars(by_name["difference"].edges, weights, scores, "test-00000/splice")
 
 
 def scores(data):
-    table = alignment.alignment_table(histograms(data))
+    table = alignment.alignment_table(histograms(data), np.arange(len(data[1])))
     return alignment_scores(pd.concat(table.assign(manipulation=name) for name in names_for(data)))
 
 
@@ -553,7 +557,7 @@ def test_the_marked_gap_is_the_ks_distance():
 
 
 def against_untrained(names, kinds=("trained", "untrained")):
-    """Tables with the index of :mod:`defocus_lib.analysis.embedding`, and made-up values that lie apart."""
+    """Tables with the index of :mod:`defocus_lib.analysis.embedding`, and values that lie apart."""
     rows = [
         (name, kind)
         for name in names
@@ -561,33 +565,33 @@ def against_untrained(names, kinds=("trained", "untrained")):
     ]
     index = pd.MultiIndex.from_tuples(rows, names=["manipulation", "features"])
     value = np.linspace(0.4, 0.9, len(rows))
-    votes = pd.DataFrame(
+    accuracies = pd.DataFrame(
         {"kNN accuracy": value, "low": value - 0.05, "high": value + 0.05}, index=index
     )
     seeds = {
-        seed: votes[["kNN accuracy"]].drop("difference", level="features", errors="ignore")
+        seed: accuracies[["kNN accuracy"]].drop("difference", level="features", errors="ignore")
         for seed in (1, 2)
     }
-    return votes, pd.concat(
+    return accuracies, pd.concat(
         {seed: table + seed / 50 for seed, table in seeds.items()}, names=["seed"]
     )
 
 
 @pytest.mark.parametrize("names", [["splice"], FACEFORENSICS])
 @pytest.mark.parametrize("kinds", [("trained",), ("trained", "untrained")])
-def test_votes_against_untrained_are_those_of_the_tables(names, kinds):
-    votes, seeds = against_untrained(names, kinds)
+def test_accuracies_drawn_are_those_of_the_tables(names, kinds):
+    accuracies, seeds = against_untrained(names, kinds)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        fig = votes_against_untrained(votes, seeds, names[-1])
+        fig = knn_against_untrained(accuracies, seeds, names[-1])
         assert overlapping(fig) == []
     lines = {line.get_label(): line.get_xdata() for line in fig.axes[0].lines}
     for kind in kinds:
-        expected = votes.xs(kind, level="features")["kNN accuracy"]
+        expected = accuracies.xs(kind, level="features")["kNN accuracy"]
         np.testing.assert_allclose(lines[f"{kind}: features"], expected)
         np.testing.assert_allclose(lines[f"{kind}: t-SNE"], expected + 0.03)
     labels = [label.get_text() for label in fig.axes[0].get_yticklabels()]
-    assert labels == [*names[:-1], f"{names[-1]}\n(learned)"]
+    assert labels == [*names[:-1], f"{names[-1]}\n(trained on)"]
 
 
 def test_every_picture_carries_its_score():

@@ -1,4 +1,4 @@
-"""Silhouette, grouped nearest-neighbour vote, and trustworthiness, image by image."""
+"""Silhouette, grouped nearest-neighbour accuracy, and trustworthiness, image by image."""
 
 import math
 
@@ -16,8 +16,8 @@ def silhouette(points, labels):
     return total / len(points)
 
 
-def vote_accuracy(points, labels, groups, neighbors):
-    """Share of points for which the nearest points of *other* groups vote for the right label."""
+def knn_accuracy(points, labels, groups, neighbors):
+    """Share of points whose nearest points of *other* groups are mostly of their own label."""
     right = 0
     for point, label, group in zip(points, labels, groups, strict=True):
         others = [
@@ -25,8 +25,8 @@ def vote_accuracy(points, labels, groups, neighbors):
             for q, k, g in zip(points, labels, groups, strict=True)
             if g != group
         ]
-        votes = [k for _, k in sorted(others)[:neighbors]]
-        right += (2 * sum(votes) > neighbors) == label
+        labels_near = [k for _, k in sorted(others)[:neighbors]]
+        right += (2 * sum(labels_near) > neighbors) == label
     return right / len(points)
 
 
