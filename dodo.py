@@ -96,6 +96,7 @@ NOTEBOOKS = {
             "predictions.csv",
             "features.npz",
             "stages/03_train_detector.csv",
+            "claims/03_train_detector.json",
         ],
     ),
     "04_save_shapley": (

@@ -60,7 +60,8 @@ def trained(folder: artifacts.Folder, run: collection.Collection, plan: Plan) ->
     """The weights of an Xception that reads photographs; trained unless they are there."""
     path = folder.path / f"detector_residual_{plan.residual_scale:g}.safetensors"
     if not path.exists():
-        outcome = experiment.run(run.records, "rgb", run.reader, None, plan, "legacy_xception", 0)
+        setup = experiment.Setup(run.records, "rgb", run.reader, None, plan, "legacy_xception")
+        outcome = experiment.run(setup)
         experiment.save(path, outcome, {"data": run.about.dataset})
     return path
 

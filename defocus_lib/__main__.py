@@ -1,20 +1,34 @@
-"""The command line: ``python -m defocus_lib``. Each command imports what it needs, so that help is there at once."""
+"""The command line: ``python -m defocus_lib``.
+
+Each command imports what it needs, so that the help appears at once.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import MISSING, fields
+from inspect import Parameter, Signature
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
+
+from defocus_lib.detect.plan import Plan, Request
 
 if TYPE_CHECKING:
     from defocus_lib.data.index import Index
     from defocus_lib.data.manifest import Dataset
 
 PROBLEMS, USAGE = 1, 2  # exit codes
+OPTION_NAMES = {"reads": ["--input"]}  # where the option is not called like the field
+
+LEFT_OUT = {
+    "unreadable": "images that can't be read",
+    "odd": "odd files and folders",
+    "foreign": "other files",
+}
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -28,7 +42,7 @@ data = typer.Typer(
 )
 app.add_typer(data, name="data")
 saved = typer.Typer(
-    no_args_is_help=True, help="Saved Shapley values: check them, import those of the reference."
+    no_args_is_help=True, help="Saved Shapley values: check them, import those of the authors."
 )
 app.add_typer(saved, name="store")
 
@@ -80,9 +94,9 @@ def list_data(manifest: ManifestPath = None, as_json: Json = False) -> None:
 def verify_data(
     name: Name, manifest: ManifestPath = None, as_json: Json = False, n_workers: Workers = -1
 ) -> None:
-    """Walk a data set, read every image that the manifest selects, list what is wrong, and index the rest.
+    """Read every image that the manifest selects, list what is wrong, and index the rest.
 
-    Exit code: 0 nothing is wrong, 1 something is, 2 it can't be looked at.
+    Exit code: 0 nothing is wrong, 1 something is, 2 the data set can't be read.
     """
     from defocus_lib.data.audit import verify
 
@@ -100,25 +114,25 @@ def index_data(
     n_workers: Workers = -1,
     refresh: Refresh = False,
 ) -> None:
-    """Write the table of records that everything else reads, unless it is there.
+    """Write the table of records that everything else reads, unless it exists.
 
-    Exit code: 0 it is there, 1 an image can't be read and the manifest says to stop, 2 there is nothing to index.
+    Exit code: 0 it exists, 1 an image can't be read and the manifest says to stop, 2 there is
+    nothing to index.
     """
     from defocus_lib.data.index import index_files, records_of
 
     with one_line_errors():
         entry = _entry(name, manifest)
         index = records_of(entry, refresh=refresh, n_workers=n_workers, progress=True)
-        said = _summary(entry, index) | {"files": [str(path) for path in index_files(entry)]}
+        summary = _summary(entry, index) | {"files": [str(path) for path in index_files(entry)]}
     if as_json:
-        return typer.echo(json.dumps(said, indent=2))
+        return typer.echo(json.dumps(summary, indent=2))
+    left_out = ", ".join(f"{summary[key]:,} {what}" for key, what in LEFT_OUT.items())
     typer.echo(
-        f"{said['images']:,} images of {said['groups']:,} groups; left out: {_left_out(said)}"
+        f"{summary['images']:,} images of {summary['groups']:,} groups; left out: {left_out}"
     )
-    typer.echo("\n".join(said["files"]))
-    typer.echo(
-        "If files have changed since they were indexed: --refresh, or `data verify`, reads them again."
-    )
+    typer.echo("\n".join(summary["files"]))
+    typer.echo("Files that changed since are read again by --refresh, or by `data verify`.")
 
 
 @saved.command("verify")
@@ -131,7 +145,7 @@ def verify_store(
 ) -> None:
     """Read every shard, compare it with the index, and list what is wrong.
 
-    Exit code: 0 nothing is wrong, 1 something is, 2 there is nothing to look at.
+    Exit code: 0 nothing is wrong, 1 something is, 2 there is no set.
     """
     from defocus_lib.explain import shards
 
@@ -144,40 +158,31 @@ def verify_store(
     else:
         for row in damaged.itertuples():
             typer.echo(f"{root if root.is_file() else root / row.file}: {row.problem}")
-        typer.echo(
-            f"{len(report):,} files, {report['images'].sum():,} images; damaged: {len(damaged):,}"
-        )
+        images = report["images"].sum()
+        typer.echo(f"{len(report):,} files, {images:,} images; damaged: {len(damaged):,}")
         if len(damaged):
-            typer.echo(
-                "Run notebook 04_save_shapley, or `make book`, again: what is damaged is computed anew."
-            )
+            typer.echo("Notebook 04_save_shapley, or `make book`, computes damaged files anew.")
     raise typer.Exit(PROBLEMS if len(damaged) else 0)
 
 
 @saved.command("import")
 def import_store(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="An .npz of the reference.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="An .npz of the authors' code.")],
     profile: Annotated[
         str, typer.Option(help="The artefact folder is artifacts/PROFILE.")
     ] = "imported",
     name: Annotated[
-        str,
-        typer.Option(
-            "--set",
-            help="What it holds: real, or the name of a manipulation; else the file's name.",
-        ),
+        str, typer.Option("--set", help="Real, or the manipulation; by default the file's name.")
     ] = "",
 ) -> None:
-    """Turn a file of the reference's pickled arrays into shards of ours. Anything but arrays of numbers is refused."""
+    """Turn pickled arrays of the authors' code into shards. Anything but numbers is refused."""
     from defocus_lib.explain import reference_import
 
     with one_line_errors():
         folder = reference_import.begin(profile)
         images = reference_import.import_set(file, folder, name or file.stem)
     typer.echo(f"{images:,} images: {folder.path / 'shapley' / (name or file.stem)}")
-    typer.echo(
-        "They are named by position and paired with the real image of the same position, as in the reference."
-    )
+    typer.echo("Images are named by position and paired with the real image of the same position.")
 
 
 def _entry(name: str, manifest: Path | None) -> Dataset:
@@ -190,27 +195,14 @@ def _summary(entry: Dataset, index: Index) -> dict:
     from defocus_lib.data.records import counts
 
     numbers = {"images": len(index.records), "groups": int(index.records["group"].nunique())}
-    left_out = {key: len(getattr(index, key)) for key in ("unreadable", "odd", "foreign")}
-    return {
-        "name": entry.name,
-        **numbers,
-        **left_out,
-        "counts": counts(index.records).to_dict(orient="index"),
-    }
-
-
-def _left_out(said: dict) -> str:
-    words = {
-        "unreadable": "images that can't be read",
-        "odd": "odd files and folders",
-        "foreign": "other files",
-    }
-    return ", ".join(f"{said[key]:,} {word}" for key, word in words.items())
+    left_out = {key: len(getattr(index, key)) for key in LEFT_OUT}
+    by_split = {"counts": counts(index.records).to_dict(orient="index")}
+    return {"name": entry.name} | numbers | left_out | by_split
 
 
 @contextmanager
 def one_line_errors(unreadable: int = PROBLEMS) -> Iterator[None]:
-    """What a user can put right ends the program with a message, without a traceback."""
+    """End the program with one line, without a traceback, for an error that a user can correct."""
     try:
         yield
     except (ValueError, KeyError, OSError) as error:
@@ -221,84 +213,50 @@ def one_line_errors(unreadable: int = PROBLEMS) -> Iterator[None]:
         raise typer.Exit(unreadable if isinstance(error, UnreadableImage) else USAGE) from None
 
 
-@app.command("train")
-def train(
-    dataset: Annotated[str, typer.Option(help="Name in data_manifest.yaml.")],
-    fake_type: Annotated[
-        str, typer.Option(help="The manipulation to tell from real images; all if not given.")
-    ] = "",
-    backbone: Annotated[
-        str,
-        typer.Option(help="A timm model; if not given legacy_xception, or that of the weights."),
-    ] = "",
-    reads: Annotated[
-        Literal["defocus", "rgb", "fusion"], typer.Option("--input", help="What it sees.")
-    ] = "defocus",
-    epochs: Annotated[int, typer.Option(help="0 evaluates the weights.")] = 10,
-    weights: Annotated[
-        Path | None, typer.Option(help="Ours, or released ones; training starts from them.")
-    ] = None,
-    resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last finished epoch.")
-    ] = False,
-    preset: Annotated[
-        Literal["released", "published", "physical", "learned"], typer.Option(help="Of the maps.")
-    ] = "released",
-    size: Annotated[int, typer.Option(help="Side in px that images are brought to.")] = 299,
-    input_size: Annotated[
-        int | None,
-        typer.Option(help="Average inputs to this size in px, 0 for none; that of the weights."),
-    ] = None,
-    batch_size: Annotated[int, typer.Option(help="Images a step and process.")] = 64,
-    learning_rate: Annotated[float, typer.Option(help="Of Adam, at its peak.")] = 1e-4,
-    schedule: Annotated[
-        Literal["constant", "one_cycle"], typer.Option(help="Of the learning rate.")
-    ] = "constant",
-    precision: Annotated[
-        str, typer.Option(help="Lightning's: 32-true, bf16-mixed ..., or auto.")
-    ] = "32-true",
-    monitor: Annotated[
-        Literal["val_accuracy", "val_auc"], typer.Option(help="Best epoch by.")
-    ] = "val_accuracy",
-    patience: Annotated[
-        int, typer.Option(help="Stop after so many epochs without a better one; 0 never.")
-    ] = 0,
-    horizontal_flip: Annotated[
-        bool, typer.Option("--horizontal-flip", help="Mirror half of the training images.")
-    ] = False,
-    residual_scale: Annotated[
-        float, typer.Option(help="Initial scale of the residual branches of legacy_xception.")
-    ] = 1.0,
-    seed: Annotated[int, typer.Option(help="Of first weights, order and mirroring.")] = 42,
-    n_workers: Annotated[int, typer.Option(help="Processes that load images.")] = 0,
-    accelerator: Annotated[str, typer.Option(help="Lightning's: auto, cpu, gpu, mps ...")] = "auto",
-    devices: Annotated[str, typer.Option(help="How many (2), which ones (0,3) or auto.")] = "1",
-    nodes: Annotated[int, typer.Option(help="Machines.")] = 1,
-    strategy: Annotated[str, typer.Option(help="Lightning's: auto, ddp ...")] = "auto",
-    groups: Annotated[int, typer.Option(help="At most so many videos a split; 0 takes all.")] = 0,
-    output: Annotated[
-        Path | None, typer.Option(help="Folder; one below artifacts/ if not given.")
-    ] = None,
-    manifest: ManifestPath = None,
-    n_bootstrap: Annotated[int, typer.Option(help="For the 95 % intervals.")] = 1000,
-) -> None:
-    """Train a detector and evaluate it on the test split; with --epochs 0, evaluate --weights. The defaults are those
-    of the reference (Jeon & Woo 2025)."""
-    options = locals().copy()  # named as the fields that they fill
-    from dataclasses import fields
+def options_of(*settings: type) -> Callable[[Callable], Callable]:
+    """Give a command, ``f(**options)``, the fields of some dataclasses as its options.
 
+    A field's annotation is ``Annotated[type, help]``.
+    """
+    parameters = []
+    for kind in settings:
+        hints = get_type_hints(kind, include_extras=True)
+        for field in fields(kind):
+            annotation, text = get_args(hints[field.name])
+            flag = [f"--{field.name.replace('_', '-')}"] if annotation is bool else []
+            option = typer.Option(*OPTION_NAMES.get(field.name, flag), help=text)
+            default = Parameter.empty if field.default is MISSING else field.default
+            parameters.append(
+                Parameter(
+                    field.name,
+                    Parameter.KEYWORD_ONLY,
+                    default=default,
+                    annotation=Annotated[annotation, option],
+                )
+            )
+
+    def decorate(command: Callable) -> Callable:
+        command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+        return command
+
+    return decorate
+
+
+@app.command("train")
+@options_of(Request, Plan)
+def train(**options: Any) -> None:
+    """Train a detector and evaluate it on the test split; with --epochs 0, evaluate --weights.
+
+    The defaults are those of Jeon & Woo (2025)."""
     from defocus_lib.detect import experiment, training
     from defocus_lib.figures import detection
 
     with one_line_errors(unreadable=USAGE):
-        plan, request = (
-            kind(**{field.name: options[field.name] for field in fields(kind)})
-            for kind in (training.Plan, experiment.Request)
-        )
-        report = experiment.perform(
-            request, plan, detection.preview, progress=training.is_first_process()
-        )
-        typer.echo(experiment.told(report, request))
+        plan = Plan(**{field.name: options[field.name] for field in fields(Plan)})
+        request = Request(**{field.name: options[field.name] for field in fields(Request)})
+        progress = training.is_first_process()
+        report = experiment.perform(request, plan, detection.preview, progress)
+        typer.echo(report.text())
         typer.echo(f"Weights, tables and logs: {report.folder}")
 
 

@@ -1,7 +1,7 @@
-"""Weights from a file: safetensors of this project, and the checkpoints that Jeon & Woo (2025) released.
+"""Weights from a file: safetensors of this project, or a checkpoint of Jeon & Woo (2025).
 
-A released file is a pickle. It is read with ``weights_only=True``, which builds tensors and plain values and runs no
-code of the file.
+A released file is a pickle. It is read with ``weights_only=True``, which builds tensors and plain
+values and runs no code of the file.
 """
 
 from __future__ import annotations
@@ -11,19 +11,19 @@ import pickle
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from defocus_lib.detect.inputs import kind_of
 from defocus_lib.detect.model import Detector, load_detector
+from defocus_lib.detect.plan import BACKBONE, PRESET
 
-BACKBONE = "legacy_xception"
-PRESET = "released"
 PREFIXES = ("module.", "classifier.")
 # An accuracy that was computed with numpy is stored as a numpy scalar, under the name of its time.
 _scalar = np.float64(0).__reduce__()[0]
-NUMPY_SCALARS = [
+NUMPY_SCALARS: list[Any] = [
     (_scalar, "numpy.core.multiarray.scalar"),
     (_scalar, "numpy._core.multiarray.scalar"),
     np.dtype,
@@ -35,35 +35,38 @@ WANTED = "safetensors or a state dict of torch wanted"
 def read_weights(
     path: str | Path, reads: str, preset: str, backbone: str = "", input_size: int | None = None
 ) -> tuple[Detector, dict]:
-    """A detector in eval mode, and what its file says, from a file of ours or one that the authors released.
+    """A detector in eval mode and the facts in its file, which is ours or one that was released.
 
     Parameters
     ----------
     path : str or Path
-        Safetensors written by :func:`defocus_lib.detect.model.save_detector`, or a pickle of torch that holds a state
-        dict, bare or under ``model_state_dict``.
+        Safetensors written by :func:`defocus_lib.detect.model.save_detector`, or a pickle of torch
+        that holds a state dict, bare or under ``model_state_dict``.
     reads : str
         A name of :data:`defocus_lib.detect.inputs.KINDS`.
     preset : str
         Preset of the maps that the detector will read; irrelevant to a detector on photographs.
     backbone : str
-        Name of a ``timm`` model; "" is that of our file, and ``legacy_xception`` for a released one.
+        Name of a ``timm`` model; "" is that of our file, and ``legacy_xception`` for a released
+        one.
     input_size : int, optional
-        Size in px that inputs are averaged to, 0 for none; by default that of our file, and 0 for a released one.
+        Size in px that inputs are averaged to, 0 for none; by default that of our file, and 0 for a
+        released one.
 
     Returns
     -------
     detector : Detector
     about : dict
-        kind, backbone, reads, input_size, preset ("" where no map is read), normalisation; epoch and best_val_acc of
-        a released file that holds them; the whole header of one of ours.
+        kind, backbone, reads, input_size, preset ("" where no map is read), normalisation; epoch
+        and best_val_acc of a released file that holds them; the whole header of one of ours.
 
     Raises
     ------
     FileNotFoundError
         If there is no file.
     ValueError
-        If it holds no weights, could run code when read, or its weights are for another input, preset or backbone.
+        If it holds no weights, could run code when read, or its weights are for another input,
+        preset or backbone.
     """
     path, kind = Path(path), kind_of(reads)
     if not path.is_file():
@@ -94,7 +97,8 @@ def _read_released(
     """A detector from a pickle, and its kind, epoch and accuracy."""
     if reads == "fusion":
         raise ValueError(
-            f"{path}: no safetensors. A fusion detector is read from safetensors written by this project"
+            f"{path}: no safetensors. A fusion detector is read from safetensors written by this "
+            "project"
         )
     weights, about = _state_dict(path, _unpickle(path))
     weights, wrapped = _without_prefixes(weights)
@@ -103,11 +107,13 @@ def _read_released(
         raise ValueError(f"{path}: a released detector on {named} ({sign}); one on {reads} wanted")
     if not named and reads == "defocus":
         about["kind"] += (
-            ", its keys those of an RGB detector or of an unwrapped one on defocus, taken for the latter"
+            ", its keys those of an RGB detector or of an unwrapped one on defocus, "
+            "taken for the latter"
         )
     if reads == "defocus" and preset != PRESET:
         raise ValueError(
-            f"{path}: released weights read maps of preset {PRESET!r}; maps of preset {preset!r} given"
+            f"{path}: released weights read maps of preset {PRESET!r}; "
+            f"maps of preset {preset!r} given"
         )
     detector = Detector(backbone, reads, input_size)
     detector.classifier.load_state_dict(_fitted(path, weights, detector))
@@ -119,13 +125,13 @@ def _unpickle(path: Path) -> object:
         with torch.serialization.safe_globals(NUMPY_SCALARS):
             return torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        # The message of torch goes on to say how to read the file all the same; that is no advice to pass on.
+        # The message of torch goes on to say how to run such code; that is no advice to pass on.
         code = re.search(r"\bGLOBAL (\S+)", str(error))
         if code is None:
             raise ValueError(f"{path}: not readable as weights; {WANTED}") from None
         raise ValueError(
-            f"{path}: refused, since it is more than tensors and plain values: it names {code[1]}, and could run code "
-            "when read. A file with the state dict alone wanted"
+            f"{path}: refused, since it is more than tensors and plain values: it names "
+            f"{code[1]}, and could run code when read. A file with the state dict alone wanted"
         ) from None
     except Exception as error:  # torch names no common one for what a corrupt file may raise
         reason = (str(error).splitlines() or ["it is empty"])[0]
@@ -149,7 +155,8 @@ def _state_dict(path: Path, content: object) -> tuple[dict[str, torch.Tensor], d
         strided = isinstance(value, torch.Tensor) and value.layout == torch.strided
         if not (isinstance(name, str) and strided):
             raise ValueError(
-                f"{path}: entry {name!r} is a {type(value).__name__}; a state dict of tensors wanted"
+                f"{path}: entry {name!r} is a {type(value).__name__}; "
+                "a state dict of tensors wanted"
             )
     return dict(content), about
 
@@ -157,7 +164,8 @@ def _state_dict(path: Path, content: object) -> tuple[dict[str, torch.Tensor], d
 def _without_prefixes(weights: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], bool]:
     """The weights under timm's names, and whether the names began with ``classifier.``.
 
-    A prefix is one that all names share: the last layer of some backbones is called ``classifier`` too.
+    A prefix is one that all names share: the last layer of some backbones is called ``classifier``
+    too.
     """
     wrapped = False
     while shared := [p for p in PREFIXES if all(name.startswith(p) for name in weights)]:
@@ -169,8 +177,9 @@ def _without_prefixes(weights: dict[str, torch.Tensor]) -> tuple[dict[str, torch
 def _input_of(path: Path, wrapped: bool) -> tuple[str, str]:
     """What a released detector reads, and the sign of it; "" if there is none.
 
-    The authors' file names begin with it. Their defocus detectors have keys that begin with ``classifier.``; keys
-    without it are those of an RGB detector, or of a defocus detector that was unwrapped later.
+    The authors' file names begin with it. Their defocus detectors have keys that begin with
+    ``classifier.``; keys without it are those of an RGB detector, or of a defocus detector that was
+    unwrapped later.
     """
     for name in ("defocus", "rgb"):
         if path.name.startswith(f"{name}_"):
@@ -203,7 +212,7 @@ def _fitted(
 
 
 def _check_fit(path: Path, weights: Mapping, target: Mapping, backbone: str) -> None:
-    """Raise if the weights are not those of the backbone. Old files lack counts of batches; torch adds them."""
+    """Raise if the weights are not those of the backbone. Counts of batches may be missing."""
     required = [name for name in target if not name.endswith("num_batches_tracked")]
     common = {name: value for name, value in weights.items() if name in target}
     faults = {

@@ -1,7 +1,9 @@
-"""The inputs of a detector: photographs, their defocus maps, or both, read from disk when they are requested."""
+"""The inputs of a detector: photographs, their defocus maps, or both, read from disk on demand."""
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,13 +11,14 @@ import pandas as pd
 import torch
 
 from defocus_lib.data.images import Reader, Row, as_planes
-from defocus_lib.maps.cache import MapCache
+from defocus_lib.maps.cache import MapCache, version
 from defocus_lib.maps.estimate import normalize_per_sample
+from defocus_lib.maps.presets import PRESETS
 
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of input: the photograph (3 channels), the map (1 channel), or the photograph and then the map."""
+    """The photograph (3 channels), the map (1 channel), or the photograph and then the map."""
 
     photograph: bool
     map: bool
@@ -47,11 +50,11 @@ def kind_of(reads: str) -> Kind:
 
 
 class Inputs(torch.utils.data.Dataset):
-    """Pairs of an input, ``(C, H, W)`` float32 in [0, 1], and its label, a float32 scalar (1 = fake), in record order.
+    """Inputs ``(C, H, W)`` float32 in [0, 1] with their labels (1 = fake), in the order of records.
 
-    ``records`` has the columns ``path``, ``digest`` and ``label``; ``cache`` holds the maps of all of them and is not
-    needed for photographs alone. Raises ValueError if ``reads`` is unknown, the cache is needed and missing, or its
-    images have another size or fit than those of ``reader``.
+    ``records`` has the columns ``path``, ``digest`` and ``label``; ``cache`` holds the maps of all
+    of them and is not needed for photographs alone. Raises ValueError if ``reads`` is unknown, the
+    cache is needed and missing, or its images have another size or fit than those of ``reader``.
     """
 
     def __init__(
@@ -65,7 +68,7 @@ class Inputs(torch.utils.data.Dataset):
                 )
             cache.check_reader(reader)
         self.cache = cache
-        # Fixed-width arrays, no Python objects: forked processes would copy each object that they touch.
+        # Fixed-width arrays: forked processes would copy each Python object that they touch.
         self._paths = records["path"].to_numpy(dtype=str)
         self._digests = records["digest"].to_numpy(dtype=str)
         self._labels = records["label"].to_numpy(dtype=np.float32)
@@ -79,16 +82,31 @@ class Inputs(torch.utils.data.Dataset):
         dense = self.cache.load(row.digest).dense if self.kind.map and self.cache else None
         return as_input(self.reads, pixels, dense), torch.tensor(self._labels[index])
 
+    @property
+    def fingerprint(self) -> str:
+        """12 hexadecimal digits of the images, how they are read, and their labels."""
+        how = [self.reads, self.reader.size, self.reader.fit]
+        if self.kind.map and self.cache:
+            preset = self.cache.preset
+            how += [preset, propagation_of(self.cache), version(preset)]
+        images = [self._digests.tolist(), self._labels.tolist()]
+        return hashlib.sha256(json.dumps([how, images]).encode()).hexdigest()[:12]
+
+
+def propagation_of(cache: MapCache) -> str:
+    """The name of the propagation that makes the maps of a cache dense."""
+    return cache.propagation or PRESETS[cache.preset].propagation
+
 
 def as_input(reads: str, pixels: np.ndarray | None, dense: np.ndarray | None) -> torch.Tensor:
-    """The input ``(C, H, W)`` float32 in [0, 1] of a detector on ``reads``, from one image and its map.
+    """The input ``(C, H, W)`` float32 in [0, 1] of a detector, from one image and its map.
 
-    ``pixels`` (H, W, 3) uint8 and ``dense`` (H, W) float32 in px may be None where the detector does not read them.
+    ``pixels`` (H, W, 3) uint8 and ``dense`` (H, W) float32 in px may be None where the detector
+    does not read them.
     """
-    kind = KINDS[reads]
     planes = []
-    if kind.photograph:
-        planes.append(torch.from_numpy(as_planes(pixels)))
-    if kind.map:
+    if KINDS[reads].photograph:
+        planes.append(torch.from_numpy(as_planes(np.asarray(pixels))))
+    if KINDS[reads].map:
         planes.append(normalize_per_sample(torch.from_numpy(dense)[None, None])[0])
     return torch.cat(planes)

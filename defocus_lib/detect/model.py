@@ -1,9 +1,10 @@
-"""The detector: a ``timm`` backbone with one logit on the defocus map, the photograph, or both; positive means fake."""
+"""The detector: a ``timm`` backbone with one logit on the map, the photograph, or both."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import timm
 import torch
@@ -14,40 +15,46 @@ from torch import nn
 from torch.nn import functional as F
 
 from defocus_lib.detect.inputs import kind_of
+from defocus_lib.detect.plan import DEFAULT_INITIALISATION
 from defocus_lib.run.artifacts import write_beside
 
 HEADER = "defocus_lib"
-DEFAULT_INITIALISATION = 1.0  # residual_scale that leaves timm's first weights as they are
 
 
 class Detector(nn.Module):
     """A ``timm`` backbone on one kind of input, or two backbones that are fused.
 
-    The first convolution computes in the precision of its weights, also under autocast. A fusion detector has the
-    backbones ``rgb_branch`` and ``defocus_branch``: their last feature maps are multiplied, pooled as the backbone
-    pools, and read by one linear layer, ``head``.
+    The first convolution computes in the precision of its weights, also under autocast. A fusion
+    detector has the backbones ``rgb_branch`` and ``defocus_branch``: their last feature maps are
+    multiplied, pooled as the backbone pools, and read by one linear layer, ``head``.
 
     Parameters
     ----------
     backbone : str
         Name of a ``timm`` model.
     reads : str
-        A name of :data:`defocus_lib.detect.inputs.KINDS`. ``defocus``: maps ``(B, 1, H, W)`` in [0, 1], repeated to
-        three channels (Jeon & Woo 2025). ``rgb``: images ``(B, 3, H, W)`` in [0, 1], scaled to [-1, 1]. ``fusion``:
-        ``(B, 4, H, W)``, the image and then the map.
+        A name of :data:`defocus_lib.detect.inputs.KINDS`. ``defocus``: maps ``(B, 1, H, W)`` in [0,
+        1], repeated to three channels (Jeon & Woo 2025). ``rgb``: images ``(B, 3, H, W)`` in [0,
+        1], scaled to [-1, 1]. ``fusion``: ``(B, 4, H, W)``, the image and then the map.
     input_size : int
         Inputs are averaged to this height and width in px first; 0 takes them as they are.
     seed : int
         Seed of the first weights. The caller's generator is left as it was.
     residual_scale : float
-        Initial scale of the residual branches of ``legacy_xception``: 1 is the default initialisation, 0.1 that of
-        Szegedy et al. (2017), after which gradients are smoother.
+        Initial scale of the residual branches of ``legacy_xception``: 1 is the default
+        initialisation, 0.1 that of Szegedy et al. (2017), after which gradients are smoother.
 
     Raises
     ------
     ValueError
-        If the backbone or the input is unknown, or the residual branches of another backbone are to be scaled.
+        If the backbone or the input is unknown, or the residual branches of another backbone are to
+        be scaled.
     """
+
+    # timm's networks: their methods are not those of nn.Module.
+    classifier: Any
+    rgb_branch: Any
+    defocus_branch: Any
 
     def __init__(
         self,
@@ -68,7 +75,7 @@ class Detector(nn.Module):
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             if self.fused:
-                # Branches without heads: distributed training hangs on weights that the loss does not reach.
+                # No heads: distributed training hangs on weights that the loss does not reach.
                 self.rgb_branch = timm.create_model(backbone, pretrained=False, num_classes=0)
                 self.defocus_branch = timm.create_model(backbone, pretrained=False, num_classes=0)
                 self.head = nn.Linear(self.defocus_branch.head_hidden_size, 1)
@@ -112,7 +119,8 @@ class Detector(nn.Module):
         channels = self.kind.channels
         if inputs.ndim != 4 or inputs.shape[1] != channels:
             raise ValueError(
-                f"inputs has shape {tuple(inputs.shape)}; (B, {channels}, H, W) wanted by a detector on {self.reads}"
+                f"inputs has shape {tuple(inputs.shape)}; (B, {channels}, H, W) wanted by a "
+                f"detector on {self.reads}"
             )
         if not self.input_size:
             return inputs
@@ -128,7 +136,7 @@ class _FullPrecisionConv2d(nn.Conv2d):
 
 
 def _read_in_full_precision(detector: Detector) -> None:
-    """Exempt first convolutions from autocast: bfloat16 rounds pixels by a quarter of a grey level."""
+    """Exempt first convolutions from autocast: bfloat16 rounds pixels by 1/4 of a grey level."""
     for network in detector.children():
         convolutions = (module for module in network.modules() if isinstance(module, nn.Conv2d))
         first = next(convolutions, None)
@@ -141,7 +149,8 @@ def _scale_residual_branches(detector: Detector, scale: float) -> None:
     blocks = [module for module in detector.modules() if isinstance(module, Block)]
     if not blocks:
         raise ValueError(
-            f"residual_scale is {scale} for {detector.backbone}; legacy_xception, or a scale of 1, wanted"
+            f"residual_scale is {scale} for {detector.backbone}; legacy_xception, or a scale of 1, "
+            "wanted"
         )
     for block in blocks:
         last = [layer for layer in block.rep if isinstance(layer, nn.BatchNorm2d)][-1]
@@ -149,7 +158,7 @@ def _scale_residual_branches(detector: Detector, scale: float) -> None:
 
 
 def save_detector(path: Path, detector: Detector, about: dict) -> Path:
-    """Write weights as safetensors, with ``about`` and what rebuilds the detector as JSON in the header."""
+    """Write weights as safetensors, with ``about`` and what rebuilds the detector in the header."""
     header = about | {name: getattr(detector, name) for name in ("backbone", "reads", "input_size")}
     # Contiguous, whatever layout training used: the same weights make the same bytes.
     weights = {
@@ -161,10 +170,10 @@ def save_detector(path: Path, detector: Detector, about: dict) -> Path:
 
 
 def load_detector(path: Path, **required: object) -> tuple[Detector, dict]:
-    """A detector in eval mode, and its header; ``required`` entries of the header must match (``reads="rgb"``).
+    """A detector in eval mode, and its header, whose entries match ``required`` (``reads="rgb"``).
 
-    Raises FileNotFoundError if there is no file; ValueError if it is no detector of this project, its weights do not
-    fit its backbone, or a header entry differs from the one required.
+    Raises FileNotFoundError if there is no file; ValueError if it is no detector of this project,
+    its weights do not fit its backbone, or a header entry differs from the one required.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(

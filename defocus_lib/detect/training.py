@@ -1,7 +1,7 @@
-"""Fitting a detector and applying it. Loop, checkpoints, mixed precision, launcher and progress bar are Lightning's.
+"""Fitting a detector and applying it. Loop, checkpoints and launcher are Lightning's.
 
-The order of the batches, the mirroring and the random numbers of the model depend on the seed and the epoch alone, so a
-run that was killed and resumed reaches the weights of one that was not.
+The order of the batches, the flips and the random numbers of the model depend on the seed and the
+epoch alone, so a run that was killed and resumed reaches the same weights as one that was not.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,102 +28,138 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, TensorData
 from tqdm import tqdm
 
 from defocus_lib.detect.model import Detector
-from defocus_lib.precision import fitting, for_training
+from defocus_lib.detect.plan import Plan
+from defocus_lib.precision import fitting
 from defocus_lib.run.artifacts import write_beside
 from defocus_lib.run.lightning import CheckpointFiles, ProgressBar, generators_kept, quietly
 
-SCHEDULES = ("constant", "one_cycle")
-MONITORS = ("val_accuracy", "val_auc")
 HISTORY = ["epoch", "train_loss", "val_loss", "val_auc", "val_accuracy"]
 # What a resumed run may change: it decides how fast the weights are reached, not which.
 FREE = ("epochs", "n_workers", "accelerator", "devices", "nodes", "strategy")
 NOTES = "defocus_lib"
 WRITTEN, HALF_WRITTEN = ("best.ckpt", "last.ckpt"), (".best.*.ckpt", ".last.*.ckpt")
+CHANNELS_LAST: Any = torch.channels_last  # several times faster on a processor
 
 
-@dataclass(frozen=True)
-class Plan:
-    """How to train. The defaults are the paper's (Jeon & Woo 2025) where it names them.
+def fit(
+    detector: Detector,
+    train: Dataset,
+    val: Dataset,
+    plan: Plan,
+    folder: Path | None = None,
+    resume: bool = False,
+    preview: Callable[[int, Detector], None] | None = None,
+    progress: bool = True,
+) -> pd.DataFrame:
+    """Train ``detector`` in place and keep the weights of the epoch that is best on validation.
 
-    Attributes
+    The caller's random state, and the detector's train or eval mode, are left as they were; the
+    detector comes back on the CPU in fp32. Where Lightning starts several processes, all but the
+    first end here (``SystemExit``).
+
+    Parameters
     ----------
-    epochs : int
-        0 is nothing to train: weights that are there are evaluated.
-    batch_size : int
-        Of each process.
-    learning_rate : float
-        Of Adam, at its peak.
-    schedule : {"constant", "one_cycle"}
-        The paper's constant rate, or one cycle (Smith & Topin 2019), which needs fewer epochs.
-    precision : str
-        Lightning's name, such as "32-true" or "bf16-mixed"; "auto" becomes what the device computes in, see
-        :mod:`defocus_lib.precision`.
-    seed : int
-        Of batch order, augmentation and dropout.
-    monitor : {"val_accuracy", "val_auc"}
-        What the best epoch is best by: accuracy at a probability of 0.5, or the AUC. Of equals, the earliest.
-    patience : int
-        Epochs without a better one after which training stops early; 0 goes on to the end.
-    horizontal_flip : bool
-        Mirror half of the training images, drawn anew in each epoch. The paper names no augmentation.
-    n_workers : int
-        Processes that load images; 0 loads them in the training process.
-    residual_scale : float
-        See :class:`defocus_lib.detect.model.Detector`; it matters where no weights are given to start from.
-    accelerator, devices, nodes, strategy
-        Of Lightning's ``Trainer``: "cpu" or "gpu", how many or which, on how many machines, "ddp" or another.
+    train, val : Dataset
+        Pairs of an input ``(C, H, W)`` in [0, 1] and its label, 1 = fake. A run is not resumed with
+        data whose attribute ``fingerprint`` (str, optional) differs.
+    folder : Path, optional
+        Gets ``checkpoints/last.ckpt`` and ``best.ckpt`` after each epoch, ``logs/``, and
+        ``history.csv`` at the end. By default nothing is kept.
+    resume : bool
+        Continue from ``last.ckpt`` if it exists. Otherwise checkpoints of an earlier run are
+        deleted.
+    preview : callable, optional
+        Called as ``preview(epoch, detector)`` after each validation, in eval mode without
+        gradients.
+
+    Returns
+    -------
+    DataFrame
+        One row per epoch: epoch (from 0), train_loss, val_loss, val_auc (NaN where val holds one
+        class), val_accuracy.
+
+    Raises
+    ------
+    ValueError
+        If there is nothing to train, the machine lacks what the plan needs, a checkpoint was made
+        with another plan, detector or data, or the plan monitors ``val_auc`` and val holds one
+        class.
     """
+    _check_examples(plan, train, val)
+    mode = detector.training
+    with generators_kept(), tempfile.TemporaryDirectory() as scratch, quietly():
+        torch.manual_seed(plan.seed)
+        folder = Path(folder or scratch)
+        trainer = _trainer(plan, folder, preview, progress)
+        made_with = _facts(detector, train, val, plan, trainer.world_size)
+        start = _checkpoint_to_resume(folder / "checkpoints", made_with, plan) if resume else None
+        if trainer.is_global_zero:
+            _clear(folder / "checkpoints", HALF_WRITTEN if start else (*HALF_WRITTEN, *WRITTEN))
+        try:
+            detector.to(memory_format=CHANNELS_LAST)
+            task = _Task(detector, plan, train, val, made_with).train()
+            # Lightning draws its progress bars on standard output.
+            with _plain_worker_errors(), redirect_stdout(sys.stderr):
+                trainer.fit(task, ckpt_path=start, weights_only=True)
+            _end_other_processes(trainer)
+            history = _load_best(task, folder / "checkpoints")
+        finally:
+            detector.to("cpu", torch.float32).to(memory_format=torch.contiguous_format)
+            detector.train(mode)
+        write_beside(folder / "history.csv", lambda beside: history.to_csv(beside, index=False))
+    return history
 
-    epochs: int = 10
-    batch_size: int = 64
-    learning_rate: float = 1e-4
-    schedule: str = "constant"
-    precision: str = "32-true"
-    seed: int = 42
-    monitor: str = "val_accuracy"
-    patience: int = 0
-    horizontal_flip: bool = False
-    n_workers: int = 0
-    accelerator: str = "auto"
-    devices: str = "1"
-    nodes: int = 1
-    strategy: str = "auto"
-    residual_scale: float = 1.0
 
-    def __post_init__(self) -> None:
-        for name, known in (("schedule", SCHEDULES), ("monitor", MONITORS)):
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"unknown {name} {getattr(self, name)!r}; {' or '.join(known)} wanted"
-                )
-        for name in ("batch_size", "learning_rate", "nodes"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; a positive number wanted")
-        for name in ("epochs", "seed", "patience", "n_workers", "residual_scale"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; 0 or more wanted")
-        # Said in full from here on: what was trained with is written down.
-        object.__setattr__(self, "precision", for_training(self.precision, self.device()))
+def predict(
+    detector: Detector,
+    dataset: Dataset | torch.Tensor,
+    batch_size: int = 64,
+    n_workers: int = 0,
+    progress: bool = False,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Logits ``(N,)`` and pooled features ``(N, D)`` of images, float32 on the CPU.
 
-    def device(self) -> torch.device:
-        """Where a single process of this plan computes."""
-        for kind, backend in (("cuda", torch.cuda), ("mps", torch.backends.mps)):
-            if self.accelerator in ("auto", "gpu", kind) and backend.is_available():
-                return torch.device(kind)
-        return torch.device("cpu")
+    Computed in eval mode on the detector's device, as many images per pass as
+    :func:`defocus_lib.precision.fitting` allows. ``dataset`` holds inputs in [0, 1], as a tensor
+    ``(N, C, H, W)`` or with labels, which are ignored. Raises ValueError if it is empty.
+    """
+    examples: Any = TensorDataset(dataset) if isinstance(dataset, torch.Tensor) else dataset
+    if len(examples) == 0:
+        raise ValueError("dataset holds no image; at least one wanted")
+    # A generator of its own, which only names the worker processes, leaves the caller's alone.
+    loader = DataLoader(examples, batch_size, num_workers=n_workers, generator=torch.Generator())
+    mode, weights = detector.training, next(detector.parameters())
+    detector.eval()
+    logits, features = [], []
+    try:
+        with _plain_worker_errors(), torch.no_grad():
+            for batch, *_ in tqdm(loader, "Predicting", disable=not progress, leave=False):
+                inputs = batch.to(weights.device, weights.dtype)
+                for part in inputs.split(fitting(inputs)):
+                    outputs = detector.logits_and_features(part)
+                    logits.append(outputs[0].float().cpu())
+                    features.append(outputs[1].float().cpu())
+    finally:
+        detector.train(mode)
+    return torch.cat(logits)[:, 0], torch.cat(features)
+
+
+def is_first_process() -> bool:
+    """Whether this is the process that writes and prints, among those of Lightning's launcher."""
+    return getattr(rank_zero_only, "rank", 0) == 0
 
 
 class _Task(pl.LightningModule):
-    """Binary cross-entropy on logits; images mirrored at random; loss, AUC and accuracy on the whole validation set."""
+    """Binary cross-entropy on logits, with random flips; metrics on all of ``val``."""
 
     def __init__(
         self, detector: Detector, plan: Plan, train: Dataset, val: Dataset, made_with: dict
     ):
         super().__init__()
         self.detector, self.plan, self.made_with = detector, plan, made_with
-        self.examples = {"train": train, "val": val}
+        self.examples: dict[str, Any] = {"train": train, "val": val}
         self.history: list[dict] = []
-        self.answers: list[tuple[torch.Tensor, torch.Tensor]] = []
+        self.validated: list[tuple[torch.Tensor, torch.Tensor]] = []
 
     def train_dataloader(self) -> DataLoader:
         return self._loader("train", self.plan.seed)
@@ -131,23 +168,24 @@ class _Task(pl.LightningModule):
         return self._loader("val")
 
     def _loader(self, split: str, seed: int | None = None) -> DataLoader:
-        dataset, n_workers = self.examples[split], self.plan.n_workers
+        dataset, batch_size = self.examples[split], self.plan.batch_size
         world, rank = self.trainer.world_size, self.trainer.global_rank
-        sampler = DistributedSampler(dataset, world, rank, shuffle=seed is not None, seed=seed or 0)
-        # Lightning says which epoch it is before each of them but, where workers load ahead, too late for the first.
-        sampler.set_epoch(self.trainer.fit_loop.epoch_progress.current.processed)
+        sampler: DistributedSampler = DistributedSampler(
+            dataset, world, rank, shuffle=seed is not None, seed=seed or 0
+        )
+        # Lightning sets the epoch too late for the first one where workers load ahead.
+        progress: Any = self.trainer.fit_loop.epoch_progress.current
+        sampler.set_epoch(progress.processed)
         return DataLoader(
             dataset,
-            self.plan.batch_size,
+            batch_size,
             sampler=sampler,
-            # Batch normalisation can't learn from one image: a last batch of one waits for another epoch's order.
-            drop_last=seed is not None
-            and len(sampler) > 1
-            and len(sampler) % self.plan.batch_size == 1,
-            num_workers=n_workers,
-            persistent_workers=n_workers > 0,
+            # Batch normalisation fails on a last batch of one image.
+            drop_last=seed is not None and len(sampler) > 1 and len(sampler) % batch_size == 1,
+            num_workers=self.plan.n_workers,
+            persistent_workers=self.plan.n_workers > 0,
             pin_memory=self.device.type == "cuda",
-            # Without one of its own it draws from the model's, and not equally often in a resumed run.
+            # Without its own generator it draws from the model's, unevenly in a resumed run.
             generator=torch.Generator(),
         )
 
@@ -160,37 +198,26 @@ class _Task(pl.LightningModule):
     def training_step(self, batch, index):
         inputs, labels = batch
         if self.plan.horizontal_flip:
-            mirrored = (
-                torch.from_numpy(self._rng(index).random(len(inputs)) < 0.5)
-                .to(inputs.device)
-                .view(-1, 1, 1, 1)
-            )
-            inputs = torch.where(mirrored, inputs.flip(3), inputs)
-        inputs = inputs.contiguous(memory_format=torch.channels_last)
-        loss = F.binary_cross_entropy_with_logits(
-            self.detector(inputs)[:, 0].float(), labels.float()
-        )
-        self.log(
-            "train_loss",
-            loss,
-            prog_bar=True,
-            on_step=False,
-            on_epoch=True,
-            sync_dist=True,
-            batch_size=len(inputs),
-        )
+            flipped = torch.from_numpy(self._rng(index).random(len(inputs)) < 0.5)
+            flipped = flipped.to(inputs.device).view(-1, 1, 1, 1)
+            inputs = torch.where(flipped, inputs.flip(3), inputs)
+        loss = F.binary_cross_entropy_with_logits(self._logits(inputs), labels.float())
+        when = {"on_step": False, "on_epoch": True, "sync_dist": True, "batch_size": len(inputs)}
+        self.log("train_loss", loss, prog_bar=True, **when)
         return loss
 
     def validation_step(self, batch, _index):
         inputs, labels = batch
-        logits = self.detector(inputs.contiguous(memory_format=torch.channels_last))[:, 0].float()
-        self.answers.append((logits, labels.float()))
+        self.validated.append((self._logits(inputs), labels.float()))
+
+    def _logits(self, inputs: torch.Tensor) -> torch.Tensor:
+        return self.detector(inputs.contiguous(memory_format=CHANNELS_LAST))[:, 0].float()
 
     def on_validation_epoch_end(self) -> None:
         logits, labels = (
-            self._of_every_process(torch.cat(parts)) for parts in zip(*self.answers, strict=True)
+            self._of_every_process(torch.cat(parts)) for parts in zip(*self.validated, strict=True)
         )
-        self.answers.clear()
+        self.validated.clear()
         if self.plan.monitor == "val_auc" and len(labels.unique()) < 2:
             raise ValueError(
                 "val holds one class, which has no AUC; both, or another monitor, wanted"
@@ -198,15 +225,15 @@ class _Task(pl.LightningModule):
         self.log_dict(_validation(logits, labels), prog_bar=True)
 
     def _of_every_process(self, values: torch.Tensor) -> torch.Tensor:
-        """Values in the order of the data set. Processes take turns, and the last ones get images again to be even."""
-        everywhere = self.all_gather(values).reshape(self.trainer.world_size, -1)
+        """Values in the order of the data set: processes take turns, the last repeat images."""
+        everywhere: Any = self.all_gather(values)
+        everywhere = everywhere.reshape(self.trainer.world_size, -1)
         return everywhere.T.flatten()[: len(self.examples["val"])].cpu()
 
     def on_train_epoch_end(self) -> None:
-        known = self.trainer.callback_metrics
-        self.history.append(
-            {"epoch": self.current_epoch} | {name: float(known[name]) for name in HISTORY[1:]}
-        )
+        logged = self.trainer.callback_metrics
+        row = {name: float(logged[name]) for name in HISTORY[1:]}
+        self.history.append({"epoch": self.current_epoch} | row)
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         checkpoint[NOTES] = {"history": self.history, "made_with": self.made_with}
@@ -218,7 +245,7 @@ class _Task(pl.LightningModule):
         optimizer = torch.optim.Adam(self.parameters(), lr=self.plan.learning_rate)
         if self.plan.schedule == "constant":
             return optimizer
-        steps = self.trainer.estimated_stepping_batches
+        steps = int(self.trainer.estimated_stepping_batches)
         cycle = torch.optim.lr_scheduler.OneCycleLR(
             optimizer, max_lr=self.plan.learning_rate, total_steps=steps
         )
@@ -226,20 +253,21 @@ class _Task(pl.LightningModule):
 
 
 def _validation(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
-    """Loss, AUC (NaN where one class is absent) and accuracy at a probability of 0.5 of all images ``(N,)``."""
-    both = len(labels.unique()) == 2 and bool(torch.isfinite(logits).all())
+    """Loss, AUC (NaN where one class is absent) and accuracy at a probability of 0.5."""
+    has_auc = len(labels.unique()) == 2 and bool(torch.isfinite(logits).all())
+    auc = roc_auc_score(labels.numpy(), logits.numpy()) if has_auc else np.nan
     return {
         "val_loss": float(F.binary_cross_entropy_with_logits(logits, labels)),
-        "val_auc": float(roc_auc_score(labels.numpy(), logits.numpy())) if both else float("nan"),
+        "val_auc": float(auc),
         "val_accuracy": float(((logits > 0) == (labels > 0.5)).double().mean()),
     }
 
 
 class _Best(ModelCheckpoint):
-    """The best epoch so far, in one file of a fixed name; its score is kept when the folder was moved meanwhile."""
+    """The best epoch so far, in one file; its score survives a move of the folder."""
 
     def load_state_dict(self, state_dict: dict) -> None:
-        path, score = str(Path(self.dirpath) / "best.ckpt"), state_dict["best_model_score"]
+        path, score = str(Path(str(self.dirpath)) / "best.ckpt"), state_dict["best_model_score"]
         here = {"dirpath": self.dirpath, "best_model_path": path, "kth_best_model_path": path}
         super().load_state_dict({**state_dict, **here, "best_k_models": {path: score}})
 
@@ -252,139 +280,34 @@ class _Patience(EarlyStopping):
 
 
 class _Preview(pl.Callback):
-    """Calls a function with the epoch and the detector after each validation, in the first process."""
+    """Calls a function with the epoch and the detector after each validation."""
 
     def __init__(self, show: Callable[[int, Detector], None]):
         self.show = show
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        if trainer.is_global_zero:
+        if trainer.is_global_zero and isinstance(pl_module, _Task):
             self.show(trainer.current_epoch, pl_module.detector)
 
 
-def fit(
-    detector: Detector,
-    train: Dataset,
-    val: Dataset,
-    plan: Plan,
-    folder: Path | None = None,
-    resume: bool = False,
-    preview: Callable[[int, Detector], None] | None = None,
-    progress: bool = True,
-    data: str = "",
-) -> pd.DataFrame:
-    """Train ``detector`` in place and keep the weights of the epoch that is best on validation.
-
-    The caller's random state, and the detector's train or eval mode, are left as they were; it comes back on the CPU in
-    fp32. Where Lightning starts several processes, the others end here (``SystemExit``): the first goes on alone.
-
-    Parameters
-    ----------
-    detector : Detector
-    train, val : Dataset
-        Of pairs: an input ``(C, H, W)`` in [0, 1], and its label, 1 = fake.
-    plan : Plan
-    folder : Path, optional
-        Gets ``checkpoints/last.ckpt`` and ``best.ckpt`` after each epoch, ``logs/``, and ``history.csv`` at the end.
-        Without it, nothing is left.
-    resume : bool
-        Go on from ``last.ckpt`` if there is one. Otherwise the checkpoints of an earlier run are deleted.
-    preview : callable, optional
-        Called as ``preview(epoch, detector)`` after each validation, in eval mode without gradients.
-    progress : bool
-        Show a progress bar.
-    data : str
-        Identity of the data. A run is not resumed with other data.
-
-    Returns
-    -------
-    DataFrame
-        One row an epoch: epoch (from 0), train_loss, val_loss, val_auc (NaN where val holds one class), val_accuracy.
-
-    Raises
-    ------
-    ValueError
-        If there is nothing to train, the machine lacks what the plan asks for, a checkpoint was made with another plan,
-        detector or data, or ``val_auc`` is to choose among epochs and val holds one class.
-    """
-    _check_examples(plan, train, val)
-    mode = detector.training
-    with generators_kept(), tempfile.TemporaryDirectory() as scratch, quietly():
-        torch.manual_seed(plan.seed)
-        folder = Path(folder or scratch)
-        trainer = _trainer(plan, folder, preview, progress)
-        made_with = _facts(detector, train, val, plan, trainer.world_size, data)
-        start = _start(folder / "checkpoints", resume, made_with, plan.epochs)
-        if trainer.is_global_zero:
-            _clear(folder / "checkpoints", HALF_WRITTEN if start else (*HALF_WRITTEN, *WRITTEN))
-        try:
-            task = _Task(
-                detector.to(memory_format=torch.channels_last), plan, train, val, made_with
-            ).train()
-            with (
-                _errors_of_workers(),
-                redirect_stdout(sys.stderr),
-            ):  # where progress belongs: Lightning draws its bars on standard output
-                trainer.fit(task, ckpt_path=start, weights_only=True)
-            _leave_group(trainer)
-            history = _load_best(task, folder / "checkpoints")
-        finally:
-            detector.to("cpu", torch.float32, memory_format=torch.contiguous_format).train(mode)
-        write_beside(folder / "history.csv", lambda beside: history.to_csv(beside, index=False))
-    return history
-
-
-def is_first_process() -> bool:
-    """Whether this is the process that writes and speaks, among those that Lightning's launcher started."""
-    return rank_zero_only.rank == 0
-
-
-def _check_examples(plan: Plan, train: Dataset, val: Dataset) -> None:
-    if plan.epochs == 0:
-        raise ValueError(
-            "epochs is 0: there is nothing to train; 1 or more wanted, or weights to evaluate"
-        )
-    for name, dataset in (("train", train), ("val", val)):
-        if len(dataset) == 0:
-            raise ValueError(f"{name} holds no image; at least one wanted")
-
-
-@contextmanager
-def _errors_of_workers() -> Iterator[None]:
-    """An image that can't be read says the same from a worker process: torch would add the traceback to the message."""
-    try:
-        yield
-    except (ValueError, OSError) as error:
-        if "Original Traceback" not in str(error):
-            raise
-        last = str(error).rstrip().splitlines()[-1]
-        raise type(error)(last.partition(f"{type(error).__name__}: ")[2] or last) from error
-
-
 def _trainer(plan: Plan, folder: Path, preview: Callable | None, progress: bool) -> pl.Trainer:
-    files = {
-        "dirpath": folder / "checkpoints",
-        "save_on_train_epoch_end": True,
-        "enable_version_counter": False,
-    }
-    callbacks = [
-        _Best(filename="best", monitor=plan.monitor, mode="max", save_weights_only=True, **files),
-        # Last, so that it holds the state of all others.
-        ModelCheckpoint(filename="last", **files),
-    ]
-    if plan.patience:
-        stop = _Patience(
-            plan.monitor, patience=plan.patience, mode="max", check_on_train_epoch_end=True
-        )
-        callbacks.insert(0, stop)
-    if preview:
-        callbacks.insert(0, _Preview(preview))
+    options = {"save_on_train_epoch_end": True, "enable_version_counter": False}
+    files: Any = options | {"dirpath": folder / "checkpoints"}
+    best = _Best(filename="best", monitor=plan.monitor, mode="max", save_weights_only=True, **files)
+    callbacks: list[pl.Callback] = []
     if progress:
-        callbacks.insert(0, ProgressBar(refresh_rate=5))
+        callbacks.append(ProgressBar(refresh_rate=5))
+    if preview:
+        callbacks.append(_Preview(preview))
+    if plan.patience:
+        stopping: Any = {"patience": plan.patience, "mode": "max", "check_on_train_epoch_end": True}
+        callbacks.append(_Patience(plan.monitor, **stopping))
+    # Last, so that it holds the state of all others.
+    callbacks += [best, ModelCheckpoint(filename="last", **files)]
     try:
         return pl.Trainer(
             max_epochs=plan.epochs,
-            precision=plan.precision,
+            precision=plan.precision,  # type: ignore[arg-type]  # Lightning checks the name
             accelerator=plan.accelerator,
             devices=plan.devices,
             num_nodes=plan.nodes,
@@ -403,40 +326,58 @@ def _trainer(plan: Plan, folder: Path, preview: Callable | None, progress: bool)
         raise ValueError(f"the plan does not fit this machine: {error}") from error
 
 
-def _facts(
-    detector: Detector, train: Dataset, val: Dataset, plan: Plan, processes: int, data: str
-) -> dict:
+def _check_examples(plan: Plan, train: Any, val: Any) -> None:
+    if plan.epochs == 0:
+        raise ValueError(
+            "epochs is 0: there is nothing to train; 1 or more wanted, or weights to evaluate"
+        )
+    for name, dataset in (("train", train), ("val", val)):
+        if len(dataset) == 0:
+            raise ValueError(f"{name} holds no image; at least one wanted")
+
+
+@contextmanager
+def _plain_worker_errors() -> Iterator[None]:
+    """Remove the traceback that torch adds to the message of an error in a worker process."""
+    try:
+        yield
+    except (ValueError, OSError) as error:
+        if "Original Traceback" not in str(error):
+            raise
+        last = str(error).rstrip().splitlines()[-1]
+        raise type(error)(last.partition(f"{type(error).__name__}: ")[2] or last) from error
+
+
+def _facts(detector: Detector, train: Any, val: Any, plan: Plan, processes: int) -> dict:
     """All that decides which weights a run reaches, as plain values."""
     facts = {name: value for name, value in asdict(plan).items() if name not in FREE}
     if plan.schedule == "one_cycle":
         facts["epochs"] = plan.epochs  # the cycle spans them
     facts |= {name: getattr(detector, name) for name in ("backbone", "reads", "input_size")}
-    return facts | {
-        "processes": processes,
-        "training images": len(train),
-        "validation images": len(val),
-        "data": data,
-    }
+    facts |= {"processes": processes, "training images": len(train), "validation images": len(val)}
+    return facts | {"data": " ".join(getattr(part, "fingerprint", "") for part in (train, val))}
 
 
-def _start(checkpoints: Path, resume: bool, made_with: dict, epochs: int) -> Path | None:
-    """The checkpoint to go on from, if there is one and it belongs to this run."""
+def _checkpoint_to_resume(checkpoints: Path, made_with: dict, plan: Plan) -> Path | None:
+    """The checkpoint of this run, if there is one; raises if it is of another run."""
     last = checkpoints / "last.ckpt"
-    if not (resume and last.is_file()):
+    if not last.is_file():
         return None
     notes = _notes(last)
-    told = [
+    differences = [
         f"{name} {notes['made_with'].get(name)!r} (now {value!r})"
         for name, value in made_with.items()
         if notes["made_with"].get(name) != value
     ]
-    if told:
+    if differences:
         raise ValueError(
-            f"{last} was made with {', '.join(told)}; resume with the same, or start again without resume"
+            f"{last} was made with {', '.join(differences)}; resume with the same, or start again "
+            "without resume"
         )
-    if len(notes["history"]) > epochs:
+    if len(notes["history"]) > plan.epochs:
         raise ValueError(
-            f"{last} has {len(notes['history'])} epochs already; at least as many wanted, not {epochs}"
+            f"{last} has {len(notes['history'])} epochs already; at least as many wanted, not "
+            f"{plan.epochs}"
         )
     if not (checkpoints / "best.ckpt").is_file():
         raise FileNotFoundError(
@@ -446,23 +387,22 @@ def _start(checkpoints: Path, resume: bool, made_with: dict, epochs: int) -> Pat
 
 
 def _notes(path: Path) -> dict:
-    """What :class:`_Task` wrote into a checkpoint about the run."""
+    """The history and the facts that :class:`_Task` wrote into a checkpoint."""
     try:
         return torch.load(path, map_location="cpu", weights_only=True, mmap=True)[NOTES]
-    except Exception as error:  # torch names no common one for what a damaged file may raise
+    except Exception as error:  # torch names no common one for what a corrupt file may raise
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ValueError(f"{path}: not readable as a checkpoint of a run ({reason})") from error
 
 
 def _clear(checkpoints: Path, patterns: tuple[str, ...]) -> None:
-    """Delete what an earlier run has left, and nothing else."""
+    """Delete the files of an earlier run, and nothing else."""
     for pattern in patterns:
         for path in checkpoints.glob(pattern):
             path.unlink()
 
 
-def _leave_group(trainer: pl.Trainer) -> None:
-    """Part from the other processes, which end here."""
+def _end_other_processes(trainer: pl.Trainer) -> None:
     if torch.distributed.is_available() and torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
     if not trainer.is_global_zero:
@@ -471,60 +411,6 @@ def _leave_group(trainer: pl.Trainer) -> None:
 
 def _load_best(task: _Task, checkpoints: Path) -> pd.DataFrame:
     # From the files: a launcher that forks has trained copies of the task.
-    task.load_state_dict(
-        torch.load(checkpoints / "best.ckpt", map_location="cpu", weights_only=True)["state_dict"]
-    )
+    best = torch.load(checkpoints / "best.ckpt", map_location="cpu", weights_only=True)
+    task.load_state_dict(best["state_dict"])
     return pd.DataFrame(_notes(checkpoints / "last.ckpt")["history"], columns=HISTORY)
-
-
-def predict(
-    detector: Detector,
-    dataset: Dataset | torch.Tensor,
-    batch_size: int = 64,
-    n_workers: int = 0,
-    progress: bool = False,
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Logits and pooled features of images, in eval mode on the device that the detector is on.
-
-    Parameters
-    ----------
-    detector : Detector
-    dataset : Dataset or (N, C, H, W) tensor
-        Inputs in [0, 1]; labels beside them are not looked at.
-    batch_size, n_workers : int
-        How images are loaded; the network takes :func:`defocus_lib.precision.fitting` of them at once.
-    progress : bool
-        Show a progress bar.
-
-    Returns
-    -------
-    (N,) float32, (N, D) float32
-        On the CPU.
-
-    Raises
-    ------
-    ValueError
-        If there is no image.
-    """
-    if len(dataset) == 0:
-        raise ValueError("dataset holds no image; at least one wanted")
-    examples = TensorDataset(dataset) if isinstance(dataset, torch.Tensor) else dataset
-    # With a generator of its own, which only names the worker processes, the loader leaves the caller's alone.
-    loader = DataLoader(examples, batch_size, num_workers=n_workers, generator=torch.Generator())
-    mode, weights = detector.training, next(detector.parameters())
-    detector.eval()
-    try:
-        with _errors_of_workers(), torch.no_grad():
-            bar = tqdm(loader, "Predicting", disable=not progress, leave=False)
-            loaded = (inputs.to(weights.device, weights.dtype) for inputs, *_ in bar)
-            answers = [
-                detector.logits_and_features(part)
-                for inputs in loaded
-                for part in inputs.split(fitting(inputs))
-            ]
-            logits, features = zip(
-                *[(one.float().cpu(), more.float().cpu()) for one, more in answers], strict=True
-            )
-    finally:
-        detector.train(mode)
-    return torch.cat(logits)[:, 0], torch.cat(features)

@@ -1,5 +1,4 @@
-"""What every training with Lightning shares: checkpoints that survive a kill, a quiet log, and the
-caller's generators."""
+"""Helpers of every training with Lightning: checkpoints that survive a kill, and a quiet log."""
 
 from __future__ import annotations
 
@@ -8,6 +7,7 @@ import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -18,14 +18,15 @@ from defocus_lib.run.artifacts import write_beside
 
 
 class CheckpointFiles(TorchCheckpointIO):
-    """Checkpoints written beside and renamed, which a kill cannot spoil; nothing but tensors and
-    plain values read."""
+    """Checkpoints written beside and renamed, so that a kill leaves the one before."""
 
-    def save_checkpoint(self, checkpoint: dict, path: str, storage_options: object = None) -> None:
+    def save_checkpoint(
+        self, checkpoint: dict, path: str | Path, storage_options: Any = None
+    ) -> None:
         write_beside(Path(path), lambda beside: torch.save(checkpoint, beside))
 
     def load_checkpoint(
-        self, path: str, map_location: object = "cpu", weights_only: bool | None = True
+        self, path: str | Path, map_location: Any = "cpu", weights_only: bool | None = True
     ) -> dict:
         return torch.load(path, map_location=map_location, weights_only=True)
 
@@ -42,8 +43,8 @@ class ProgressBar(TQDMProgressBar):
 
 @contextmanager
 def generators_kept() -> Iterator[None]:
-    # Where CUDA was not used yet, nobody has drawn from its generators; asking for them would start
-    # it.
+    """Leave the caller's random generators of torch as they were."""
+    # Asking for the generators of CUDA would start it, so where it was not used they are left out.
     devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else []
     with torch.random.fork_rng(devices=devices):
         yield
@@ -51,7 +52,7 @@ def generators_kept() -> Iterator[None]:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Without Lightning's log of devices, advertisements, and warnings of intended settings."""
+    """Mute Lightning's log below warnings, and its warnings about intended settings."""
     logger = logging.getLogger("pytorch_lightning")
     before = logger.level
     logger.setLevel(logging.WARNING)

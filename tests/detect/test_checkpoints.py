@@ -10,16 +10,25 @@ from defocus_lib.detect.checkpoints import read_weights
 from defocus_lib.detect.model import Detector, save_detector
 
 
-@pytest.fixture(scope="module")
-def xception():
-    """A ``timm`` Xception with one output and statistics that are not those of a new one."""
+def used(backbone):
+    """A ``timm`` model with one output and statistics that are not those of a new one."""
     with torch.random.fork_rng():
         torch.manual_seed(7)
-        model = timm.create_model("legacy_xception", pretrained=False, num_classes=1)
+        model = timm.create_model(backbone, pretrained=False, num_classes=1)
         with torch.no_grad():
             model.bn1.running_mean.uniform_(-0.1, 0.1)
             model.fc.weight.normal_()
         return model.eval()
+
+
+@pytest.fixture(scope="module")
+def resnet():
+    return used("test_resnet")
+
+
+@pytest.fixture(scope="module")
+def xception():
+    return used("legacy_xception")
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +61,7 @@ def wrapped(weights, **more):
 
 
 def old(weights):
-    """As files of 2017 hold an Xception: kernels of 1x1 as matrices, another name for the head, no counted batches."""
+    """As files of 2017 hold an Xception: 1x1 kernels as matrices, another head, no counts."""
     kept = {
         name: value for name, value in weights.items() if not name.endswith("num_batches_tracked")
     }
@@ -72,12 +81,12 @@ PREFIXES = {"classifier.": "", "module.classifier.": "module.", "classifier.modu
 
 
 @pytest.mark.parametrize("shape", SHAPES.values(), ids=SHAPES)
-def test_rgb_files_in_every_shape(xception, photographs, tmp_path, shape):
-    torch.save(shape(xception.state_dict()), tmp_path / "rgb.pth")
-    detector, about = read_weights(tmp_path / "rgb.pth", "rgb", "physical")
+def test_rgb_files_in_every_shape(resnet, photographs, tmp_path, shape):
+    torch.save(shape(resnet.state_dict()), tmp_path / "rgb.pth")
+    detector, about = read_weights(tmp_path / "rgb.pth", "rgb", "physical", "test_resnet")
     with torch.no_grad():
         torch.testing.assert_close(
-            detector(photographs), xception((photographs - 0.5) / 0.5), rtol=0, atol=0
+            detector(photographs), resnet((photographs - 0.5) / 0.5), rtol=0, atol=0
         )
     assert not detector.training
     assert about["preset"] == "" and "mean 0.5 and standard deviation 0.5" in about["normalisation"]
@@ -85,18 +94,14 @@ def test_rgb_files_in_every_shape(xception, photographs, tmp_path, shape):
 
 @pytest.mark.parametrize("wrap", [dict, wrapped], ids=["bare", "wrapped"])
 @pytest.mark.parametrize("prefix", ["classifier.", "module.classifier.", "classifier.module."])
-def test_defocus_files_in_every_shape(xception, maps, tmp_path, prefix, wrap):
-    torch.save(wrap(prefixed(xception.state_dict(), prefix)), tmp_path / "defocus.pth")
-    detector, about = read_weights(tmp_path / "defocus.pth", "defocus", "released")
+def test_defocus_files_in_every_shape(resnet, maps, tmp_path, prefix, wrap):
+    path = tmp_path / "defocus.pth"
+    torch.save(wrap(prefixed(resnet.state_dict(), prefix)), path)
+    detector, about = read_weights(path, "defocus", "released", "test_resnet")
     with torch.no_grad():
-        torch.testing.assert_close(
-            detector(maps), xception(maps.repeat(1, 3, 1, 1)), rtol=0, atol=0
-        )
-    assert (about["backbone"], about["reads"], about["input_size"]) == (
-        "legacy_xception",
-        "defocus",
-        0,
-    )
+        torch.testing.assert_close(detector(maps), resnet(maps.repeat(1, 3, 1, 1)), rtol=0, atol=0)
+    assert (about["backbone"], about["reads"]) == ("test_resnet", "defocus")
+    assert about["input_size"] == 0
     assert about["preset"] == "released" and "min-max" in about["normalisation"]
     expected = (
         ("a released checkpoint", 8, 0.93)
@@ -106,6 +111,7 @@ def test_defocus_files_in_every_shape(xception, maps, tmp_path, prefix, wrap):
     assert (about["kind"], about.get("epoch"), about.get("best_val_acc")) == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("format", [True, False], ids=["zip", "before torch 1.6"])
 def test_old_xception_files(xception, maps, tmp_path, format):
     weights = prefixed(old(xception.state_dict()), "classifier.")
@@ -113,7 +119,8 @@ def test_old_xception_files(xception, maps, tmp_path, format):
         "or this test shows nothing"
     )
     torch.save(weights, tmp_path / "old.pth", _use_new_zipfile_serialization=format)
-    detector, _ = read_weights(tmp_path / "old.pth", "defocus", "released", "legacy_xception")
+    detector, about = read_weights(tmp_path / "old.pth", "defocus", "released")
+    assert about["backbone"] == "legacy_xception", "the default of a released file"
     with torch.no_grad():
         torch.testing.assert_close(
             detector(maps), xception(maps.repeat(1, 3, 1, 1)), rtol=0, atol=0
@@ -182,7 +189,8 @@ BAD = {
     "another backbone": (
         lambda: small().state_dict(),
         {"backbone": "test_efficientnet"},
-        r"no weights of backbone 'test_efficientnet': \d+ missing \(conv_stem.weight, .*\); \d+ unexpected \(conv1",
+        r"no weights of backbone 'test_efficientnet': \d+ missing \(conv_stem.weight, .*\); "
+        r"\d+ unexpected \(conv1",
     ),
     "another shape": (
         lambda: damaged("bn1.weight", lambda value: value[:5]),

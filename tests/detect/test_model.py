@@ -106,7 +106,7 @@ def test_residual_scale_is_that_of_every_branch_of_xception():
     )
     assert all(torch.equal(value, default[name]) for name, value in plain.items())
     differ = {name for name, value in plain.items() if not torch.equal(value, scaled[name])}
-    # The second or third separable convolution is the last one of its branch; its normalisation is what ends it.
+    # The normalisation of the second or third separable convolution ends its branch.
     expected = {1: "1.rep.4", 2: "2.rep.5", 3: "3.rep.5", 12: "12.rep.5"} | {
         n: f"{n}.rep.8" for n in range(4, 12)
     }

@@ -44,6 +44,7 @@ def learned(generators_left_alone):
     return model, history
 
 
+@pytest.mark.slow
 def test_a_separable_problem_is_learned(learned):
     model, history = learned
     inputs, labels = problem(40, 3).tensors
@@ -54,6 +55,7 @@ def test_a_separable_problem_is_learned(learned):
     assert history["train_loss"].iloc[-1] < 0.7 * history["train_loss"].iloc[0]
 
 
+@pytest.mark.slow
 def test_the_detector_comes_back_as_it_was(learned):
     model, _ = learned
     assert not model.training and next(model.parameters()).device.type == "cpu"
@@ -61,6 +63,7 @@ def test_the_detector_comes_back_as_it_was(learned):
     assert torch.is_grad_enabled()
 
 
+@pytest.mark.slow
 def test_same_seed_same_weights():
     # Whatever the caller has drawn before.
     torch.rand(7)
@@ -77,6 +80,7 @@ def test_same_seed_same_weights():
 ERRATIC = {"batch_size": 8, "learning_rate": 2e-2, "accelerator": "cpu", "seed": 48}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("monitor", ["val_auc", "val_accuracy"])
 def test_the_best_epochs_weights_are_kept(monitor):
     # Labels of noise, and a rate that is too high: validation goes up and down.
@@ -93,6 +97,7 @@ def test_the_best_epochs_weights_are_kept(monitor):
     )
 
 
+@pytest.mark.slow
 def test_of_equally_good_epochs_the_earliest_is_kept():
     val = problem(24, 5)
     model = make()
@@ -126,6 +131,7 @@ def test_history_is_that_of_the_model():
     assert history["val_auc"].tolist() == pytest.approx([roc_auc_score(labels, logits)])
 
 
+@pytest.mark.slow
 def test_half_precision_trains_weights_in_full():
     for precision in ("bf16-mixed", "bf16-true"):
         model = make()
@@ -135,12 +141,14 @@ def test_half_precision_trains_weights_in_full():
         assert {p.dtype for p in model.parameters()} == {torch.float32}
 
 
+@pytest.mark.slow
 def test_nothing_is_left_in_the_working_directory(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     fit(make(), problem(16, 1), problem(16, 2), Plan(epochs=1, **QUICK), progress=False)
     assert not list(tmp_path.iterdir())
 
 
+@pytest.mark.slow
 def test_a_run_leaves_checkpoints_logs_and_history(tmp_path):
     history = fit(
         make(), problem(16, 1), problem(16, 2), Plan(epochs=2, **QUICK), tmp_path, progress=False
@@ -155,6 +163,7 @@ def test_a_run_leaves_checkpoints_logs_and_history(tmp_path):
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "history.csv"), history)
 
 
+@pytest.mark.slow
 def test_the_progress_bar_is_shown_only_if_wanted(capfd):
     plan = Plan(epochs=1, **QUICK)
     fit(make(), problem(16, 1), problem(16, 2), plan, progress=False)
@@ -164,6 +173,7 @@ def test_the_progress_bar_is_shown_only_if_wanted(capfd):
     assert printed == "" and "Epoch 0: 100%" in progress
 
 
+@pytest.mark.slow
 def test_one_class_in_validation_has_no_auc():
     inputs, labels = problem(16, 2).tensors
     real = TensorDataset(inputs[labels == 0], labels[labels == 0])
@@ -175,6 +185,7 @@ def test_one_class_in_validation_has_no_auc():
     assert all(p.is_contiguous() for p in model.parameters())
 
 
+@pytest.mark.slow
 def test_the_preview_sees_each_epochs_detector_in_eval_mode_without_gradients():
     seen, val = [], problem(16, 2)
 
@@ -209,6 +220,7 @@ def orders(path, length):
     return np.array(path.read_text().split(), dtype=int).reshape(-1, length)
 
 
+@pytest.mark.slow
 def test_every_epoch_sees_every_image_in_an_order_of_its_own(tmp_path):
     fit(
         make(),
@@ -225,6 +237,7 @@ def test_every_epoch_sees_every_image_in_an_order_of_its_own(tmp_path):
 # Early stopping
 
 
+@pytest.mark.slow
 def test_patience_ends_a_run_that_gets_no_better_and_a_resumed_one_too(tmp_path):
     # Accuracy stays where it is: the first epoch is the best, and two more are waited for.
     plan = Plan(epochs=9, patience=2, batch_size=16, learning_rate=1e-12, accelerator="cpu")
@@ -283,6 +296,7 @@ fit(with_dropout(), *DATA, Plan(epochs=4, **QUICK), {folder!r}, progress=False)
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_resumed_to_the_same_weights_and_history(tmp_path, uninterrupted):
     mark = tmp_path / "half-written"
     names = {"tests": str(Path(__file__).parent), "mark": str(mark), "folder": str(tmp_path)}
@@ -305,6 +319,7 @@ def test_a_killed_run_is_resumed_to_the_same_weights_and_history(tmp_path, unint
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_workers", [0, 1])
 def test_a_run_may_be_given_more_epochs(tmp_path, uninterrupted, n_workers):
     fit(
@@ -321,6 +336,7 @@ def test_a_run_may_be_given_more_epochs(tmp_path, uninterrupted, n_workers):
     check_same(model, history, uninterrupted)
 
 
+@pytest.mark.slow
 def test_a_finished_run_is_resumed_without_training(tmp_path, uninterrupted):
     plan = Plan(epochs=4, **QUICK)
     fit(with_dropout(), *DATA, plan, tmp_path, progress=False)
@@ -331,6 +347,7 @@ def test_a_finished_run_is_resumed_without_training(tmp_path, uninterrupted):
     check_same(model, history, uninterrupted)
 
 
+@pytest.mark.slow
 def test_the_best_epoch_survives_a_resumption_that_finds_no_better_one(tmp_path):
     train, val = problem(32, 4, contrast=0.02), problem(24, 5, contrast=0.02)
     plan = Plan(epochs=5, monitor="val_auc", **ERRATIC)
@@ -343,12 +360,14 @@ def test_the_best_epoch_survives_a_resumption_that_finds_no_better_one(tmp_path)
     assert torch.equal(weights_of(model), weights_of(whole))
 
 
+@pytest.mark.slow
 def test_without_a_checkpoint_a_resumed_run_begins_at_the_beginning(tmp_path, uninterrupted):
     model = with_dropout()
     history = fit(model, *DATA, Plan(epochs=4, **QUICK), tmp_path, resume=True, progress=False)
     check_same(model, history, uninterrupted)
 
 
+@pytest.mark.slow
 def test_without_resume_old_checkpoints_are_cleared_and_nothing_else(tmp_path):
     (tmp_path / "checkpoints").mkdir()
     for name in ("best.ckpt", "last.ckpt", ".last.77.ckpt", "notes.txt", "other.ckpt"):
@@ -361,10 +380,16 @@ def test_without_resume_old_checkpoints_are_cleared_and_nothing_else(tmp_path):
     assert found["last.ckpt"] != b"old" and found["best.ckpt"] != b"old"
 
 
+def fingerprinted(text):
+    sets = [TensorDataset(*part.tensors) for part in DATA]
+    sets[0].fingerprint = text
+    return sets
+
+
 @pytest.fixture(scope="module")
 def begun(tmp_path_factory):
     folder = tmp_path_factory.mktemp("begun")
-    fit(make(), *DATA, Plan(epochs=2, **QUICK), folder, progress=False, data="abc")
+    fit(make(), *fingerprinted("abc"), Plan(epochs=2, **QUICK), folder, progress=False)
     return folder
 
 
@@ -388,15 +413,17 @@ OTHER = {
         "input_size 0 .now 16",
     ),
     "input": ({}, {"detector": Detector("test_resnet", "rgb")}, "reads 'defocus' .now 'rgb'"),
-    "data": ({}, {"data": "xyz"}, "data 'abc' .now 'xyz'"),
+    "data": ({}, {"train": fingerprinted("xyz")[0]}, "data 'abc ' .now 'xyz '"),
     "images": ({}, {"train": problem(40, 1)}, "training images 48 .now 40"),
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("plan", "given", "message"), OTHER.values(), ids=OTHER)
 def test_another_run_is_not_resumed(begun, plan, given, message):
     before = (begun / "checkpoints" / "last.ckpt").read_bytes()
-    given = {"detector": make(), "train": DATA[0], "val": DATA[1], "data": "abc"} | given
+    train, val = fingerprinted("abc")
+    given = {"detector": make(), "train": train, "val": val} | given
     with pytest.raises(ValueError, match=f"last.ckpt .*{message}"):
         fit(
             plan=Plan(**({"epochs": 2} | QUICK | plan)),
@@ -408,6 +435,7 @@ def test_another_run_is_not_resumed(begun, plan, given, message):
     assert (begun / "checkpoints" / "last.ckpt").read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_cycle_cannot_be_drawn_out(tmp_path):
     fit(make(), *DATA, Plan(epochs=1, schedule="one_cycle", **QUICK), tmp_path, progress=False)
     with pytest.raises(ValueError, match=r"epochs 1 .now 2"):
@@ -430,6 +458,7 @@ def test_a_damaged_checkpoint_is_named(tmp_path, content):
         fit(make(), *DATA, Plan(epochs=2, **QUICK), tmp_path, resume=True, progress=False)
 
 
+@pytest.mark.slow
 def test_a_lost_best_checkpoint_is_named(tmp_path):
     fit(make(), *DATA, Plan(epochs=1, **QUICK), tmp_path, progress=False)
     (tmp_path / "checkpoints" / "best.ckpt").unlink()
@@ -445,7 +474,8 @@ sys.path.insert(0, {tests!r})
 from test_training import Listed, Plan, fit, make, predict, problem, torch
 
 val = problem(23, 2)
-plan = Plan(epochs=2, batch_size=8, learning_rate=3e-3, accelerator="cpu", devices="2", strategy="ddp")
+two = dict(accelerator="cpu", devices="2", strategy="ddp")
+plan = Plan(epochs=2, batch_size=8, learning_rate=3e-3, **two)
 model = make()
 history = fit(model, Listed(problem(32, 1), {folder!r}), val, plan, {folder!r}, progress=False)
 torch.save(predict(model, val)[0], {folder!r} + "/logits.pt")
@@ -453,6 +483,7 @@ print("one process goes on")
 """
 
 
+@pytest.mark.slow
 def test_two_processes_share_the_images_and_one_writes(tmp_path):
     code = tmp_path / "script.py"
     code.write_text(DISTRIBUTED.format(tests=str(Path(__file__).parent), folder=str(tmp_path)))
@@ -474,28 +505,7 @@ def test_two_processes_share_the_images_and_one_writes(tmp_path):
     assert best["val_loss"] == pytest.approx(float(loss), abs=1e-5)
 
 
-# Plans
-
-
-def test_the_defaults_are_those_of_the_paper():
-    assert Plan() == Plan(10, 64, 1e-4, "constant", "32-true", 42, "val_accuracy", patience=0)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        ({"schedule": "cosine"}, "unknown schedule 'cosine'; constant or one_cycle wanted"),
-        ({"monitor": "loss"}, "unknown monitor 'loss'; val_accuracy or val_auc wanted"),
-        ({"epochs": -1}, "epochs is -1; 0 or more wanted"),
-        ({"seed": -1}, "seed is -1"),
-        ({"patience": -2}, "patience is -2"),
-        ({"batch_size": -1}, "batch_size is -1; a positive number wanted"),
-        ({"learning_rate": float("nan")}, "learning_rate is nan"),
-    ],
-)
-def test_impossible_plans_are_refused(change, message):
-    with pytest.raises(ValueError, match=message):
-        Plan(**change)
+# Refusals
 
 
 @pytest.mark.parametrize(
@@ -559,6 +569,7 @@ class Broken(TensorDataset):
         return super().__getitem__(index)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n_workers", [0, 1])
 def test_an_image_that_cannot_be_read_is_named_whoever_reads_it(n_workers):
     broken = Broken(*problem(16, 1).tensors)
@@ -573,8 +584,9 @@ def test_predicting_nothing_is_refused():
         predict(make(), torch.zeros(0, 1, 32, 32))
 
 
+@pytest.mark.slow
 def test_images_are_mirrored_only_where_asked():
-    """Without it the images are seen as they are, so the same weights come out; with it, other ones."""
+    """Without it images are seen as they are, so the same weights come out."""
 
     def trained(horizontal_flip, flip):
         data = problem(32, 1)
@@ -592,6 +604,7 @@ def test_images_are_mirrored_only_where_asked():
     )
 
 
+@pytest.mark.slow
 def test_a_last_batch_of_one_image_is_left_for_another_epoch():
     """Batch normalisation of a single 1x1 feature map would fail."""
     model, plan = make(), Plan(epochs=2, **QUICK)

@@ -1,0 +1,77 @@
+"""Claims about the detectors of a run: accuracy on the training manipulation, and carry-over to
+manipulations that were not trained on (page 03)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from defocus_lib.data.records import REAL
+from defocus_lib.stats.auc import weighted_auc
+from defocus_lib.stats.bootstrap import Estimate, bootstrap
+from defocus_lib.stats.claims import Claim
+
+AIM = 0.85  # AUC on the training manipulation that the project set itself before training
+CHANCE = 0.5
+
+
+def auc_difference(
+    first: pd.DataFrame, second: pd.DataFrame, manipulation: str, n_bootstrap: int, seed: int
+) -> Estimate:
+    """AUC of one detector minus that of another on one manipulation, paired over shared resamples.
+
+    Both tables have one row per test image, the same in the same order: id, group, manipulation,
+    label, probability. Raises ValueError if their images differ.
+    """
+    if first["id"].tolist() != second["id"].tolist():
+        raise ValueError("the detectors predicted different images; the same in one order wanted")
+    rows = first["manipulation"].isin([REAL, manipulation]).to_numpy()
+    labels, groups = first.loc[rows, "label"].to_numpy(), first.loc[rows, "group"].to_numpy()
+    first_auc, second_auc = (
+        weighted_auc(labels, table.loc[rows, "probability"].to_numpy()) for table in (first, second)
+    )
+    return bootstrap(
+        lambda weights: first_auc(weights) - second_auc(weights), labels, groups, n_bootstrap, seed
+    )
+
+
+def auc_claims(
+    measured: pd.DataFrame, trained_on: Sequence[str], unit: str, epochs: int | None
+) -> list[Claim]:
+    """That this detector exceeds :data:`AIM` on its training manipulation, and chance elsewhere.
+
+    ``measured`` holds the rows of one detector from
+    :func:`defocus_lib.stats.classification.evaluate`; ``epochs`` is None where nothing was trained.
+    """
+    at_frames = (measured["metric"] == "auc") & (measured["level"] == "frame")
+    claims = []
+    for row in measured[at_frames].itertuples():
+        trained = row.manipulation in trained_on
+        statement = (
+            f"AUC of this defocus detector on {row.manipulation}, its training manipulation"
+            if trained
+            else f"AUC of this defocus detector on {row.manipulation}, absent from training"
+        )
+        claims.append(
+            Claim(
+                statement,
+                row.value,
+                row.low,
+                row.high,
+                row.groups,
+                compared_with=AIM if trained else CHANCE,
+                unit=unit,
+                epochs=epochs,
+                style=".2f",
+            )
+        )
+    return claims
+
+
+def difference_claim(
+    difference: Estimate, manipulation: str, groups: int, unit: str, epochs: int | None
+) -> Claim:
+    """That this defocus detector has a higher AUC than this RGB detector."""
+    statement = f"AUC of this defocus detector minus that of this RGB detector on {manipulation}"
+    return Claim(statement, *difference.scalars, groups, unit=unit, epochs=epochs)
