@@ -248,7 +248,7 @@ main = next((name for name in trained_on if name in run.manipulations), "")
 difference = detection.auc_difference(
     test["defocus"], test["rgb"], main, n_bootstrap, seed
 )
-groups = of_defocus.loc[of_defocus["manipulation"] == main, "groups"].iloc[0]
+groups = int(of_defocus.set_index("manipulation").loc[main, "groups"].iloc[0])
 page_claims.append(
     detection.difference_claim(difference, main, groups, run.about.unit, n_epochs)
 )

@@ -59,7 +59,7 @@ def auc_claims(
                 row.value,
                 row.low,
                 row.high,
-                row.groups,
+                int(row.groups),
                 compared_with=AIM if trained else CHANCE,
                 unit=unit,
                 epochs=epochs,

@@ -402,7 +402,8 @@ def perform(
     names what is missing, unreadable, or does not fit.
     """
     entry = load_manifest(request.manifest).dataset(request.dataset)
-    reader = Reader(entry.folder(), request.size, entry.fit, int(entry.max_megapixels * 1_000_000))
+    pixels = int(entry.max_megapixels * 1_000_000)  # type: ignore[attr-defined]  # not of scenes
+    reader = Reader(entry.folder(), request.size, entry.fit, pixels)  # type: ignore[attr-defined]
     cache = map_cache(reader, request.preset, "")
     stages, folder = Stages(), _output(request, plan)
     with stages("index") as stage:

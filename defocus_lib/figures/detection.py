@@ -7,6 +7,7 @@ probability, one row per image.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -87,7 +88,7 @@ def training_curves(histories: Mapping[str, pd.DataFrame]) -> Figure:
     return fig
 
 
-def _draw_history(ax: Axes, history: pd.DataFrame, column: str, line: str, **look: str) -> None:
+def _draw_history(ax: Axes, history: pd.DataFrame, column: str, line: str, **look: Any) -> None:
     if column in history and history[column].notna().any():
         known = history.dropna(subset=[column])
         ax.plot(known["epoch"] + 1, known[column], line, marker="o", markersize=3, **look)
@@ -131,7 +132,7 @@ def reliability(predictions: Mapping[str, pd.DataFrame], bins: int = 10) -> Figu
     the height of its line also depends on the numbers of images of either kind.
     """
     width, height = _panels(len(predictions))
-    grid = {"sharex": True, "sharey": "row", "squeeze": False, "height_ratios": [3, 1]}
+    grid: Any = {"sharex": True, "sharey": "row", "squeeze": False, "height_ratios": [3, 1]}
     fig, axes = plt.subplots(2, len(predictions), figsize=(width, height + 1.0), **grid)
     for (top, bottom), (model, table) in zip(axes.T, predictions.items(), strict=True):
         top.axline((0, 0), slope=1, color="0.6", linewidth=1, zorder=0)
