@@ -46,15 +46,8 @@ def workers(count: int = 1, scheduler: str = "") -> Iterator[Client | None]:
     count : int
         From 2 on, so many processes of a local cluster, which share the cores.
     scheduler : str
-        Address of a running Dask scheduler, ``tcp://host:8786``; its workers see the same folders,
-        and ``count`` does not matter.
-
-    Raises
-    ------
-    ValueError
-        If ``count`` is below 1.
-    OSError
-        If nobody answers at the address.
+        Address of a running Dask scheduler, ``tcp://host:8786``, which replaces ``count``; its
+        workers see the same folders. Raises ``OSError`` if it does not answer.
     """
     if count < 1:
         raise ValueError(f"n_workers is {count}; at least 1 wanted")
@@ -107,23 +100,10 @@ def _running(scheduler: str) -> Client:
 def as_they_finish(
     function: Callable[[Job], Result], jobs: Iterable[Job], client: Client | None
 ) -> Iterator[Result]:
-    """``function`` of each job, in the order in which they end. What a worker leaves undone when it
-    dies, others do.
+    """``function`` of each job, in the order in which they end.
 
-    Parameters
-    ----------
-    function : callable
-        Picklable, as its jobs and results are. It may be called again for a job that a dead worker
-        had begun.
-    jobs : iterable
-        Taken a few at a time.
-    client : Client or None
-        As :func:`workers` gives it.
-
-    Raises
-    ------
-    Exception
-        Whatever the first job that fails raises; the others are called off.
+    ``function``, jobs and results are picklable. What a worker leaves undone when it dies, others
+    do. The first job that fails raises; the others are cancelled.
     """
     jobs = iter(jobs)
     if client is None:

@@ -19,16 +19,7 @@ COLUMNS = ["stage", "seconds", "images", "images_per_second", "peak_mib", "peak_
 
 
 class Stages:
-    """Wall-clock time and peak memory by stage.
-
-    Examples
-    --------
-    >>> stages = Stages()
-    >>> with stages("maps", images=3):
-    ...     pass
-    >>> stages.table()["stage"].tolist()
-    ['maps']
-    """
+    """Wall-clock time and peak memory by stage: ``with stages("maps", images=3): ...``"""
 
     def __init__(self, interval: float = 0.05) -> None:
         self.interval = interval
@@ -38,8 +29,7 @@ class Stages:
     def __call__(self, stage: str, images: int = 0) -> Iterator[dict]:
         """Measure the block as ``stage``; it is recorded also if it fails.
 
-        ``images`` is how many it handles. A block that learns their number on the way sets it in
-        the dict it is given.
+        A block that learns the number of its images on the way sets it in the dict it is given.
         """
         memory, started, row = {"peak": 0}, time.perf_counter(), {"stage": stage, "images": images}
         _reset_gpu_peak()
@@ -51,14 +41,10 @@ class Stages:
             self._rows.append(row | {"peak_gpu_mib": _gpu_peak() / 2**20})
 
     def table(self) -> pd.DataFrame:
-        """One row a stage, in the order of their ends.
+        """One row per stage, in the order of their ends; columns :data:`COLUMNS`.
 
-        Returns
-        -------
-        DataFrame
-            stage; seconds; images, images_per_second (NaN where no images were named); peak_mib,
-            the largest resident memory of the process and those it started, sampled; peak_gpu_mib,
-            the largest that torch had allocated on one GPU (NaN where there is none).
+        ``peak_mib`` is the largest resident memory of the process and those it started, sampled;
+        ``peak_gpu_mib`` the largest that torch had allocated on one GPU (NaN where there is none).
         """
         table = pd.DataFrame(self._rows, columns=COLUMNS)
         return table.assign(
@@ -90,19 +76,8 @@ def read_all(folder: Path) -> pd.DataFrame:
 def peak_memory(
     processes: Callable[[], Iterable[psutil.Process]], interval: float = 0.1
 ) -> Iterator[dict[str, int]]:
-    """Watch the resident memory of processes while a block runs.
-
-    Parameters
-    ----------
-    processes : callable
-        Gives those to watch, asked anew for each sample.
-    interval : float
-        Seconds between samples. One is taken at the beginning and one at the end of the block.
-
-    Yields
-    ------
-    dict
-        ``peak``: the largest sum so far, in bytes.
+    """Watch the resident memory of ``processes()``, sampled every ``interval`` seconds, at the
+    beginning and at the end of a block; ``peak`` of the dict is the largest sum so far in bytes.
     """
     memory, done = {"peak": 0}, threading.Event()
 

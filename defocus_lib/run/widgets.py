@@ -10,18 +10,10 @@ from matplotlib.figure import Figure
 
 
 def explore(draw: Callable[..., Figure], **controls: ipywidgets.ValueWidget) -> ipywidgets.VBox:
-    """Controls above the figure that ``draw`` makes of their values, drawn again whenever one of
-    them changes.
+    """Controls above the figure that ``draw`` makes of their values, redrawn on every change.
 
-    The figure is an image widget. ``ipywidgets.interact`` would capture output instead, and the
-    messages this takes can stall a notebook that runs without a browser.
-
-    Parameters
-    ----------
-    draw : callable
-        Takes the values by the controls' names and returns a figure.
-    **controls : ValueWidget
-        Sliders and menus; one without a description is called by its name.
+    ``draw`` takes the values by the names of the controls. The figure is an image widget, because
+    ``ipywidgets.interact`` captures output, which can stall a notebook that runs without a browser.
     """
     picture = ipywidgets.Image(format="png")
 
