@@ -100,7 +100,8 @@ def test_unpaired_images_differ_in_number_and_have_no_paired_test():
 
 
 def frames(videos=9, per_video=6):
-    """Real and fake values of videos with several frames, shuffled, with the videos they belong to."""
+    """Real and fake values of videos with several frames, shuffled, with the videos they belong
+    to."""
     rng = np.random.default_rng(4)
     groups = np.repeat([f"{video:03d}" for video in range(videos)], per_video)
     level = rng.normal(size=videos)

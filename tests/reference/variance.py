@@ -4,7 +4,7 @@ import numpy as np
 
 
 def local_variance(image, window):
-    """Variance of the zero-padded ``(H, W)`` image in the window around each pixel, padding counted."""
+    """Variance of the zero-padded (H, W) image in the window around each pixel."""
     half = window // 2
     padded = np.pad(np.asarray(image, dtype=np.float64), half)
     height, width = image.shape

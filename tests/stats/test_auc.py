@@ -10,7 +10,8 @@ from defocus_lib.stats.auc import Predictions
 
 
 def drawn(rng, groups=20, frames=3, shift=1.0, seeds=2, spread=1.0):
-    """Real and fake frames of groups; each group has an offset of its own, which both kinds share."""
+    """Real and fake frames of groups; each group has an offset of its own, which both kinds
+    share."""
     names = np.repeat([f"g{i:03d}" for i in range(groups)], 2 * frames)
     labels = np.tile(np.repeat([0, 1], frames), groups)
     offsets = np.repeat(rng.normal(0, spread, groups), 2 * frames)
@@ -41,17 +42,19 @@ def test_weights_count_as_they_do_in_scikit_learn():
 
 
 def test_intervals_cover_the_true_value_about_as_often_as_they_say():
-    """200 experiments of 30 groups with common offsets: 95 %, give or take 1.5 %, should cover it."""
+    """200 experiments of 30 groups with common offsets: 95 %, give or take 1.5 %, should cover
+    it."""
     truth, rng, covered = ndtr(1 / np.sqrt(2 * (1 + 0.5**2))), np.random.default_rng(1), 0
     for number in range(200):
         one = {"x": drawn(rng, groups=30, frames=2, seeds=1, spread=0.5)}
-        row = auc.summary(one, auc.resampled(one, 200, number)).loc["x"]
+        row = auc.summary(one, auc.resampled(one, 100, number)).loc["x"]
         covered += row["low"] <= truth <= row["high"]
     assert 0.90 <= covered / 200 <= 0.98
 
 
 def test_they_cover_it_also_when_it_is_the_seeds_that_differ():
-    """Three seeds, each with a shift of its own around 1; the mean over all seeds is what is asked for."""
+    """Three seeds, each with a shift of its own around 1; the mean over all seeds is what is asked
+    for."""
     rng, covered = np.random.default_rng(5), 0
     shifts = rng.normal(1, 0.4, 100_000)
     truth = ndtr(shifts / np.sqrt(2)).mean()
@@ -60,7 +63,7 @@ def test_they_cover_it_also_when_it_is_the_seeds_that_differ():
         one = Predictions(
             one.labels, one.groups, one.scores + one.labels * rng.normal(1, 0.4, (3, 1))
         )
-        row = auc.summary({"x": one}, auc.resampled({"x": one}, 200, number)).loc["x"]
+        row = auc.summary({"x": one}, auc.resampled({"x": one}, 50, number)).loc["x"]
         covered += row["low"] <= truth <= row["high"]
     assert 0.91 <= covered / 200 <= 0.99
 

@@ -30,7 +30,8 @@ def scipy_effect_sizes(real, fake):
 
 
 def test_effect_sizes_by_hand():
-    # Of six pairs the manipulated image is the larger in four, the smaller in one. The distribution functions differ by
+    # Of six pairs the manipulated image is the larger in four, the smaller in one. The distribution
+    # functions differ by
     # 1/3 from 1 to 2, by 1/6 from 2 to 3, and by 1/2 from 3 to 4.
     found = effect_sizes([1, 2, 3], [2, 4])
     assert found == pytest.approx(
@@ -59,14 +60,16 @@ def test_weights_count_as_images_written_out(ties):
 
 @pytest.mark.parametrize("shift", [0.0, 1.0])
 def test_the_interval_of_cliffs_delta_covers_the_truth(shift):
-    """100 data sets of normal values. Two images of different videos differ with twice the variance of one."""
+    """100 data sets of normal values. Two images of different videos differ with twice the variance
+    of one."""
     rng, covered = np.random.default_rng(6), 0
     truth = 2 * stats.norm.cdf(shift / np.sqrt(2 * (0.6**2 + 0.8**2 + 0.5**2))) - 1
     for seed in range(100):
         values, groups = clustered(rng, shift=shift)
         table = effects.effect_table({"fake": values}, {"fake": groups}, n_bootstrap=100, seed=seed)
         covered += table.loc[1, "low"] <= truth <= table.loc[1, "high"]
-    # Of 100 intervals that cover in 93 %, fewer than 86 do once in 150 runs, and all 100 do once in 1,400.
+    # Of 100 intervals that cover in 93 %, fewer than 86 do once in 150 runs, and all 100 do once in
+    # 1,400.
     assert 86 <= covered < 100
 
 
@@ -82,7 +85,8 @@ def test_an_interval_that_takes_frames_as_independent_is_too_short():
 
 @pytest.mark.parametrize(("shift", "least"), [(0.0, 0.65), (1.0, 0.75)])
 def test_the_intervals_of_the_distances_are_rough(shift, least):
-    """They cover the truth of a large sample less often than 95 %, but mostly, and 0 where nothing differs."""
+    """They cover the truth of a large sample less often than 95 %, but mostly, and 0 where nothing
+    differs."""
     rng, covered = np.random.default_rng(3), np.zeros(2)
     large, _ = clustered(np.random.default_rng(0), videos=40_000, frames=2, shift=shift)
     truth = effect_sizes(*large) if shift else dict.fromkeys(effects.EFFECTS, 0.0)
@@ -151,7 +155,8 @@ def test_a_single_group_has_no_interval():
 
 
 def test_correlation_of_images_of_a_group_by_hand():
-    # Means 2 and 6: 2 * (4 + 4) / 1 between, 4 * 1 / 2 within, two images each: (16 - 2) / (16 + 2).
+    # Means 2 and 6: 2 * (4 + 4) / 1 between, 4 * 1 / 2 within, two images each: (16 - 2) / (16 +
+    # 2).
     assert effects.intraclass_correlation([1, 3, 5, 7], list("aabb")) == pytest.approx(14 / 18)
     assert effects.intraclass_correlation([1, 3, 1, 3], list("aabb")) == -1
     assert effects.intraclass_correlation([1, 1, 3, 3], list("aabb")) == 1
@@ -190,7 +195,8 @@ def test_correlation_of_groups_of_several_sizes_is_that_of_scipys_f():
 
 
 def test_simulated_correlation_and_variance_of_the_mean_are_found_again():
-    """Variances 0.3 between and 0.7 within, 40 videos of 8 frames: the mean varies as that of 320 / 3.1 images."""
+    """Variances 0.3 between and 0.7 within, 40 videos of 8 frames: the mean varies as that of 320 /
+    3.1 images."""
     rng = np.random.default_rng(7)
     names = np.repeat([f"{video:02d}" for video in range(40)], 8)
     values = rng.normal(0, 0.3**0.5, (300, 40)).repeat(8, axis=1) + rng.normal(
@@ -270,7 +276,8 @@ def test_holm_by_hand():
 
 
 def test_holm_rejects_step_by_step():
-    """The smallest p-value at a level of a / K, the next at a / (K - 1), and so on until one stays above its level."""
+    """The smallest p-value at a level of a / K, the next at a / (K - 1), and so on until one stays
+    above its level."""
     for pvalues in np.random.default_rng(11).random((3, 6)) * 0.1:
         left = sorted(pvalues.tolist())
         while left and left[0] <= 0.05 / len(left):
