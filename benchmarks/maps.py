@@ -18,6 +18,7 @@ from torch.nn import functional as F
 
 from benchmarks import machine
 from defocus_lib.data import manifest
+from defocus_lib.data.photographs import load_photograph
 from defocus_lib.maps.edges import SKIMAGE_THRESHOLD, canny
 from defocus_lib.maps.estimate import defocus_maps
 from defocus_lib.maps.kernels import filters
@@ -32,7 +33,7 @@ def photographs() -> np.ndarray:
     """The packaged photographs, their left squares: (B, 3, 299, 299) float32 in [0, 1]."""
     planes = []
     for entry in manifest.load_manifest().photographs:
-        pixels = manifest.load_photograph(entry)
+        pixels = load_photograph(entry)
         side = min(pixels.shape[:2])
         square = Image.fromarray(pixels[:side, :side]).resize((SIZE, SIZE), Image.Resampling.BOX)
         planes.append(np.moveaxis(np.asarray(square, dtype=np.float32) / 255, 2, 0))

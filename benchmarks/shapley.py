@@ -71,7 +71,7 @@ def problem(plan: Plan) -> tuple[Detector, torch.Tensor, torch.Tensor, float]:
     folder = artifacts.Folder.open("speed")
     run = collection.load(folder)
     detector, about = load_detector(trained(folder, run, plan), reads="rgb")
-    images = run.records.query(f"split == 'test' and manipulation == '{run.trained_on}'").head(
+    images = run.records.query(f"split == 'test' and manipulation == '{run.training_manipulation}'").head(
         ROUNDS
     )
     background = run.records.query("split == 'train' and label == 0").head(BACKGROUND)

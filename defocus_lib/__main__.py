@@ -79,7 +79,7 @@ def list_data(manifest: ManifestPath = None, as_json: Json = False) -> None:
     with one_line_errors():
         entries = [
             {key: getattr(entry, key) for key in ("name", "title", "layout")}
-            | {"root": entry.where(), "split": entry.split_words, "licence": entry.licence}
+            | {"root": entry.where(), "split": entry.split_description, "licence": entry.licence}
             for entry in load_manifest(manifest).datasets
         ]
     if as_json:
@@ -119,11 +119,11 @@ def index_data(
     Exit code: 0 it exists, 1 an image can't be read and the manifest says to stop, 2 there is
     nothing to index.
     """
-    from defocus_lib.data.index import index_files, records_of
+    from defocus_lib.data.index import index_files, load_index
 
     with one_line_errors():
         entry = _entry(name, manifest)
-        index = records_of(entry, refresh=refresh, n_workers=n_workers, progress=True)
+        index = load_index(entry, refresh=refresh, n_workers=n_workers, progress=True)
         summary = _summary(entry, index) | {"files": [str(path) for path in index_files(entry)]}
     if as_json:
         return typer.echo(json.dumps(summary, indent=2))

@@ -28,7 +28,7 @@ val_scenes: int = 100
 test_scenes: int = 150
 size: int = 128
 manipulations: str = "resynthesis, splice, reenactment, texture"
-train_on: str = "resynthesis"
+training_manipulation: str = "resynthesis"
 sweep_scenes: int = 400
 seed: int = 0
 
@@ -38,6 +38,7 @@ import numpy as np
 from myst_nb import glue
 
 from defocus_lib.data import collection, manifest
+from defocus_lib.data.photographs import load_photograph, photograph_table
 from defocus_lib.figures import data as figures
 from defocus_lib.run.artifacts import About, Folder, write_arrays
 from defocus_lib.run.widgets import explore
@@ -59,13 +60,10 @@ names = [name.strip() for name in manipulations.split(",")]
 # %%
 sources = manifest.load_manifest()
 photographs = {
-    split: [
-        manifest.load_photograph(photograph)
-        for photograph in sources.photographs_of(split)
-    ]
+    split: [load_photograph(photograph) for photograph in sources.photographs_of(split)]
     for split in rendered.SPLITS
 }
-listed = manifest.photograph_table(sources)[
+listed = photograph_table(sources.photographs)[
     ["name", "split", "author", "licence", "package"]
 ]
 listed.style.hide(axis="index").set_table_attributes('class="dataframe"')
@@ -98,14 +96,14 @@ figures.lens_curves(
 # %%
 table = rendered.records(
     {"train": train_scenes, "val": val_scenes, "test": test_scenes},
-    train_on,
+    training_manipulation,
     names,
     by_all=sweep_scenes,
 )
 arrays = rendered.photograph_all(table, photographs, seed, size, progress=True)
 images = arrays.pop("images")
 every = rendered.store_images(folder.path, table, images)
-records = collection.for_training_on(every, train_on)
+records = collection.for_training_on(every, training_manipulation)
 collection.save(folder, records)
 collection.save_sweep_records(folder, every)
 write_arrays(
@@ -125,7 +123,7 @@ covered = regions[records["label"].to_numpy() == 1].mean((1, 2))
 glue("data_images", len(records), display=False)
 glue("data_scenes", len(true_sigma), display=False)
 glue("data_size", size, display=False)
-glue("data_train_on", train_on, display=False)
+glue("data_train_on", training_manipulation, display=False)
 glue("data_sigma_low", float(np.percentile(true_sigma, 5)), display=False)
 glue("data_sigma_high", float(np.percentile(true_sigma, 95)), display=False)
 glue("data_region_low", float(100 * np.percentile(covered, 5)), display=False)

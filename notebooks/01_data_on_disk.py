@@ -23,7 +23,7 @@ artifacts: str = ""
 manifest: str = ""
 dataset: str = "faceforensics"
 manipulations: str = "Deepfakes, Face2Face, FaceSwap, NeuralTextures"
-train_on: str = "Deepfakes"
+training_manipulation: str = "Deepfakes"
 size: int = 299
 groups: int = 0
 seed: int = 0
@@ -35,7 +35,7 @@ from IPython.display import Markdown
 from myst_nb import glue
 
 from defocus_lib.data import collection, records
-from defocus_lib.data.index import records_of
+from defocus_lib.data.index import load_index
 from defocus_lib.data.manifest import load_manifest
 from defocus_lib.figures import data as figures
 from defocus_lib.run.artifacts import Folder
@@ -54,7 +54,7 @@ described = {
     for name in ("title", "homepage", "access", "licence", "layout")
 }
 described |= {
-    "split": entry.split_words,
+    "split": entry.split_description,
     "images that cannot be read": entry.on_unreadable,
 }
 pd.Series(described, name=dataset).to_frame().style.set_table_attributes(
@@ -68,12 +68,12 @@ pd.Series(described, name=dataset).to_frame().style.set_table_attributes(
 # validation images show one manipulation, which the detectors learn; the test images show all.
 
 # %%
-index = records_of(entry, progress=True)
+index = load_index(entry, progress=True)
 found = records.choose(
     index.records, [name.strip() for name in manipulations.split(",")]
 )
 every = records.sample(found, groups, seed) if groups else found
-chosen = collection.for_training_on(every, train_on)
+chosen = collection.for_training_on(every, training_manipulation)
 about = collection.about(entry, chosen, size)
 folder = Folder.create(profile, artifacts, about)
 collection.save(folder, chosen)
@@ -87,7 +87,7 @@ glue("data_images", len(chosen), display=False)
 glue("data_groups", int(chosen["group"].nunique()), display=False)
 glue("data_units", f"{about.unit}s", display=False)
 glue("data_size", size, display=False)
-glue("data_train_on", train_on, display=False)
+glue("data_train_on", training_manipulation, display=False)
 glue("data_indexed", len(index.records), display=False)
 
 # %% [markdown]

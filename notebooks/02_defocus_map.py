@@ -37,6 +37,7 @@ from myst_nb import glue
 
 from defocus_lib.analysis import map_accuracy
 from defocus_lib.data import collection, manifest
+from defocus_lib.data.photographs import load_disparity, load_photograph
 from defocus_lib.figures import defocus_map as figures
 from defocus_lib.maps.cache import map_cache, save_maps
 from defocus_lib.maps.estimate import defocus_maps
@@ -138,8 +139,8 @@ glue("map_step_true", float(clean.index[-1]), display=False)
 # %%
 motorcycle = manifest.load_manifest().photographs_of("depth")[0]
 picture, disparity = (
-    manifest.load_photograph(motorcycle),
-    manifest.load_disparity(motorcycle),
+    load_photograph(motorcycle),
+    load_disparity(motorcycle),
 )
 
 

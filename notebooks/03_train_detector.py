@@ -152,7 +152,7 @@ outcomes = {
 # %% tags=["remove-cell"]
 data = {
     "data": run.about.dataset,
-    "learned": run.trained_on,
+    "learned": run.training_manipulation,
     "commit": provenance.commit(project_root()),
 }
 for model, outcome in outcomes.items():
@@ -239,8 +239,8 @@ classification.wide(measured, "video", ("auc", "eer", "balanced_accuracy"))
 
 # %% tags=["hide-input"]
 defocus = outcomes["defocus"]
-learned = defocus.training_manipulation(run.trained_on)
-trained_on = (learned or run.trained_on).split(", ")
+learned = defocus.training_manipulation(run.training_manipulation)
+trained_on = (learned or run.training_manipulation).split(", ")
 n_epochs = None if defocus.history is None else len(defocus.history)
 of_defocus = measured[measured["detector"] == "defocus"]
 page_claims = detection.auc_claims(of_defocus, trained_on, run.about.unit, n_epochs)

@@ -52,6 +52,7 @@ from myst_nb import glue
 from defocus_lib.analysis import learned_accuracy, map_accuracy, map_error_sources
 from defocus_lib.analysis.map_accuracy import BIAS, ERROR, SPEARMAN
 from defocus_lib.data import manifest
+from defocus_lib.data.photographs import load_disparity, load_photograph
 from defocus_lib.figures import map_accuracy as figures
 from defocus_lib.maps.estimate import defocus_maps
 from defocus_lib.run import headline
@@ -62,14 +63,14 @@ from defocus_lib.stats import claims
 listed = manifest.load_manifest()
 measured = listed.photographs_of("depth")[0]
 motorcycle = map_accuracy.motorcycle_protocol(
-    manifest.load_photograph(measured),
-    manifest.load_disparity(measured),
+    load_photograph(measured),
+    load_disparity(measured),
     size,
     map_accuracy.FOCAL_PLANES[:planes],
 )
 photographs = {
     split: {
-        entry.name: manifest.load_photograph(entry)
+        entry.name: load_photograph(entry)
         for entry in listed.photographs_of(split)
     }
     for split in ("train", "test")
@@ -400,7 +401,7 @@ pd.DataFrame(means).T.round(2)
 # %% tags=["hide-input"]
 natural = {
     "chelsea": photographs["test"]["chelsea"],
-    "coffee": manifest.load_photograph(listed.photograph("coffee")),
+    "coffee": load_photograph(listed.photograph("coffee")),
     "flower": photographs["test"]["flower"],
 }
 rows = {}

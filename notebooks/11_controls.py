@@ -71,7 +71,7 @@ from defocus_lib.stats.claims import Claim
 folder = Folder.open(profile, artifacts)
 run = collection.load(folder)
 cache, _ = load_maps(folder, run.reader)
-learned = run.trained_on.split(", ")[0]
+learned = run.training_manipulation.split(", ")[0]
 chosen = sweep.complete(collection.load_sweep_records(folder))
 chosen = records.sample(chosen, groups, seed) if groups else chosen
 

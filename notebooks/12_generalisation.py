@@ -121,7 +121,7 @@ glue("damage_off", float(100 * verified["off"].abs().max()), display=False)
 # after each of them. The maps are computed anew, from the damaged images; nothing was trained on any damage.
 
 # %%
-training_manipulation = run.trained_on.split(", ")[0]
+training_manipulation = run.training_manipulation.split(", ")[0]
 test = records.choose(
     run.records[run.records["split"] == "test"], [training_manipulation]
 )

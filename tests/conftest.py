@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from defocus_lib.data import manifest
+from defocus_lib.data.photographs import load_photograph
 from tests import trees
 from tests.entries import FORGERIES
 
@@ -27,7 +28,7 @@ def photograph():
 
     @cache
     def load(name: str, size: int) -> np.ndarray:
-        pixels = manifest.load_photograph(listed.photograph(name))
+        pixels = load_photograph(listed.photograph(name))
         side = min(pixels.shape[:2])
         square = Image.fromarray(pixels[:side, :side]).resize((size, size), Image.Resampling.BOX)
         return np.moveaxis(np.asarray(square, dtype=np.float32) / 255, 2, 0).copy()
@@ -40,7 +41,7 @@ def generators_left_alone():
     """A context that fails if the global random generators are not left as they were found."""
 
     def states():
-        numpy = np.random.get_state()[1].tolist()  # noqa: NPY002 (the state that others may have disturbed)
+        numpy = np.random.get_state()[1].tolist()
         return torch.get_rng_state().tolist(), numpy, random.getstate()
 
     @contextmanager

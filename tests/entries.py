@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from defocus_lib.data import layouts
 from defocus_lib.data import manifest as m
 from tests import trees
 
@@ -24,14 +25,16 @@ def fake(name: str) -> str:
     return f"manipulated_sequences/{name}/c23/v1faces"
 
 
-def entry(layout: str, root: Path, name: str = "mine", **others) -> m.Files:
+def entry(layout: str, root: Path, name: str = "mine", **others) -> layouts.Files:
     """A data set as the manifest would give it."""
     content = {"name": name, "layout": layout, "root": str(root), **ABOUT, **others}
     photograph = m.load_manifest().photographs[0].model_dump()
     return m.Manifest(version=1, photographs=[photograph], datasets=[content]).dataset(name)
 
 
-def ffpp(root: Path, split: dict | None = None, frames: int = 32, **others) -> m.FaceForensics:
+def ffpp(
+    root: Path, split: dict | None = None, frames: int = 32, **others
+) -> layouts.FaceForensics:
     options = {"compression": "c23", "manipulations": FORGERIES, "frames": frames}
     return entry(
         "faceforensics", root, options=options, split=split or {"scheme": "sequential"}, **others

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from defocus_lib.data import collection
-from defocus_lib.data.index import records_of
+from defocus_lib.data.index import load_index
 from defocus_lib.data.manifest import Dataset, load_manifest
 from defocus_lib.detect.model import Detector, save_detector
 from defocus_lib.explain import jobs
@@ -25,7 +25,7 @@ def begin(path: Path) -> tuple[artifacts.Folder, Dataset]:
         update={"compression": "c23", "manipulations": ("Deepfakes", "FaceSwap")}
     )
     entry = entry.model_copy(update={"root": str(tree), "options": options})
-    records = records_of(entry, path / "index").records
+    records = load_index(entry, path / "index").records
     folder = artifacts.Folder.create("tiny", path / "run", collection.about(entry, records, SIZE))
     collection.save(folder, records)
     return folder, entry

@@ -1,4 +1,4 @@
-"""Whether a data set on disk is what the manifest says: everything is read, and what is wrong is listed by name."""
+"""Whether a data set on disk is what the manifest says: what is wrong is listed by name."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
-from defocus_lib.data.index import PROBLEM, build_index, records_of
-from defocus_lib.data.manifest import Dataset, Files, Folders, Union
+from defocus_lib.data.dataset import Dataset, Files
+from defocus_lib.data.index import PROBLEM, Index, build_index, load_index, read_all
 from defocus_lib.data.records import (
     counts,
     duplicates,
@@ -20,67 +20,10 @@ from defocus_lib.data.records import (
     missing_pairs,
     one_sided_splits,
 )
+from defocus_lib.data.tree import Problem
 
 LINE = re.compile(r"\\?([0-9a-fA-F]{64}) [ *](.+)")
 SHOWN = 20  # lines of a list; JSON has all
-
-
-@dataclass(frozen=True)
-class Report:
-    """What :func:`verify` found.
-
-    Attributes
-    ----------
-    name, title, root : str
-    images, groups : int
-        That can be read and are in a split.
-    counts : DataFrame
-        Manipulation by split.
-    problems : dict of str to DataFrame
-        What is wrong, one row a fault; empty tables where nothing is.
-    foreign : list of str
-        Paths of what is no image. That is no problem.
-    has_checksums : bool
-        Whether the manifest names a list of checksums to compare with.
-    """
-
-    name: str
-    title: str
-    root: str
-    images: int
-    groups: int
-    counts: pd.DataFrame
-    problems: dict[str, pd.DataFrame]
-    foreign: list[str]
-    has_checksums: bool
-
-    @property
-    def ok(self) -> bool:
-        return all(table.empty for table in self.problems.values())
-
-    def as_json(self) -> dict:
-        """All of it, in plain types."""
-        keys = ("name", "title", "root", "images", "groups", "ok", "foreign", "has_checksums")
-        said = {key: getattr(self, key) for key in keys}
-        problems = {key: table.to_dict(orient="records") for key, table in self.problems.items()}
-        return said | {"counts": self.counts.to_dict(orient="index"), "problems": problems}
-
-    def text(self) -> str:
-        """For reading: the counts, then what is wrong; unreadable files are all named, of other lists the first."""
-        lines = [f"{self.title} in {self.root}", "", self.counts.to_string(), ""]
-        used = f"{_counted(self.images, 'image', 'images')}, {_counted(self.groups, 'group', 'groups')}"
-        lines.append(f"{used} (a real image or video with its fakes, or one without)")
-        foreign = _counted(len(self.foreign), "file that is no image", "files that are no images")
-        lines.append(f"{foreign}{_first(self.foreign)}")
-        for key, table in self.problems.items():
-            lines.append(_counted(len(table), *HEADINGS[key]))
-            lines += _lines(table, None if key == "unreadable" else SHOWN)
-        lines += [] if self.has_checksums else ["(the manifest names no list of checksums)"]
-        return "\n".join(
-            [*lines, "", "nothing is wrong" if self.ok else "not all is well: see above"]
-        )
-
-
 HEADINGS = {  # of one, of any other number
     "unreadable": ("image that can't be read", "images that can't be read"),
     "odd": (
@@ -111,19 +54,66 @@ HEADINGS = {  # of one, of any other number
 }
 
 
-def _counted(number: int, one: str, several: str) -> str:
-    return f"{number:,} {one if number == 1 else several}"
+@dataclass(frozen=True)
+class Report:
+    """What :func:`verify` found.
+
+    ``images`` and ``groups`` count what can be read and is in a split, ``counts`` images by
+    manipulation and split. ``problems`` has a table for each key of :data:`HEADINGS`, with one row
+    per fault. ``foreign`` are paths of what is no image; that is no problem.
+    """
+
+    name: str
+    title: str
+    root: str
+    images: int
+    groups: int
+    counts: pd.DataFrame
+    problems: dict[str, pd.DataFrame]
+    foreign: list[str]
+    has_checksums: bool
+
+    @property
+    def ok(self) -> bool:
+        return all(table.empty for table in self.problems.values())
+
+    def as_json(self) -> dict:
+        """All of it, in plain types."""
+        keys = ("name", "title", "root", "images", "groups", "ok", "foreign", "has_checksums")
+        problems = {key: table.to_dict(orient="records") for key, table in self.problems.items()}
+        return {key: getattr(self, key) for key in keys} | {
+            "counts": self.counts.to_dict(orient="index"),
+            "problems": problems,
+        }
+
+    def text(self) -> str:
+        """The counts, then what is wrong; of long lists the first rows, except unreadable files."""
+        images = _counted(self.images, "image", "images")
+        groups = _counted(self.groups, "group", "groups")
+        foreign = _counted(len(self.foreign), "file that is no image", "files that are no images")
+        names = f": {', '.join(self.foreign[:5])}" if self.foreign else ""
+        lines = [
+            *(f"{self.title} in {self.root}", "", self.counts.to_string(), ""),
+            f"{images}, {groups} (a real image or video with its fakes, or one without)",
+            f"{foreign}{names}{', ...' if len(self.foreign) > 5 else ''}",
+        ]
+        for key, table in self.problems.items():
+            lines.append(_counted(len(table), *HEADINGS[key]))
+            lines += _rows(table, len(table) if key == "unreadable" else SHOWN)
+        lines += [] if self.has_checksums else ["(the manifest names no list of checksums)"]
+        verdict = "nothing is wrong" if self.ok else "not all is well: see above"
+        return "\n".join([*lines, "", verdict])
 
 
-def _first(names: list[str]) -> str:
-    return f": {', '.join(names[:5])}{', ...' if len(names) > 5 else ''}" if names else ""
+def _counted(number: int, singular: str, plural: str) -> str:
+    return f"{number:,} {singular if number == 1 else plural}"
 
 
-def _lines(table: pd.DataFrame, limit: int | None) -> Iterator[str]:
-    """The rows of a table as indented text."""
+def _rows(table: pd.DataFrame, limit: int) -> Iterator[str]:
+    """The first rows of a table as indented text."""
     if table.empty:
         return
-    shown = table.head(limit) if limit else table
+    shown = table.head(limit)
     if list(table.columns) == PROBLEM:
         yield from (f"    {path}: {reason}" for path, reason in shown.itertuples(index=False))
     else:
@@ -135,44 +125,19 @@ def _lines(table: pd.DataFrame, limit: int | None) -> Iterator[str]:
 def verify(
     dataset: Dataset, n_workers: int = -1, progress: bool = False, keep: bool = False
 ) -> Report:
-    """Walk a data set and read every image that the manifest selects; a stored index is not used.
+    """Walk a data set, read every image that the manifest selects, and list what is wrong.
 
-    Parameters
-    ----------
-    n_workers : int
-        Threads that read; -1 takes every core.
-    progress : bool
-        Show a bar.
-    keep : bool
-        Store what was found as the index that everything else reads.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no root, no image where the layout looks for them, or no file of checksums.
-    ValueError
-        If the data set has no files, or a list that the manifest names can't be understood.
+    A stored index is not used; ``keep`` stores the walk as the index that everything else loads.
+    Raises FileNotFoundError if there is no root, no image where the layout looks for them, or no
+    file of checksums; ValueError if the data set has no files, or a list is unreadable.
     """
     # All unreadable images are to be named, also where the first would stop a run.
     lenient = dataset.model_copy(update={"on_unreadable": "skip"})
-    index = (
-        records_of(lenient, None, True, n_workers, progress)
-        if keep
-        else build_index(lenient, n_workers, progress)
-    )
+    if keep:
+        index = load_index(lenient, refresh=True, n_workers=n_workers, progress=progress)
+    else:
+        index = build_index(lenient, n_workers, progress)
     records = index.records
-    problems = {
-        "unreadable": index.unreadable,
-        "odd": index.odd,
-        "duplicates": duplicates(records).drop(columns="digest"),
-        "missing_pairs": _missing(dataset, records)[["id", "path", "split"]],
-        "missing_fakes": missing_fakes(records),
-        "one_sided": pd.DataFrame({"split": _one_sided(records)}, dtype="str"),
-        "leakage": leakage(records),
-        "checksums": check(
-            dataset, records, index.unreadable["path"].tolist(), n_workers, progress
-        ),
-    }
     return Report(
         name=dataset.name,
         title=dataset.title,
@@ -180,96 +145,72 @@ def verify(
         images=len(records),
         groups=int(records["group"].nunique()),
         counts=counts(records),
-        problems=problems,
+        problems=_problems(dataset, index)
+        | {"checksums": _compare_checksums(dataset, index, n_workers, progress)},
         foreign=sorted(index.foreign),
-        has_checksums=any(part.checksums for part in _parts(dataset)),
+        has_checksums=any(part.checksums for part in dataset.parts),
     )
 
 
-def _parts(dataset: Dataset) -> tuple[Files, ...]:
-    return dataset.parts if isinstance(dataset, Union) else (dataset,)
-
-
-def _one_sided(records: pd.DataFrame) -> list[str]:
-    """Splits that lack a class. A data set of one class, such as COCO, is half of a union and lacks nothing."""
-    return one_sided_splits(records) if records["label"].nunique() == 2 else []
-
-
-def _missing(dataset: Dataset, records: pd.DataFrame) -> pd.DataFrame:
-    if isinstance(dataset, Folders) and dataset.options.pairs == "by_name":  # all may lack theirs
-        return records[(records["label"] == 1) & (records["pair"] == "")]
-    return missing_pairs(records)
-
-
-def check(
-    dataset: Dataset,
-    records: pd.DataFrame,
-    unreadable: list[str],
-    n_workers: int = -1,
-    progress: bool = False,
-) -> pd.DataFrame:
-    """Compare files with the list of checksums that the manifest names: path and reason of each difference.
-
-    Every file of the list is looked at, whether it is an image or not; every image must be in the list.
-    """
-    found = []
-    for part in _parts(dataset):
-        if part.checksums:
-            found += _check_part(part, dataset.folder(), records, unreadable, n_workers, progress)
-    return pd.DataFrame(found, columns=PROBLEM, dtype="str")
-
-
-def _check_part(
-    part: Files,
-    start: Path,
-    records: pd.DataFrame,
-    unreadable: list[str],
-    n_workers: int,
-    progress: bool,
-) -> list[tuple[str, str]]:
-    prefix = part.folder().relative_to(start).as_posix().removeprefix(".")
-    prefix += "/" if prefix else ""
-    wanted = {
-        f"{prefix}{path}": digest
-        for path, digest in read_checksums(part.file(part.checksums, "checksums"))
+def _problems(dataset: Dataset, index: Index) -> dict[str, pd.DataFrame]:
+    records = index.records
+    lonely = missing_pairs(records)
+    if all(part.expects_pairs for part in dataset.parts):
+        lonely = records[(records["label"] == 1) & (records["pair"] == "")]
+    # A data set of one class, such as COCO, is half of a union and lacks nothing.
+    one_sided = one_sided_splits(records) if records["label"].nunique() == 2 else []
+    return {
+        "unreadable": index.unreadable,
+        "odd": index.odd,
+        "duplicates": duplicates(records).drop(columns="digest"),
+        "missing_pairs": lonely[["id", "path", "split"]],
+        "missing_fakes": missing_fakes(records),
+        "one_sided": pd.DataFrame({"split": one_sided}, dtype="str"),
+        "leakage": leakage(records),
     }
-    known = {path: digest for path, digest in zip(records["path"], records["digest"], strict=True)}
-    images = [path for path in (*known, *unreadable) if path.startswith(prefix)]
-    known |= _digests(start, [path for path in wanted if path not in known], n_workers, progress)
-    return [
-        *((path, "not in the list of checksums") for path in images if path not in wanted),
-        *(
-            (path, "in the list of checksums, not on disk")
-            for path in wanted
-            if known[path] is None
-        ),
-        *(
-            (path, f"SHA-256 is {known[path]}, not {wanted[path]}")
-            for path in wanted
-            if _differs(known, wanted, path)
-        ),
-    ]
 
 
-def _differs(known: dict[str, str | None], wanted: dict[str, str], path: str) -> bool:
-    return known[path] is not None and known[path] != wanted[path]
+def _compare_checksums(
+    dataset: Dataset, index: Index, n_workers: int, progress: bool
+) -> pd.DataFrame:
+    """Path and reason of each difference from the lists of checksums that the manifest names.
+
+    Every file of a list is looked at, image or not; every image must be in the list.
+    """
+    differences: list[Problem] = []
+    for part in dataset.parts:
+        if part.checksums:
+            title = "checksums" if progress else ""
+            differences += _compare_part(part, dataset.folder(), index, n_workers, title)
+    return pd.DataFrame(differences, columns=PROBLEM, dtype="str")
 
 
-def _digests(root: Path, paths: list[str], n_workers: int, progress: bool) -> dict[str, str | None]:
-    """SHA-256 of files that are no records; None where there is no such file."""
-    from joblib import Parallel, delayed
-    from tqdm.auto import tqdm
-
-    found = Parallel(n_jobs=n_workers, prefer="threads", return_as="generator")(
-        delayed(_digest_of)(root / path) for path in paths
+def _compare_part(
+    part: Files, root: Path, index: Index, n_workers: int, title: str
+) -> Iterator[Problem]:
+    below = part.folder().relative_to(root).as_posix()
+    prefix = "" if below == "." else f"{below}/"
+    listed = {
+        f"{prefix}{path}": sha256
+        for path, sha256 in read_checksums(part.file(str(part.checksums), "checksums"))
+    }
+    actual = dict(zip(index.records["path"], index.records["digest"], strict=True))
+    for path in (*actual, *index.unreadable["path"]):
+        if path.startswith(prefix) and path not in listed:
+            yield path, "not in the list of checksums"
+    others = [path for path in listed if path not in actual]
+    digests = read_all(_sha256, [root / path for path in others], n_workers, title)
+    actual |= dict(zip(others, digests, strict=True))
+    yield from (
+        (path, "in the list of checksums, not on disk") for path in listed if actual[path] is None
     )
-    bar = tqdm(
-        found, total=len(paths), desc="checksums", unit="file", disable=not progress or not paths
-    )
-    return dict(zip(paths, bar, strict=True))
+    for path, sha256 in listed.items():
+        if actual[path] not in (None, sha256):
+            yield path, f"SHA-256 is {actual[path]}, not {sha256}"
 
 
-def _digest_of(path: Path) -> str | None:
+def _sha256(path: Path) -> str | None:
+    """The digest of a file of any size, None if there is none."""
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
@@ -278,32 +219,26 @@ def _digest_of(path: Path) -> str | None:
 
 
 def read_checksums(path: Path) -> Iterator[tuple[str, str]]:
-    """Paths, with forward slashes and without a leading ``./``, and digests of a file as ``sha256sum`` writes it.
+    """Paths, without a leading ``./``, and digests of a file as ``sha256sum`` writes it.
 
-    Raises
-    ------
-    FileNotFoundError
-        If there is none.
-    ValueError
-        If a line is another one; the message has its number.
+    Raises FileNotFoundError if there is none; ValueError, with its number, for another line.
     """
     if not path.is_file():
         raise FileNotFoundError(f"no file of checksums at {path}")
-    for number, line in enumerate(
-        path.read_text(encoding="utf-8", errors="replace").split("\n"), start=1
-    ):
+    lines = path.read_text(encoding="utf-8", errors="replace").split("\n")
+    for number, line in enumerate(lines, start=1):
         line = line.rstrip("\r")
         match = LINE.fullmatch(line)
-        if match is None and line.strip():
+        if match:
+            yield _unescaped(line, match[2]), match[1].lower()
+        elif line.strip():
             raise ValueError(
                 f"{path}, line {number}: {line[:80]!r} found; '<SHA-256>  <path>' wanted"
             )
-        if match is not None:
-            yield _unescaped(line, match[2]), match[1].lower()
 
 
 def _unescaped(line: str, name: str) -> str:
     """sha256sum starts a line with a backslash if the name has one, or a line break."""
     if line.startswith("\\"):
-        name = re.sub(r"\\(.)", lambda found: {"n": "\n", "r": "\r"}.get(found[1], found[1]), name)
+        name = re.sub(r"\\(.)", lambda match: {"n": "\n", "r": "\r"}.get(match[1], match[1]), name)
     return str(PurePosixPath(name))

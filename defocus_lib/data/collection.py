@@ -1,7 +1,6 @@
-"""The images of one run: which they are, how they are read, and where their maps lie.
+"""The images of a run: which they are, how they are read, and which are explained and shown.
 
-Notebook 01 writes the table of records, notebook 02 fills the cache of maps. From then on scenes and data sets on disk
-are the same thing.
+Notebook 01 writes the table of records. From then on scenes and data sets on disk are the same.
 """
 
 from __future__ import annotations
@@ -13,8 +12,8 @@ import numpy as np
 import pandas as pd
 
 from defocus_lib.data.images import Reader
-from defocus_lib.data.manifest import Dataset
-from defocus_lib.data.records import has_pairs, one_sided_splits
+from defocus_lib.data.manifest import Files, Union
+from defocus_lib.data.records import REAL, has_pairs, one_sided_splits
 from defocus_lib.run.artifacts import About, Folder, write_beside
 
 RECORDS = "records.parquet"
@@ -24,17 +23,7 @@ SUMMARY = "this_run.md"
 
 @dataclass(frozen=True)
 class Collection:
-    """The images of a run.
-
-    Attributes
-    ----------
-    records : DataFrame
-        One row an image; columns as :data:`defocus_lib.data.records.COLUMNS`.
-    reader : Reader
-        Reads the image of a record at the size of the run.
-    about : About
-        What they are.
-    """
+    """The images of a run: a table of records, what reads them, and what they are."""
 
     records: pd.DataFrame
     reader: Reader
@@ -47,43 +36,33 @@ class Collection:
         return test["manipulation"].drop_duplicates().tolist()
 
     @property
-    def trained_on(self) -> str:
-        """The manipulation (or manipulations) of the training images."""
+    def training_manipulation(self) -> str:
+        """The manipulation of the training images; several are joined by commas."""
         train = self.records.query("split == 'train' and label == 1")
         return ", ".join(train["manipulation"].drop_duplicates())
 
 
 def save(folder: Folder, records: pd.DataFrame) -> Path:
     """Write the table of records of a run."""
-    return write_beside(folder.path / RECORDS, lambda path: records.to_parquet(path, index=False))
+    return _write(folder, RECORDS, records)
 
 
 def save_sweep_records(folder: Folder, records: pd.DataFrame) -> Path:
-    """Write the records of notebook 11, which learns every manipulation: training images show all of them."""
-    return write_beside(
-        folder.path / SWEEP_RECORDS, lambda path: records.to_parquet(path, index=False)
-    )
+    """Write the records of the training sweeps, whose training images show every manipulation."""
+    return _write(folder, SWEEP_RECORDS, records)
+
+
+def _write(folder: Folder, name: str, records: pd.DataFrame) -> Path:
+    return write_beside(folder.path / name, lambda path: records.to_parquet(path, index=False))
 
 
 def load_sweep_records(folder: Folder) -> pd.DataFrame:
-    """The records that :func:`save_sweep_records` wrote.
-
-    Raises
-    ------
-    MissingArtifact
-        If notebook 01 has not.
-    """
+    """The records of the training sweeps; raises MissingArtifact before notebook 01 has run."""
     return pd.read_parquet(folder.require(SWEEP_RECORDS, made_by="01_data"))
 
 
 def load(folder: Folder) -> Collection:
-    """The images of a run that notebook 01 has begun.
-
-    Raises
-    ------
-    MissingArtifact
-        If it has not.
-    """
+    """The images of a run; raises MissingArtifact before notebook 01 has run."""
     records = pd.read_parquet(folder.require(RECORDS, made_by="01_data"))
     about = folder.about
     root = Path(about.root) if about.root else folder.path
@@ -91,33 +70,36 @@ def load(folder: Folder) -> Collection:
 
 
 def for_training_on(records: pd.DataFrame, manipulation: str) -> pd.DataFrame:
-    """The records without the training and validation images of other manipulations: those test what carries over.
+    """The records without the training and validation images of other manipulations.
 
-    Raises
-    ------
-    ValueError
-        If no training image shows the manipulation.
+    Their test images stay: they show what transfers. Raises ValueError if no training or validation
+    image shows the manipulation.
     """
-    test, known = records["split"] == "test", records["manipulation"].isin(["real", manipulation])
+    test = records["split"] == "test"
     if manipulation not in set(records.loc[~test, "manipulation"]):
-        there = ", ".join(records.loc[records["label"] == 1, "manipulation"].unique()) or "none"
+        known = ", ".join(records.loc[records["label"] == 1, "manipulation"].unique()) or "none"
         raise ValueError(
-            f"train_on is {manipulation!r}; a manipulation with training images wanted, found: {there}"
+            f"training_manipulation is {manipulation!r}; one with training images wanted, "
+            f"found: {known}"
         )
-    return records[test | known].reset_index(drop=True)
+    kept = test | records["manipulation"].isin([REAL, manipulation])
+    return records[kept].reset_index(drop=True)
 
 
 def spread(records: pd.DataFrame, images: int) -> pd.DataFrame:
-    """At most ``images`` records, from as many groups as possible: the first of each group, then the second of each."""
+    """At most ``images`` records from as many groups as possible, in their order.
+
+    The first of each group comes before the second of any.
+    """
     turn = records.groupby("group", sort=False).cumcount()
     return records.loc[turn.sort_values(kind="stable").index[:images].sort_values()]
 
 
 def to_explain(records: pd.DataFrame, images: int) -> pd.DataFrame:
-    """The test images to explain: of each manipulation ``images``, and the real ones that they are compared with.
+    """The test images to explain: ``images`` of each manipulation, and their real counterparts.
 
-    Real images of which there is a version by every manipulation come first. Where images have no counterparts, as many
-    real ones are taken.
+    Real images of which every manipulation has a version come first. Where images have no
+    counterparts, as many real ones are taken.
     """
     test = records[records["split"] == "test"]
     real, fakes = test[test["label"] == 0], test[test["label"] == 1]
@@ -125,54 +107,60 @@ def to_explain(records: pd.DataFrame, images: int) -> pd.DataFrame:
     if paired.empty:
         kinds = [spread(rows, images) for _, rows in fakes.groupby("manipulation", sort=False)]
         return pd.concat([spread(real, images), *kinds])
-    versions = paired.groupby("pair")["manipulation"].transform("nunique")
-    parts = []
+    n_versions = paired.groupby("pair")["manipulation"].transform("nunique")
+    chosen = []
     for _, rows in paired.groupby("manipulation", sort=False):
-        whole = versions[rows.index] == fakes["manipulation"].nunique()
-        first = spread(rows[whole], images)
-        parts.append(pd.concat([first, spread(rows[~whole], images - len(first))]))
-    return pd.concat([real[real["id"].isin(pd.concat(parts)["pair"])], *parts])
+        complete = n_versions[rows.index] == fakes["manipulation"].nunique()
+        first = spread(rows[complete], images)
+        chosen.append(pd.concat([first, spread(rows[~complete], images - len(first))]))
+    return pd.concat([real[real["id"].isin(pd.concat(chosen)["pair"])], *chosen])
 
 
 def write_summary(folder: Folder) -> Path:
-    """One paragraph of Markdown for the front page: whose numbers the book shows."""
+    """Write one paragraph of Markdown for the front page: which run the book shows."""
     run = load(folder)
-    records, about = run.records, run.about
-    of = "" if about.unit == "image" else f" of {records['group'].nunique():,} {about.unit}s"
+    about, n_groups = run.about, run.records["group"].nunique()
+    groups = "" if about.unit == "image" else f" of {n_groups:,} {about.unit}s"
     text = (
-        f"**These pages show the run `{folder.profile}`: {about.title}.** {len(records):,} images{of}; manipulations: "
-        f"{', '.join(run.manipulations)}; the detectors learned {run.trained_on}.\n"
+        f"**These pages show the run `{folder.profile}`: {about.title}.** "
+        f"{len(run.records):,} images{groups}; manipulations: {', '.join(run.manipulations)}; "
+        f"training manipulation: {run.training_manipulation}.\n"
     )
     return write_beside(folder.path / SUMMARY, lambda path: path.write_text(text, encoding="utf-8"))
 
 
-def about(entry: Dataset, records: pd.DataFrame, size: int) -> About:
-    """What the images of a data set on disk are, at a side of ``size`` px.
+def about(entry: Files | Union, records: pd.DataFrame, size: int) -> About:
+    """What the images of a data set on disk are, at ``size`` x ``size`` px.
 
-    Raises
-    ------
-    ValueError
-        If some manipulations have pairs among the test images and others have none, or a split lacks a class.
+    Raises ValueError if some manipulations have pairs among the test images and others have none,
+    or a split lacks a class.
     """
     if missing := one_sided_splits(records):
         raise ValueError(
             f"{entry.name}: {'; '.join(missing)}; real and fake images wanted in every split"
         )
-    has = ("pairs",) if _tested_in_pairs(entry, records) else ()
-    pictures = "image" if records["group"].is_unique else "picture"
-    unit = "video" if (records["frame"] != "").any() else pictures
-    root, pixels = str(entry.folder()), int(entry.max_megapixels * 1_000_000)
-    return About(entry.name, entry.title, unit, has, root, size, entry.fit, pixels)
+    unit = "image" if records["group"].is_unique else "picture"
+    return About(
+        dataset=entry.name,
+        title=entry.title,
+        unit="video" if (records["frame"] != "").any() else unit,
+        has=("pairs",) if _tested_in_pairs(entry.name, records) else (),
+        root=str(entry.folder()),
+        size=size,
+        fit=entry.fit,
+        max_pixels=entry.max_pixels,
+    )
 
 
-def _tested_in_pairs(entry: Dataset, records: pd.DataFrame) -> bool:
+def _tested_in_pairs(name: str, records: pd.DataFrame) -> bool:
     test = records[records["split"] == "test"]
     fakes = test[test["label"] == 1]
     paired = fakes["pair"].isin(test["id"]).groupby(fakes["manipulation"], sort=False).any()
     if paired.any() and not paired.all():
         raise ValueError(
-            f"{entry.name}: {', '.join(paired.index[~paired])} has no pair of a real and a fake image in the test"
-            " split, but other manipulations do; leave it out of `manipulations`, or choose another split"
+            f"{name}: {', '.join(paired.index[~paired])} has no pair of a real and a fake image in "
+            "the test split, but other manipulations do; leave it out of `manipulations`, or "
+            "choose another split"
         )
     return bool(paired.all())
 
@@ -185,27 +173,20 @@ def real_test_groups(records: pd.DataFrame) -> int:
 def gallery(
     records: pd.DataFrame, reader: Reader, first: int, rows: int = 3
 ) -> tuple[list[list[np.ndarray | None]], list[str], list[str]]:
-    """Test images to look at: one real image a row, and beside it a manipulated version of each kind.
+    """Test images to look at: in each row a real image and a version by each manipulation.
 
-    Returns
-    -------
-    images : rows of columns of (H, W, 3) uint8, or None where a version is missing
-    row_names, column_names : list of str
+    Returns rows of (H, W, 3) uint8, None where a version is missing; names of rows; of columns.
     """
     test = records[records["split"] == "test"]
     real = test[test["label"] == 0].drop_duplicates("group").iloc[first : first + rows]
-    kinds = {
-        name: fakes for name, fakes in test[test["label"] == 1].groupby("manipulation", sort=False)
-    }
+    fakes = dict(list(test[test["label"] == 1].groupby("manipulation", sort=False)))
+    paired = has_pairs(records)
     images: list[list[np.ndarray | None]] = []
     for number, row in enumerate(real.itertuples(), start=first):
         versions = [
-            fakes[fakes["pair"] == row.id]
-            if has_pairs(records)
-            else fakes.iloc[number : number + 1]
-            for fakes in kinds.values()
+            kind[kind["pair"] == row.id] if paired else kind.iloc[number : number + 1]
+            for kind in fakes.values()
         ]
-        images.append(
-            [reader(row), *(reader(found.iloc[0]) if len(found) else None for found in versions)]
-        )
-    return images, real["group"].tolist(), ["real", *kinds]
+        shown = [reader(version.iloc[0]) if len(version) else None for version in versions]
+        images.append([reader(row), *shown])
+    return images, real["group"].tolist(), [REAL, *fakes]

@@ -1,4 +1,4 @@
-"""From image files to arrays: whatever a folder of pictures holds becomes 8-bit RGB, or is refused by name."""
+"""From image files to arrays: an image of any common format becomes 8-bit RGB, or is refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from joblib import Parallel, delayed
 from PIL import (
     BmpImagePlugin,
     Image,
@@ -30,56 +29,33 @@ FITS = ("stretch", "crop")
 
 
 class UnreadableImage(ValueError):
-    """A file that is no image, or none that can be trusted; the message starts with its path."""
+    """A file that is no image, or a damaged one; the message starts with its path."""
 
 
 class Row(NamedTuple):
-    """What a reader needs of a record. A row of the whole table serves as well."""
+    """What a reader needs of a record; a row of the whole table serves as well."""
 
     path: str
     digest: str
 
 
 def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Read an image file as 8-bit RGB.
+    """Read an image file as (H, W, 3) uint8.
 
-    See :func:`decode_image` for what becomes of other modes.
-
-    Returns
-    -------
-    (H, W, 3) uint8
-
-    Raises
-    ------
-    UnreadableImage
-        If there is no such file, it can't be opened, or it is refused by :func:`decode_image`.
+    Raises UnreadableImage if it cannot be opened, or as :func:`decode_image` does.
     """
     return decode_image(_read_bytes(path), str(path), max_pixels)
 
 
 def decode_image(content: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Decode the bytes of a PNG, JPEG, BMP, WebP or TIFF file: the first frame, upright, as 8-bit RGB.
+    """Decode a PNG, JPEG, BMP, WebP or TIFF file: its first frame, upright, as (H, W, 3) uint8.
 
-    The format is told by the content. EXIF orientation is applied. 16-bit grey is scaled to 8 bit; 16-bit colour keeps
-    its high byte. Transparent pixels are laid over white. CMYK is converted without a colour profile.
+    The content tells the format; ``name`` is for messages. EXIF orientation is applied. 16-bit grey
+    is scaled to 8 bit, 16-bit colour keeps its high byte. Transparent pixels are laid over white.
+    CMYK is converted without a colour profile.
 
-    Parameters
-    ----------
-    content : bytes
-    name : str
-        The path, for messages.
-    max_pixels : int
-        More than this is refused, as the header says and before anything is decoded.
-
-    Returns
-    -------
-    (H, W, 3) uint8
-
-    Raises
-    ------
-    UnreadableImage
-        If the content is empty, in another format, damaged, too large, or of a mode without a range that is known
-        (float, 32-bit integer, Lab).
+    Raises UnreadableImage if the content is empty, in another format, damaged, by its header larger
+    than ``max_pixels``, or of a mode without a known range (float, 32-bit integer, Lab).
     """
     if not content:
         raise UnreadableImage(f"{name}: the file is empty (0 bytes)")
@@ -89,7 +65,7 @@ def decode_image(content: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.
     try:
         image = opener(io.BytesIO(content))
         _check_header(image, name, max_pixels)
-        # Pillow turns 8-bit grey round where a TIFF says that white is zero, and leaves 16-bit grey as it is.
+        # Where a TIFF says that white is zero, Pillow inverts 8-bit grey, but not 16-bit grey.
         inverted = image.mode.startswith("I;16") and getattr(image, "tag_v2", {}).get(262) == 0
         ImageOps.exif_transpose(image, in_place=True)  # decodes
         pixels = _to_rgb(image)
@@ -97,30 +73,15 @@ def decode_image(content: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.
     except (UnreadableImage, MemoryError):
         raise
     except Exception as error:  # on damaged files Pillow's parsers raise nearly anything
-        raise UnreadableImage(
-            f"{name}: damaged or truncated ({error or type(error).__name__})"
-        ) from error
+        reason = error or type(error).__name__
+        raise UnreadableImage(f"{name}: damaged or truncated ({reason})") from error
 
 
 def fit_square(pixels: np.ndarray, size: int, fit: str) -> np.ndarray:
-    """Bring an image to ``size`` x ``size`` by antialiased bilinear resizing.
+    """Resize (H, W, 3) uint8 to ``size`` x ``size`` px, antialiased and bilinear.
 
-    Parameters
-    ----------
-    pixels : (H, W, 3) uint8
-    size : int
-        Side in px. An image of this size is returned as it is.
-    fit : {"stretch", "crop"}
-        Stretch the whole image, or take the square in its centre first.
-
-    Returns
-    -------
-    (size, size, 3) uint8
-
-    Raises
-    ------
-    ValueError
-        If shape, dtype, size or fit is another one.
+    ``fit`` "stretch" uses the whole image, "crop" the largest central square. An image of this size
+    is returned unchanged. Raises ValueError for another shape, dtype, size or fit.
     """
     _check_fit(size, fit, smallest=1)
     if pixels.ndim != 3 or pixels.shape[2] != 3 or pixels.dtype != np.uint8 or pixels.size == 0:
@@ -128,9 +89,9 @@ def fit_square(pixels: np.ndarray, size: int, fit: str) -> np.ndarray:
             f"pixels has shape {pixels.shape} and dtype {pixels.dtype}; (H, W, 3) uint8 wanted"
         )
     if fit == "crop":
-        side = min(pixels.shape[:2])
-        top, left = ((length - side) // 2 for length in pixels.shape[:2])
-        pixels = pixels[top : top + side, left : left + side]
+        length = min(pixels.shape[:2])
+        top, left = ((whole - length) // 2 for whole in pixels.shape[:2])
+        pixels = pixels[top : top + length, left : left + length]
     if pixels.shape[:2] == (size, size):
         return pixels
     return np.array(Image.fromarray(pixels).resize((size, size), Image.Resampling.BILINEAR))
@@ -138,13 +99,11 @@ def fit_square(pixels: np.ndarray, size: int, fit: str) -> np.ndarray:
 
 def rows_of(records: pd.DataFrame) -> list[Row]:
     """Paths and digests of a table of records, in its order."""
-    return [
-        Row(path, digest) for path, digest in zip(records["path"], records["digest"], strict=True)
-    ]
+    return [Row(*pair) for pair in zip(records["path"], records["digest"], strict=True)]
 
 
 def as_planes(pixels: np.ndarray) -> np.ndarray:
-    """``(H, W, 3)`` uint8 as ``(3, H, W)`` float32 in [0, 1]: what maps and detectors take."""
+    """(H, W, 3) uint8 as (3, H, W) float32 in [0, 1], the input of maps and detectors."""
     return np.ascontiguousarray(np.moveaxis(pixels, 2, 0), dtype=np.float32) / np.float32(255)
 
 
@@ -152,16 +111,8 @@ def as_planes(pixels: np.ndarray) -> np.ndarray:
 class Reader:
     """Reads the images of a table of records, if they still are what was indexed.
 
-    Attributes
-    ----------
-    root : Path
-        The records' paths are relative to it.
-    size : int
-        Side in px that every image is brought to; 0 leaves them as stored.
-    fit : {"stretch", "crop"}
-        See :func:`fit_square`.
-    max_pixels : int
-        See :func:`decode_image`.
+    Paths of records start from ``root``. Images are brought to ``size`` px by ``fit``, see
+    :func:`fit_square`; 0 leaves them as stored. Images above ``max_pixels`` are refused.
     """
 
     root: Path
@@ -173,22 +124,18 @@ class Reader:
         _check_fit(self.size, self.fit, smallest=0)
 
     def __call__(self, record: Row) -> np.ndarray:
-        """The image of one record, ``(size, size, 3)`` uint8, or ``(H, W, 3)`` as stored.
+        """The image of one record: (size, size, 3) uint8, or (H, W, 3) as stored.
 
-        Raises
-        ------
-        UnreadableImage
-            If it can't be read.
-        ValueError
-            If the file is not the one that was indexed.
+        Raises UnreadableImage if it cannot be read, ValueError if it is not what was indexed.
         """
         path = Path(self.root) / record.path
         content = _read_bytes(path)
-        found = hashlib.sha256(content).hexdigest()
-        if found != record.digest:
+        sha256 = hashlib.sha256(content).hexdigest()
+        if sha256 != record.digest:
             raise ValueError(
-                f"{path}: changed since it was indexed (SHA-256 {found[:12]}..., {record.digest[:12]}... wanted); "
-                "run `python -m defocus_lib data index NAME --refresh`"
+                f"{path}: changed since it was indexed (SHA-256 {sha256[:12]}..., "
+                f"{record.digest[:12]}... wanted); run `python -m defocus_lib data index NAME "
+                "--refresh`"
             )
         pixels = decode_image(content, str(path), self.max_pixels)
         return fit_square(pixels, self.size, self.fit) if self.size else pixels
@@ -196,38 +143,30 @@ class Reader:
     def stack(
         self, records: pd.DataFrame, n_workers: int = 1, progress: bool = False
     ) -> np.ndarray:
-        """The images of all records in the order of the rows, ``(N, size, size, 3)`` uint8.
+        """The images of all records in the order of the rows: (N, size, size, 3) uint8.
 
-        Parameters
-        ----------
-        records : DataFrame
-            Columns ``path`` and ``digest``.
-        n_workers : int
-            Threads; -1 takes every core.
-        progress : bool
-            Show a progress bar.
-
-        Raises
-        ------
-        UnreadableImage, ValueError
-            As for one record; also if there is no record, or images as stored differ in size.
+        ``n_workers`` are threads, -1 for one per core. Raises as for one record, and ValueError if
+        there is no record or images as stored differ in size.
         """
+        from joblib import Parallel, delayed
         from tqdm.auto import tqdm
 
         if len(records) == 0:
             raise ValueError("records has no row; at least one image wanted")
         rows = rows_of(records)
-        read = Parallel(n_jobs=n_workers, prefer="threads", return_as="generator")(
+        images = Parallel(n_jobs=n_workers, prefer="threads", return_as="generator")(
             delayed(self)(row) for row in rows
         )
-        bar = tqdm(read, total=len(rows), desc="reading images", unit="image", disable=not progress)
-        stacked = None
+        bar = tqdm(
+            images, total=len(rows), desc="reading images", unit="image", disable=not progress
+        )
         for index, pixels in enumerate(bar):
-            stacked = np.empty((len(rows), *pixels.shape), np.uint8) if stacked is None else stacked
+            if index == 0:
+                stacked = np.empty((len(rows), *pixels.shape), np.uint8)
             if pixels.shape != stacked.shape[1:]:
                 raise ValueError(
-                    f"{rows[index].path}: (H, W, 3) is {pixels.shape}, of the first image {stacked.shape[1:]}; "
-                    "one size wanted: give the reader one"
+                    f"{rows[index].path}: (H, W, 3) is {pixels.shape}, of the first image "
+                    f"{stacked.shape[1:]}; one size wanted: give the reader one"
                 )
             stacked[index] = pixels
         return stacked
@@ -247,8 +186,8 @@ def _check_fit(size: int, fit: str, smallest: int) -> None:
         raise ValueError(f"unknown fit {fit!r}; one of {', '.join(FITS)} wanted")
 
 
-# Opened by class, not by Image.open: that warns of large images before their size can be asked, and would hand a file
-# to any of Pillow's formats, PostScript among them.
+# Opened by class: Image.open warns of large images before their size can be asked, and would hand a
+# file to any of Pillow's formats, PostScript among them.
 OPENERS: dict[bytes, Callable[[io.BytesIO], Image.Image]] = {
     b"\x89PNG\r\n\x1a\n": PngImagePlugin.PngImageFile,
     b"\xff\xd8\xff": JpegImagePlugin.jpeg_factory,
@@ -277,7 +216,8 @@ def _check_header(image: Image.Image, name: str, max_pixels: int) -> None:
         )
     if image.mode not in PLAIN_MODES and not image.mode.startswith("I;16"):
         raise UnreadableImage(
-            f"{name}: pixels of mode {image.mode!r} found; colour of 8 or 16 bit, or grey of 1 to 16 bit, wanted"
+            f"{name}: pixels of mode {image.mode!r} found; colour of 8 or 16 bit, or grey of 1 to "
+            "16 bit, wanted"
         )
 
 

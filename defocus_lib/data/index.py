@@ -1,7 +1,7 @@
-"""What a data set on disk holds. Its tree is walked once, and every file read once: SHA-256 taken, image decoded.
+"""What a data set on disk holds: its tree is walked once, and every image read once.
 
-What was found is stored as parquet, without splits; those are applied when it is read, so that another split needs no
-other walk.
+The walk is stored as parquet, without splits. Splits are applied when it is loaded, so that another
+split needs no other walk.
 """
 
 from __future__ import annotations
@@ -9,39 +9,35 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import pandas as pd
 
+from defocus_lib.data.dataset import Dataset, Files, digest
 from defocus_lib.data.images import UnreadableImage, decode_image
 from defocus_lib.data.layouts import list_pictures
-from defocus_lib.data.manifest import Dataset, Files, Union
+from defocus_lib.data.manifest import Union
 from defocus_lib.data.records import COLUMNS, with_valid_pairs
-from defocus_lib.data.splits import assign_splits
+from defocus_lib.data.tree import Problem
 from defocus_lib.run.artifacts import project_root, write_beside
 
 PROBLEM = ["path", "reason"]  # columns of every table of what is wrong with files
 FORMAT = 1  # of the stored walk: another number, and all trees are walked again
 META = b"defocus_lib"
+Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
 class Index:
     """What a data set holds.
 
-    Attributes
-    ----------
-    records : DataFrame
-        One row an image that can be read and is in a split; columns :data:`defocus_lib.data.records.COLUMNS`.
-    unreadable : DataFrame
-        Images that can't be read: path, reason. They are in no record.
-    foreign : list of str
-        Paths of what is no image and of what is hidden; a folder ends in "/".
-    odd : DataFrame
-        What lies where the layout has no place for it, lacks images, or is in no split: path, reason. Left out.
+    ``records`` has one row per image that can be read and is in a split, with the columns
+    :data:`defocus_lib.data.records.COLUMNS`. ``unreadable`` (path, reason) are the other images.
+    ``foreign`` are paths of what is no image or is hidden; a folder ends in "/". ``odd`` (path,
+    reason) lies where the layout has no place for it, lacks images, or is in no split.
     """
 
     records: pd.DataFrame
@@ -50,34 +46,60 @@ class Index:
     odd: pd.DataFrame
 
 
-@dataclass(frozen=True)
-class Walk:
-    """A tree as it was found: the images with ``reason`` ("" if readable) and no split, and what is not used."""
+def build_index(dataset: Dataset, n_workers: int = -1, progress: bool = False) -> Index:
+    """Walk a data set, read every image in ``n_workers`` threads (-1: one per core), store nothing.
 
-    table: pd.DataFrame
-    odd: list[tuple[str, str]]
-    foreign: list[str]
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# Reading: each file once.
+    Raises UnreadableImage, which names the first and counts the others, if an image cannot be read
+    and the manifest says ``on_unreadable: stop``; FileNotFoundError, which says what lies there, if
+    there is no root or no image where the layout looks for them; ValueError if the data set has no
+    files, two images would have the same id, or the lists of a split are unreadable.
+    """
+    return _compose(dataset, lambda part: Walk.take(part, n_workers, progress))
 
 
-def _walk(dataset: Files, n_workers: int, progress: bool) -> Walk:
-    """Find the images of a data set and read them all."""
-    table, tree = list_pictures(dataset)
-    read = _read_all(
-        tree.root, table["path"].tolist(), _max_pixels(dataset), n_workers, progress, dataset.name
-    )
-    return Walk(table.assign(**read), tree.odd, tree.foreign)
+def load_index(
+    dataset: Dataset,
+    folder: str | Path | None = None,
+    refresh: bool = False,
+    n_workers: int = -1,
+    progress: bool = False,
+) -> Index:
+    """The index of a data set, from the stored walk if the manifest still says the same.
+
+    Walks are stored in ``folder`` (``artifacts/.index``); ``refresh`` walks in any case. Files that
+    came, went or changed since are not noticed here, but :class:`defocus_lib.data.images.Reader`
+    refuses an image whose content is another one. Raises as :func:`build_index` does.
+    """
+
+    def walk(part: Files) -> Walk:
+        (path,) = index_files(part, folder)
+        stored = None if refresh else Walk.load(path, _walk_key(part))
+        if stored is not None and stored.is_current(part):
+            return stored
+        taken = Walk.take(part, n_workers, progress)
+        taken.save(path, _walk_key(part))
+        return taken
+
+    return _compose(dataset, walk)
 
 
-def _max_pixels(dataset: Files) -> int:
-    return int(dataset.max_megapixels * 1_000_000)
+def index_files(dataset: Dataset, folder: str | Path | None = None) -> list[Path]:
+    """Where the index of a data set is stored: one file for each part of a union.
+
+    The name holds a digest of what was walked: two roots, or two sets of options, have two files.
+    """
+    folder = project_root() / "artifacts" / ".index" if folder is None else Path(folder)
+    return [folder / f"{part.name}-{_walk_key(part)[:8]}.parquet" for part in dataset.parts]
 
 
-class Read(NamedTuple):
-    """What the content of a file says: SHA-256, size in px, and why it is no image ("" if it is one)."""
+def _walk_key(dataset: Files) -> str:
+    """Digest of what a walk depends on; split, terms and titles are not among it."""
+    entry = dataset.model_dump(mode="json", include={"name", "layout", "options", "max_megapixels"})
+    return digest([FORMAT, str(dataset.folder()), entry])
+
+
+class Content(NamedTuple):
+    """What a file holds: its SHA-256, its size in px, and why it is no image ("" if it is one)."""
 
     digest: str
     width: int
@@ -85,220 +107,139 @@ class Read(NamedTuple):
     reason: str
 
 
-def _read(path: Path, max_pixels: int) -> Read:
-    digest = ""
+def read_content(path: Path, max_pixels: int) -> Content:
+    """Read and decode an image file; one that cannot be read has a reason and no size."""
+    sha256 = ""
     try:
         content = path.read_bytes()
-        digest = hashlib.sha256(content).hexdigest()
+        sha256 = hashlib.sha256(content).hexdigest()
         height, width, _ = decode_image(content, path.name, max_pixels).shape
-        return Read(digest, width, height, "")
+        return Content(sha256, width, height, "")
     except UnreadableImage as error:
-        return Read(digest, 0, 0, str(error).removeprefix(f"{path.name}: "))
+        return Content(sha256, 0, 0, str(error).removeprefix(f"{path.name}: "))
     except OSError as error:
-        return Read(digest, 0, 0, f"can't be opened ({error.strerror or error})")
+        return Content(sha256, 0, 0, f"can't be opened ({error.strerror or error})")
 
 
-def _read_all(
-    root: Path, paths: list[str], max_pixels: int, n_workers: int, progress: bool, name: str
-) -> dict[str, list]:
+def read_all(
+    read: Callable[[Path], Result], paths: Iterable[Path], n_workers: int, title: str
+) -> list[Result]:
+    """Apply ``read`` to files in threads, in their order, with a progress bar if it has a title."""
     from joblib import Parallel, delayed
     from tqdm.auto import tqdm
 
-    # Threads: decoding and hashing let go of the interpreter's lock, and nothing has to be sent between processes.
-    read = Parallel(n_jobs=n_workers, prefer="threads", return_as="generator")(
-        delayed(_read)(root / path, max_pixels) for path in paths
+    paths = list(paths)
+    # Threads: decoding and hashing release the interpreter's lock, and nothing has to be pickled.
+    contents = Parallel(n_jobs=n_workers, prefer="threads", return_as="generator")(
+        delayed(read)(path) for path in paths
     )
-    found = list(
-        tqdm(read, total=len(paths), desc=f"reading {name}", unit="image", disable=not progress)
-    )
-    return {key: [getattr(one, key) for one in found] for key in Read._fields}
+    bar = tqdm(contents, total=len(paths), desc=title, unit="file", disable=not title or not paths)
+    return list(bar)
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# The index.
+@dataclass(frozen=True)
+class Walk:
+    """A tree as it was found: its images without splits but with :class:`Content`, and the rest."""
 
+    table: pd.DataFrame
+    odd: list[Problem]
+    foreign: list[str]
 
-def build_index(dataset: Dataset, n_workers: int = -1, progress: bool = False) -> Index:
-    """Walk a data set, read every image, and store nothing.
+    @classmethod
+    def take(cls, dataset: Files, n_workers: int, progress: bool) -> Walk:
+        """Find the images of a data set and read them all."""
+        table, tree = list_pictures(dataset)
+        contents = read_all(
+            lambda path: read_content(path, dataset.max_pixels),
+            [tree.root / path for path in table["path"]],
+            n_workers,
+            f"reading {dataset.name}" if progress else "",
+        )
+        columns = {key: [getattr(content, key) for content in contents] for key in Content._fields}
+        return cls(table.assign(**columns), tree.odd, tree.foreign)
 
-    Parameters
-    ----------
-    n_workers : int
-        Threads that read; -1 takes every core.
-    progress : bool
-        Show a bar.
+    def is_current(self, dataset: Files) -> bool:
+        """Whether images that stop a run still cannot be read; they may have been repaired."""
+        if dataset.on_unreadable == "skip":
+            return True
+        stored = self.table[self.table["reason"] != ""]
+        return all(
+            read_content(dataset.folder() / row.path, dataset.max_pixels)
+            == (row.digest, row.width, row.height, row.reason)
+            for row in stored.itertuples()
+        )
 
-    Raises
-    ------
-    UnreadableImage
-        If an image can't be read and the manifest says ``on_unreadable: stop``; names the first and counts the others.
-    FileNotFoundError
-        If there is no root, or no image where the layout looks for them; says what lies there instead.
-    ValueError
-        If the data set has no files, two images would have the same id, or the lists of a split are no such lists.
-    """
-    return _compose(dataset, lambda part: _walk(part, n_workers, progress))
+    def save(self, path: Path, key: str) -> None:
+        """Store the walk as parquet, with ``key`` and what is no image in its metadata."""
+        import pyarrow as pa
+        from pyarrow import parquet
 
+        meta = json.dumps({"key": key, "odd": self.odd, "foreign": self.foreign}).encode()
+        table = pa.Table.from_pandas(self.table, preserve_index=False)
+        table = table.replace_schema_metadata({**table.schema.metadata, META: meta})
+        write_beside(path, lambda beside: parquet.write_table(table, beside))
 
-def records_of(
-    dataset: Dataset,
-    folder: str | Path | None = None,
-    refresh: bool = False,
-    n_workers: int = -1,
-    progress: bool = False,
-) -> Index:
-    """The index of a data set, from the file of an earlier walk if the manifest still says the same.
+    @classmethod
+    def load(cls, path: Path, key: str) -> Walk | None:
+        """The stored walk, None if there is none, it is damaged, or has another key."""
+        import pyarrow as pa
+        from pyarrow import parquet
 
-    Files that came, went or changed since are not noticed here; :class:`defocus_lib.data.images.Reader` refuses an image
-    whose content is another one.
-
-    Parameters
-    ----------
-    folder : path or None
-        Where indexes are kept; ``artifacts/.index`` if None.
-    refresh : bool
-        Walk again in any case.
-    n_workers, progress
-        As in :func:`build_index`, which says what is raised, too.
-    """
-    return _compose(dataset, lambda part: _stored_walk(part, folder, refresh, n_workers, progress))
-
-
-def index_files(dataset: Dataset, folder: str | Path | None = None) -> list[Path]:
-    """Where the index of a data set is kept; one file for each part of a union.
-
-    The name has a digest of what was walked: the indexes of two roots, or of two sets of options, stand side by side.
-    """
-    folder = project_root() / "artifacts" / ".index" if folder is None else Path(folder)
-    return [folder / f"{part.name}-{_walk_key(part)[:8]}.parquet" for part in _parts(dataset)]
-
-
-def _parts(dataset: Dataset) -> tuple[Files, ...]:
-    if isinstance(dataset, Union):
-        return dataset.parts
-    if isinstance(dataset, Files):
-        return (dataset,)
-    raise ValueError(
-        f"data set {dataset.name!r} is {dataset.where()}; one with files on disk wanted"
-    )
-
-
-def _stored_walk(
-    dataset: Files, folder: str | Path | None, refresh: bool, n_workers: int, progress: bool
-) -> Walk:
-    (path,) = index_files(dataset, folder)
-    key = _walk_key(dataset)
-    walk = None if refresh else _load(path, key)
-    if walk is None or not _still_unreadable(dataset, walk):
-        walk = _walk(dataset, n_workers, progress)
-        _save(path, key, walk)
-    return walk
-
-
-def _still_unreadable(dataset: Files, walk: Walk) -> bool:
-    """Whether a run that unreadable images stop would be stopped by the same ones: they may have been repaired."""
-    if dataset.on_unreadable == "skip":
-        return True
-    broken = walk.table[walk.table["reason"] != ""]
-    again = [_read(dataset.folder() / path, _max_pixels(dataset)) for path in broken["path"]]
-    return [(one.digest, one.reason) for one in again] == list(
-        zip(broken["digest"], broken["reason"], strict=True)
-    )
-
-
-def _walk_key(dataset: Files) -> str:
-    """Digest of what a walk depends on. Split, terms and titles are not among it."""
-    entry = dataset.model_dump(mode="json", include={"name", "layout", "options", "max_megapixels"})
-    text = json.dumps([FORMAT, str(dataset.folder()), entry], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _save(path: Path, key: str, walk: Walk) -> None:
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    said = json.dumps({"key": key, "odd": walk.odd, "foreign": walk.foreign}).encode()
-    table = pa.Table.from_pandas(walk.table, preserve_index=False)
-    table = table.replace_schema_metadata({**table.schema.metadata, META: said})
-    write_beside(path, lambda beside: parquet.write_table(table, beside))
-
-
-def _load(path: Path, key: str) -> Walk | None:
-    """The stored walk, None if there is none, it is damaged, or was made for something else."""
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    try:
-        said = json.loads(parquet.read_schema(path).metadata[META])
-        if said["key"] != key:
+        try:
+            meta = json.loads(parquet.read_schema(path).metadata[META])
+            if meta["key"] != key:
+                return None
+            odd = [(odd_path, reason) for odd_path, reason in meta["odd"]]
+            return cls(parquet.read_table(path).to_pandas(), odd, meta["foreign"])
+        except (OSError, pa.ArrowException, ValueError, TypeError, KeyError):
             return None
-        table = parquet.read_table(path).to_pandas()
-        return Walk(table, [tuple(odd) for odd in said["odd"]], said["foreign"])
-    except (OSError, pa.ArrowException, ValueError, TypeError, KeyError):
-        return None
 
 
 def _compose(dataset: Dataset, walk: Callable[[Files], Walk]) -> Index:
-    parts = _parts(dataset)
-    indexes = [_finish(part, walk(part)) for part in parts]
+    indexes = [_finish(part, walk(part)) for part in dataset.parts]
     if not isinstance(dataset, Union):
         return indexes[0]
-    moved = [_moved(dataset, part, index) for part, index in zip(parts, indexes, strict=True)]
-    return Index(
-        pd.concat([index.records for index in moved], ignore_index=True),
-        pd.concat([index.unreadable for index in moved], ignore_index=True),
-        [path for index in moved for path in index.foreign],
-        pd.concat([index.odd for index in moved], ignore_index=True),
+    moved = [_moved(dataset, *pair) for pair in zip(dataset.parts, indexes, strict=True)]
+    records, unreadable, odd = (
+        pd.concat([getattr(index, name) for index in moved], ignore_index=True)
+        for name in ("records", "unreadable", "odd")
     )
+    return Index(records, unreadable, [path for index in moved for path in index.foreign], odd)
 
 
 def _finish(dataset: Files, walk: Walk) -> Index:
-    """Apply the split, take out what can't be read, and keep those pairs whose real image is left."""
-    table = walk.table.assign(split=assign_splits(dataset, walk.table).astype("str"))
-    unlisted = table[table["split"] == ""]
-    used = table[table["split"] != ""]
-    unreadable = used.loc[used["reason"] != "", PROBLEM].reset_index(drop=True)
+    """Apply the split, leave out what cannot be read, and keep pairs whose real image is left."""
+    table = walk.table.assign(split=dataset.assign_splits(walk.table).astype("str"))
+    in_split = table[table["split"] != ""]
+    unreadable = in_split.loc[in_split["reason"] != "", PROBLEM].reset_index(drop=True)
     if len(unreadable) and dataset.on_unreadable == "stop":
-        raise UnreadableImage(_stopped(dataset, unreadable))
-    records = with_valid_pairs(used[used["reason"] == ""])[COLUMNS].reset_index(drop=True)
-    odd = walk.odd + [
-        (folder, "in no list of the split") for folder in unlisted["path"].map(_parent).unique()
-    ]
-    return Index(
-        records, unreadable, list(walk.foreign), pd.DataFrame(odd, columns=PROBLEM, dtype="str")
-    )
+        raise UnreadableImage(_stop_message(dataset, unreadable))
+    records = with_valid_pairs(in_split[in_split["reason"] == ""])[COLUMNS].reset_index(drop=True)
+    unlisted = table.loc[table["split"] == "", "path"].map(lambda path: path.rpartition("/")[0])
+    odd = [*walk.odd, *((folder, "in no list of the split") for folder in unlisted.unique())]
+    return Index(records, unreadable, walk.foreign, pd.DataFrame(odd, columns=PROBLEM, dtype="str"))
 
 
-def _parent(path: str) -> str:
-    return path.rpartition("/")[0]
-
-
-def _stopped(dataset: Files, unreadable: pd.DataFrame) -> str:
+def _stop_message(dataset: Files, unreadable: pd.DataFrame) -> str:
     path, reason = unreadable.iloc[0]
-    more = f"; {len(unreadable) - 1} more can't be read" if len(unreadable) > 1 else ""
+    others = f"; {len(unreadable) - 1} more can't be read" if len(unreadable) > 1 else ""
     return (
-        f"{dataset.folder() / path}: {reason}{more}. `python -m defocus_lib data verify {dataset.name}` lists all; "
-        "`on_unreadable: skip` in the manifest leaves them out"
+        f"{dataset.folder() / path}: {reason}{others}. `python -m defocus_lib data verify "
+        f"{dataset.name}` lists all; `on_unreadable: skip` in the manifest leaves them out"
     )
 
 
 def _moved(union: Union, part: Files, index: Index) -> Index:
-    """The index of a part with paths from the folder of the union, and ids that no other part can have."""
+    """The index of a part with paths from the folder of the union, and ids of no other part."""
     below = os.path.relpath(part.folder(), union.folder()).replace(os.sep, "/")
-
-    def path(name: str) -> str:
-        return name if below == "." else f"{below}/{name}"
-
-    named = {
-        key: _named(part.name, index.records[key])
+    prefix = "" if below == "." else f"{below}/"
+    names = {
+        key: (f"{part.name}:" + index.records[key]).where(index.records[key] != "", "")
         for key in ("id", "video", "group", "pair", "source")
     }
-    records = index.records.assign(path=index.records["path"].map(path), **named)
-    problems = [
-        table.assign(path=table["path"].map(path)) for table in (index.unreadable, index.odd)
-    ]
-    return Index(records, problems[0], [path(name) for name in index.foreign], problems[1])
-
-
-def _named(part: str, values: pd.Series) -> pd.Series:
-    return (f"{part}:" + values).where(values != "", "")
+    return Index(
+        index.records.assign(path=prefix + index.records["path"], **names),
+        index.unreadable.assign(path=prefix + index.unreadable["path"]),
+        [prefix + path for path in index.foreign],
+        index.odd.assign(path=prefix + index.odd["path"]),
+    )

@@ -1,366 +1,263 @@
-"""Which file of a data set is what: the images below a root, and what each shows, told by its path alone.
+"""Which file of a data set is what: one class per layout.
 
-Folders are looked into, no file is opened. Order and sampling follow from names and seeds alone, never from the order
-in which a file system lists files.
+A layout tells by its path alone what an image shows. Order and sampling follow from names and
+seeds. A new layout is a subclass of :class:`Files` with its options, its split and its
+``pictures``, and a name in :data:`LAYOUTS`.
 """
 
 from __future__ import annotations
 
-import os
 import re
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import numpy as np
-import pandas as pd
 
-from defocus_lib.data.images import SUFFIXES
-from defocus_lib.data.manifest import (
-    Cifake,
-    Coco,
-    DiffusionDB,
-    FaceForensics,
-    Files,
-    Folders,
-    SampleOptions,
-)
-from defocus_lib.data.records import REAL
+from defocus_lib.data.dataset import Files
+from defocus_lib.data.entry import Count, Entry, RelativePath, Seed, Unique, one_of
+from defocus_lib.data.splits import GivenSplit, OfficialSplit, RandomSplit, SequentialSplit
+from defocus_lib.data.tree import REAL, Picture, Tree, image_id, join, stem
 
+if TYPE_CHECKING:
+    import pandas as pd
 
-class Picture(NamedTuple):
-    """An image file in its place in a layout."""
-
-    path: str
-    manipulation: str
-    video: str
-    frame: str = ""
-    group: str = ""  # the video, unless it has another
-    pair: str = ""
-    source: str = ""
-
-    @property
-    def id(self) -> str:
-        return _id(self.video, self.frame, self.manipulation)
-
-
-def _id(video: str, frame: str, manipulation: str) -> str:
-    return "/".join(filter(None, (video, frame, manipulation)))
-
-
-@dataclass
-class Tree:
-    """The folders below ``root``; remembers what it came across that is no image, or lies in the wrong place."""
-
-    root: Path
-    odd: list[tuple[str, str]] = field(default_factory=list)
-    foreign: list[str] = field(default_factory=list)
-    empty: list[str] = field(default_factory=list)
-
-    def look(self, folder: str) -> tuple[list[str], list[str]]:
-        """The names of the folders and of the images in a folder, in plain string order; none if it is not there."""
-        folders: list[str] = []
-        images: list[str] = []
-        if not (self.root / folder).is_dir():
-            return folders, images
-        with os.scandir(self.root / folder) as entries:
-            for entry in sorted(entries, key=lambda entry: entry.name):
-                kind = self._kind(entry, folder)
-                if kind is not None:
-                    (folders if kind == "folder" else images).append(entry.name)
-        return folders, self._distinct(folder, images)
-
-    def _kind(self, entry: os.DirEntry, folder: str) -> str | None:
-        path = _join(folder, entry.name)
-        try:
-            entry.is_dir()
-        except OSError as error:  # such as a link to itself
-            self.odd.append((path, error.strerror or str(error)))
-            return None
-        if not _is_text(entry.name):
-            self.odd.append(
-                (
-                    os.fsencode(path).decode("ascii", "backslashreplace"),
-                    "the name is not valid UTF-8",
-                )
-            )
-        elif entry.name.startswith("."):
-            self.foreign.append(f"{path}/" if entry.is_dir() else path)
-        elif entry.is_dir():
-            return "folder"
-        elif entry.name.lower().endswith(SUFFIXES) and (entry.is_file() or entry.is_symlink()):
-            return "image"
-        else:
-            self.foreign.append(path)
-        return None
-
-    def _distinct(self, folder: str, images: list[str]) -> list[str]:
-        """Without those that differ from one before by their suffix alone: ids and pairs go by the name without it."""
-        first: dict[str, str] = {}
-        for name in images:
-            if first.setdefault(_stem(name), name) != name:
-                self.odd.append((_join(folder, name), f"{first[_stem(name)]} has the same name"))
-        return list(first.values())
-
-    def below(self, folder: str, above: tuple[str, ...] = ()) -> Iterator[str]:
-        """Paths from the root of all images at any depth; a link back to a folder above is not followed."""
-        above = (*above, os.path.realpath(self.root / folder))
-        folders, images = self.look(folder)
-        if not folders and not images:
-            self.empty.append(folder)
-        yield from (_join(folder, name) for name in images)
-        for name in folders:
-            if os.path.realpath(self.root / folder / name) in above:
-                self.odd.append((_join(folder, name), "a link to a folder above it"))
-            else:
-                yield from self.below(_join(folder, name), above)
-
-    def clips(self, folder: str, name: re.Pattern, wanted: str) -> Iterator[tuple[str, list[str]]]:
-        """The video folders whose names match, and the images in each."""
-        videos, strays = self.look(folder)
-        self.odd += [
-            (_join(folder, stray), "an image outside of a video folder") for stray in strays
-        ]
-        for video in videos:
-            if not name.fullmatch(video):
-                self.odd.append((_join(folder, video), f"an odd name; {wanted} wanted"))
-                continue
-            nested, images = self.look(_join(folder, video))
-            self.odd += [
-                (_join(folder, video, inner), "a folder inside a video folder") for inner in nested
-            ]
-            if not images:
-                self.odd.append((_join(folder, video), "no image in it"))
-            yield video, images
-
-    def nothing(self, folder: str, hint: str = "") -> FileNotFoundError:
-        """The error that says that ``folder`` has no images, and what lies there instead."""
-        there = self.root / folder
-        nearest = next(path for path in (there, *there.parents) if path.is_dir())
-        names = sorted(os.listdir(nearest))
-        holds = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
-        where = "it" if nearest == there else f"there is no such folder; {nearest}"
-        return FileNotFoundError(f"no images in {there}: {where} holds {holds or 'nothing'}{hint}")
-
-
-def _join(*parts: str) -> str:
-    return "/".join(filter(None, parts))
-
-
-def _stem(name: str) -> str:
-    return os.path.splitext(name)[0]
-
-
-def _is_text(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
+Manipulation = Literal["Deepfakes", "Face2Face", "FaceShifter", "FaceSwap", "NeuralTextures"]
 IDENTITY = re.compile(r"[0-9A-Za-z-]+")
 TARGET_SOURCE = re.compile(r"([0-9A-Za-z-]+)_([0-9A-Za-z-]+)")
 
 
-def _faceforensics(dataset: FaceForensics, tree: Tree) -> list[Picture]:
-    options = dataset.options
-    faces = f"{options.compression}/{options.faces}"
-    hint = f" (the manifest says compression {options.compression}, faces {options.faces})"
-    folder = f"original_sequences/youtube/{faces}"
-    pictures = []
-    for video, names in tree.clips(folder, IDENTITY, "an id of letters, digits and hyphens"):
-        for name in names[: options.frames]:
-            frame = _stem(name)
-            pictures.append(
-                Picture(
-                    _join(folder, video, name), REAL, video, frame, video, _id(video, frame, REAL)
-                )
-            )
-    if not pictures:
-        raise tree.nothing(folder, hint)
-    used = _frames_of(pictures)
-    fakes = [
-        _forged(dataset, tree, name, f"manipulated_sequences/{name}/{faces}", used)
-        for name in options.manipulations
-    ]
-    if not any(fakes):
-        raise tree.nothing(f"manipulated_sequences/{options.manipulations[0]}/{faces}", hint)
-    return pictures + [picture for found in fakes for picture in found]
+class FaceForensicsOptions(Entry):
+    """Which videos of FaceForensics++ and how many frames of each.
 
-
-def _frames_of(pictures: list[Picture]) -> dict[str, set[str]]:
-    """The frames that are used of each video."""
-    frames: dict[str, set[str]] = {}
-    for picture in pictures:
-        frames.setdefault(picture.video, set()).add(picture.frame)
-    return frames
-
-
-def _forged(
-    dataset: FaceForensics, tree: Tree, manipulation: str, folder: str, used: dict[str, set[str]]
-) -> list[Picture]:
-    """The fakes of one manipulation. They are compared with the frame of the same name of their target.
-
-    Of a fake, no frame is taken that comes after the last one of its target: where one is missing, no later one slips
-    in without a counterpart.
+    ``faces`` is the folder with the cropped faces.
     """
-    if not (tree.root / folder).is_dir():
-        tree.odd.append(
-            (
-                folder,
-                f"no such folder, but {manipulation} is one of the manipulations in the manifest",
-            )
+
+    compression: Literal["raw", "c23", "c40"] = "raw"
+    faces: RelativePath = "v1faces"
+    manipulations: Annotated[tuple[Manipulation, ...], Unique] = get_args(Manipulation)
+    frames: Count = 32
+
+
+class FaceForensics(Files):
+    """``original_sequences/youtube/<compression>/<faces>/<video>/<frame>.png`` and
+    ``manipulated_sequences/<manipulation>/<compression>/<faces>/<target>_<source>/<frame>.png``."""
+
+    layout: Literal["faceforensics"]
+    options: FaceForensicsOptions = FaceForensicsOptions()
+    split: Annotated[
+        SequentialSplit | OfficialSplit, one_of("scheme", SequentialSplit, OfficialSplit)
+    ] = SequentialSplit()
+
+    def pictures(self, tree: Tree) -> list[Picture]:
+        faces = f"{self.options.compression}/{self.options.faces}"
+        hint = (
+            f" (the manifest says compression {self.options.compression}, "
+            f"faces {self.options.faces})"
         )
-    found = []
-    for video, names in tree.clips(folder, TARGET_SOURCE, "<target>_<source>"):
-        target, source = TARGET_SOURCE.fullmatch(video).groups()
-        wanted = [name for name in names if target not in used or _stem(name) <= max(used[target])]
-        for name in wanted[: dataset.options.frames]:
-            pair = _id(target, _stem(name), REAL)
-            path = _join(folder, video, name)
-            found.append(Picture(path, manipulation, video, _stem(name), target, pair, source))
-    return found
+        folder = f"original_sequences/youtube/{faces}"
+        used_frames: dict[str, list[str]] = {}
+        pictures = []
+        for match, names in tree.videos(folder, IDENTITY, "an id of letters, digits and hyphens"):
+            video = match[0]
+            for name in names[: self.options.frames]:
+                frame, path = stem(name), join(folder, video, name)
+                used_frames.setdefault(video, []).append(frame)
+                pair = image_id(video, frame, REAL)
+                pictures.append(Picture(path, REAL, video, frame, video, pair))
+        if not pictures:
+            raise tree.nothing_in(folder, hint)
+        fakes = [
+            picture
+            for name in self.options.manipulations
+            for picture in self._fakes(
+                tree, name, f"manipulated_sequences/{name}/{faces}", used_frames
+            )
+        ]
+        if not fakes:
+            first = self.options.manipulations[0]
+            raise tree.nothing_in(f"manipulated_sequences/{first}/{faces}", hint)
+        return pictures + fakes
 
+    def _fakes(
+        self, tree: Tree, manipulation: str, folder: str, used_frames: dict[str, list[str]]
+    ) -> Iterator[Picture]:
+        """The fakes of one manipulation, each paired with the frame of the same name of its target.
 
-def _cifake(dataset: Cifake, tree: Tree) -> list[Picture]:
-    pictures = []
-    for split in ("train", "test"):
-        for kind, manipulation in (("REAL", REAL), ("FAKE", "fake")):
-            folders, images = tree.look(f"{split}/{kind}")
-            if not images:
-                raise tree.nothing(f"{split}/{kind}")
-            tree.odd += [
-                (f"{split}/{kind}/{name}", "a folder among the images") for name in folders
-            ]
-            # Real and generated images share their names, but nothing else.
-            pictures += [
-                _single(f"{split}/{kind}/{name}", f"{split}:{kind}:{name}", manipulation)
-                for name in images
-            ]
-    return pictures
+        No frame is taken that comes after the last one of its target: where one is missing, no
+        later one takes its place without a counterpart.
+        """
+        if not (tree.root / folder).is_dir():
+            reason = (
+                f"no such folder, but {manipulation} is one of the manipulations in the manifest"
+            )
+            tree.odd.append((folder, reason))
+        for match, names in tree.videos(folder, TARGET_SOURCE, "<target>_<source>"):
+            target, source = match.groups()
+            last = max(used_frames[target]) if target in used_frames else None
+            usable = [name for name in names if last is None or stem(name) <= last]
+            for name in usable[: self.options.frames]:
+                frame, path = stem(name), join(folder, match[0], name)
+                pair = image_id(target, frame, REAL)
+                yield Picture(path, manipulation, match[0], frame, target, pair, source)
 
 
 def _single(path: str, name: str, manipulation: str) -> Picture:
     """An image that belongs to no video; ids know no "/" in names, so folders end in ":"."""
-    name = _stem(name).replace("/", ":")
-    return Picture(
-        path, manipulation, name, pair=_id(name, "", REAL) if manipulation == REAL else ""
-    )
+    name = stem(name).replace("/", ":")
+    pair = image_id(name, "", REAL) if manipulation == REAL else ""
+    return Picture(path, manipulation, name, pair=pair)
 
 
-def _diffusiondb(dataset: DiffusionDB, tree: Tree) -> list[Picture]:
-    folders, images = tree.look("")
-    if not images:
-        raise tree.nothing("")
-    tree.odd += [(name, "a folder; the layout is flat") for name in folders]
-    return [_single(name, name, dataset.name) for name in drawn(images, dataset.options)]
+class Cifake(Files):
+    """``{train,test}/{REAL,FAKE}/*``."""
+
+    layout: Literal["cifake"]
+    split: GivenSplit = GivenSplit()
+
+    def pictures(self, tree: Tree) -> list[Picture]:
+        pictures = []
+        for split in ("train", "test"):
+            for kind, manipulation in (("REAL", REAL), ("FAKE", "fake")):
+                folders, images = tree.look(f"{split}/{kind}")
+                if not images:
+                    raise tree.nothing_in(f"{split}/{kind}")
+                for name in folders:
+                    tree.odd.append((f"{split}/{kind}/{name}", "a folder among the images"))
+                # Real and generated images share their names, but nothing else.
+                pictures += [
+                    _single(f"{split}/{kind}/{name}", f"{split}:{kind}:{name}", manipulation)
+                    for name in images
+                ]
+        return pictures
 
 
-def _coco(dataset: Coco, tree: Tree) -> list[Picture]:
-    images = list(tree.below(""))
-    if not images:
-        raise tree.nothing("")
-    return [_single(path, path, REAL) for path in drawn(images, dataset.options)]
+class SampleOptions(Entry):
+    """At most ``limit`` images, drawn by ``seed`` from their sorted names."""
+
+    limit: Count = 100_000
+    seed: Seed = 42
+
+    def draw(self, names: Sequence[str]) -> list[str]:
+        """The chosen names, sorted."""
+        names = sorted(names)
+        if len(names) <= self.limit:
+            return names
+        rows = np.random.default_rng(self.seed).choice(len(names), self.limit, replace=False)
+        return [names[row] for row in np.sort(rows)]
 
 
-def drawn(names: Sequence[str], options: SampleOptions) -> list[str]:
-    """At most ``limit`` names, drawn by ``seed`` from their sorted order, in that order."""
-    names = sorted(names)
-    if len(names) <= options.limit:
-        return names
-    rows = np.random.default_rng(options.seed).choice(len(names), options.limit, replace=False)
-    return [names[row] for row in np.sort(rows)]
+class DiffusionDB(Files):
+    """A flat folder of generated images."""
 
+    layout: Literal["diffusiondb"]
+    options: SampleOptions = SampleOptions()
+    split: RandomSplit = RandomSplit()
 
-def _folders(dataset: Folders, tree: Tree) -> list[Picture]:
-    pictures = []
-    for kind in ("real", "fake"):
-        images = sorted(tree.below(kind))
+    def pictures(self, tree: Tree) -> list[Picture]:
+        folders, images = tree.look("")
         if not images:
-            raise tree.nothing(kind)
-        placed = [
-            picture
-            for picture in (_place(dataset, tree, path) for path in images)
-            if picture is not None
-        ]
-        if not placed:
-            raise tree.nothing(kind, f" (the manifest says subfolder {dataset.options.subfolder})")
-        pictures += placed
-    if dataset.options.subfolder.endswith("video"):
-        tree.odd += [(folder, "no image in it") for folder in tree.empty]
-    return pictures
+            raise tree.nothing_in("")
+        tree.odd += [(name, "a folder; the layout is flat") for name in folders]
+        return [_single(name, name, self.name) for name in self.options.draw(images)]
 
 
-def _place(dataset: Folders, tree: Tree, path: str) -> Picture | None:
-    """What an image below ``real/`` or ``fake/`` is, told by its path."""
-    manipulation, *rest = path.split("/")
-    by_manipulation = (
-        dataset.options.subfolder.startswith("manipulation") and manipulation == "fake"
-    )
-    by_video = dataset.options.subfolder.endswith("video")
-    if by_manipulation:
-        manipulation, *rest = rest
-    if len(rest) < 1 + by_video:
-        wanted = "manipulation" if by_manipulation and not rest else "video"
-        tree.odd.append((path, f"an image outside of a {wanted} folder"))
-        return None
-    if by_manipulation and manipulation == REAL:
-        tree.odd.append((path, "a manipulation can't be called real"))
-        return None
-    names = [*rest[:-1], _stem(rest[-1])]
-    video, frame = (names[0], ":".join(names[1:])) if by_video else (":".join(names), "")
-    paired = manipulation == REAL or dataset.options.pairs == "by_name"
-    # What has the same name stays in one group and one split, whether or not it is compared.
-    return Picture(path, manipulation, video, frame, pair=_id(video, frame, REAL) if paired else "")
+class Coco(Files):
+    """Real images, in folders of any depth."""
+
+    layout: Literal["coco"]
+    options: SampleOptions = SampleOptions()
+    split: RandomSplit = RandomSplit()
+
+    def pictures(self, tree: Tree) -> list[Picture]:
+        images = list(tree.below(""))
+        if not images:
+            raise tree.nothing_in("")
+        return [_single(path, path, REAL) for path in self.options.draw(images)]
 
 
-LAYOUTS: dict[str, Callable[..., list[Picture]]] = {
-    "faceforensics": _faceforensics,
-    "cifake": _cifake,
-    "diffusiondb": _diffusiondb,
-    "coco": _coco,
-    "folders": _folders,
-}
+class FoldersOptions(Entry):
+    """What the subfolders of ``real/`` and ``fake/`` are, and whether equal names are pairs.
+
+    ``subfolder`` "video": ``real/<video>/`` and ``fake/<video>/``; "manipulation":
+    ``fake/<manipulation>/``, and real images lie in ``real/`` itself; "manipulation/video":
+    ``real/<video>/`` and ``fake/<manipulation>/<video>/``. ``pairs`` "by_name": a fake is compared
+    with the real image of the same path, whatever the suffix.
+    """
+
+    subfolder: Literal["none", "video", "manipulation", "manipulation/video"] = "none"
+    pairs: Literal["none", "by_name"] = "none"
+
+
+class Folders(Files):
+    """``real/`` and ``fake/``."""
+
+    layout: Literal["folders"]
+    options: FoldersOptions = FoldersOptions()
+    split: RandomSplit = RandomSplit()
+
+    @property
+    def expects_pairs(self) -> bool:
+        return self.options.pairs == "by_name"
+
+    def pictures(self, tree: Tree) -> list[Picture]:
+        pictures = []
+        for kind in ("real", "fake"):
+            images = sorted(tree.below(kind))
+            placed = [picture for path in images if (picture := self._place(tree, path))]
+            if not placed:
+                hint = f" (the manifest says subfolder {self.options.subfolder})" if images else ""
+                raise tree.nothing_in(kind, hint)
+            pictures += placed
+        if self.options.subfolder.endswith("video"):
+            tree.odd += [(folder, "no image in it") for folder in tree.empty]
+        return pictures
+
+    def _place(self, tree: Tree, path: str) -> Picture | None:
+        """What an image below ``real/`` or ``fake/`` is, told by its path."""
+        manipulation, *rest = path.split("/")
+        by_manipulation = (
+            self.options.subfolder.startswith("manipulation") and manipulation == "fake"
+        )
+        by_video = self.options.subfolder.endswith("video")
+        if by_manipulation:
+            manipulation, *rest = rest
+        if len(rest) < 1 + by_video:
+            missing = "manipulation" if by_manipulation and not rest else "video"
+            tree.odd.append((path, f"an image outside of a {missing} folder"))
+            return None
+        if by_manipulation and manipulation == REAL:
+            tree.odd.append((path, "a manipulation can't be called real"))
+            return None
+        names = [*rest[:-1], stem(rest[-1])]
+        video, frame = (names[0], ":".join(names[1:])) if by_video else (":".join(names), "")
+        # Without pairs, too, images of the same name are one group and stay in one split.
+        paired = manipulation == REAL or self.expects_pairs
+        pair = image_id(video, frame, REAL) if paired else ""
+        return Picture(path, manipulation, video, frame, pair=pair)
+
+
+LAYOUTS: tuple[type[Files], ...] = (FaceForensics, Cifake, DiffusionDB, Coco, Folders)
 
 
 def list_pictures(dataset: Files) -> tuple[pd.DataFrame, Tree]:
-    """The images of a data set.
+    """The images of a data set, and what else the walk found.
 
-    Returns
-    -------
-    table : DataFrame
-        One row an image: id, the fields of :class:`Picture`, label (0 real, 1 fake).
-    tree : Tree
-        What else was found.
-
-    Raises
-    ------
-    FileNotFoundError
-        If there is no root, or no image where the layout looks for them; says what lies there instead.
-    ValueError
-        If two images would have the same id.
+    The table has one row per image: ``id``, the fields of :class:`Picture`, and ``label`` (0 real,
+    1 fake). Raises FileNotFoundError if there is no root, or no image where the layout looks for
+    them; ValueError if two images would have the same id.
     """
+    import pandas as pd  # the command line lists data sets without it
+
     tree = Tree(dataset.folder())
-    pictures = LAYOUTS[dataset.layout](dataset, tree)
-    table = pd.DataFrame(
-        {
-            "id": [picture.id for picture in pictures],
-            **{name: [getattr(picture, name) for picture in pictures] for name in Picture._fields},
-        },
-        dtype="str",
-    )
+    pictures = dataset.pictures(tree)
+    table = pd.DataFrame(pictures, columns=list(Picture._fields), dtype="str")
+    table.insert(0, "id", pd.Series([picture.id for picture in pictures], dtype="str"))
     table["group"] = table["group"].where(table["group"] != "", table["video"])
     table["label"] = (table["manipulation"] != REAL).astype("int64")
-    _require_unique_ids(table)
-    return table, tree
-
-
-def _require_unique_ids(table: pd.DataFrame) -> None:
-    twice = table[table["id"].duplicated(keep=False)].sort_values("id", kind="stable")
-    if len(twice):
-        first, second = twice["path"].iloc[:2]
+    repeated = table[table["id"].duplicated(keep=False)].sort_values("id", kind="stable")
+    if len(repeated):
+        first, second = repeated["path"].iloc[:2]
         raise ValueError(
-            f"{first} and {second} would both have the id {twice['id'].iloc[0]}; rename one"
+            f"{first} and {second} would both have the id {repeated['id'].iloc[0]}; rename one"
         )
+    return table, tree

@@ -1,7 +1,4 @@
-"""The one table that everything else reads: one row an image.
-
-Its columns, and what can be asked of it. Nothing here looks at a file.
-"""
+"""The table of records, one row per image, and what can be asked of it. No file is opened."""
 
 from __future__ import annotations
 
@@ -12,12 +9,12 @@ import numpy as np
 import pandas as pd
 
 from defocus_lib.data.splits import SPLITS, cut
+from defocus_lib.data.tree import REAL
 
 COLUMNS = [
-    "id", "path", "label", "manipulation", "video", "frame", "group", "split", "pair", "source", "digest", "width",
-    "height",
-]  # fmt: skip
-REAL = "real"
+    *("id", "path", "label", "manipulation", "video", "frame", "group", "split", "pair", "source"),
+    *("digest", "width", "height"),
+]
 
 
 def counts(records: pd.DataFrame) -> pd.DataFrame:
@@ -36,28 +33,21 @@ def has_pairs(records: pd.DataFrame) -> bool:
 def choose(records: pd.DataFrame, manipulations: Sequence[str]) -> pd.DataFrame:
     """The real images and those of the named manipulations.
 
-    Raises
-    ------
-    ValueError
-        If a manipulation is not there, or none is named; the message names those that are.
+    Raises ValueError, which names those that exist, if one does not exist or none is named.
     """
-    there = records.loc[records["label"] == 1, "manipulation"].unique().tolist()
-    unknown = [name for name in manipulations if name not in there]
+    known = records.loc[records["label"] == 1, "manipulation"].unique().tolist()
+    unknown = [name for name in manipulations if name not in known]
     if unknown or not len(manipulations):
-        found = f"no image of manipulation {unknown[0]!r}" if unknown else "no manipulation named"
-        raise ValueError(f"{found}; there are: {', '.join(there) or 'none'}")
+        fault = f"no image of manipulation {unknown[0]!r}" if unknown else "no manipulation named"
+        raise ValueError(f"{fault}; there are: {', '.join(known) or 'none'}")
     return records[records["manipulation"].isin([REAL, *manipulations])].reset_index(drop=True)
 
 
 def sample(records: pd.DataFrame, groups: int, seed: int) -> pd.DataFrame:
-    """The records of at most ``groups`` groups a split, drawn by ``seed`` from the sorted names; in their order.
+    """The records of at most ``groups`` groups of each split, drawn by ``seed``, in their order.
 
-    Where real and manipulated images are in groups of their own, both are drawn, in proportion.
-
-    Raises
-    ------
-    ValueError
-        If ``groups`` is less than 1.
+    Groups are drawn from sorted names. Where real and manipulated images are in groups of their
+    own, both kinds are drawn, in proportion. Raises ValueError if ``groups`` is less than 1.
     """
     if groups < 1:
         raise ValueError(f"groups is {groups}; 1 or more wanted")
@@ -70,102 +60,91 @@ def sample(records: pd.DataFrame, groups: int, seed: int) -> pd.DataFrame:
 
 
 def _draw(rows: pd.DataFrame, groups: int, rng: np.random.Generator) -> list[str]:
-    labels = rows.groupby("group")["label"].agg(
-        ["min", "max"]
-    )  # sorted by name; (0, 1) has real and manipulated
+    # One row per group, by name; labels from 0 to 1 are a group with real and manipulated images.
+    labels = rows.groupby("group")["label"].agg(["min", "max"])
     kinds = [kind.index.tolist() for _, kind in labels.groupby(["min", "max"])]
     sizes = [len(kind) for kind in kinds]
     quotas = cut(min(groups, sum(sizes)), sizes) if kinds else []
-    return [
-        name
-        for kind, quota in zip(kinds, quotas, strict=True)
-        for name in rng.permutation(kind)[:quota]
-    ]
+    drawn: list[str] = []
+    for kind, quota in zip(kinds, quotas, strict=True):
+        drawn += rng.permutation(kind)[:quota].tolist()
+    return drawn
 
 
 def missing_pairs(records: pd.DataFrame) -> pd.DataFrame:
     """The manipulated images without their real counterpart: rows of ``records``.
 
-    One should be there if the image names a source video, or if others of its manipulation have theirs.
+    A counterpart should exist if the image names a source video, or if others of its manipulation
+    have theirs.
     """
     fakes = records[records["label"] == 1]
     paired = fakes.loc[fakes["pair"] != "", "manipulation"].unique()
-    return fakes[
-        (fakes["pair"] == "") & ((fakes["source"] != "") | fakes["manipulation"].isin(paired))
-    ]
+    expected = (fakes["source"] != "") | fakes["manipulation"].isin(paired)
+    return fakes[(fakes["pair"] == "") & expected]
 
 
 def missing_fakes(records: pd.DataFrame) -> pd.DataFrame:
-    """Frames of a real video that one of its manipulated videos lacks: id of the real frame, manipulation, video.
+    """Frames of a real video that a manipulated video of it lacks.
 
-    A target of which a manipulation has no video at all is not among them.
+    One row per frame: id of the real one, manipulation, manipulated video. A target of which a
+    manipulation has no video at all is not among them.
     """
-    real, fakes = (
-        records[records["label"] == 0],
-        records[(records["label"] == 1) & (records["frame"] != "")],
-    )
-    found = []
-    for (manipulation, video), rows in fakes.groupby(["manipulation", "video"], sort=True):
-        twin = real[real["group"] == rows["group"].iat[0]]
-        lacking = twin.loc[~twin["frame"].isin(rows["frame"]), "id"]
-        found += [(name, manipulation, video) for name in lacking]
-    return pd.DataFrame(found, columns=["id", "manipulation", "video"], dtype="str")
+    real = records[records["label"] == 0]
+    fakes = records[(records["label"] == 1) & (records["frame"] != "")]
+    rows = []
+    for (manipulation, video), frames in fakes.groupby(["manipulation", "video"], sort=True):
+        target = real[real["group"] == frames["group"].iat[0]]
+        lacking = target.loc[~target["frame"].isin(frames["frame"]), "id"]
+        rows += [(name, manipulation, video) for name in lacking]
+    return pd.DataFrame(rows, columns=["id", "manipulation", "video"], dtype="str")
 
 
 def one_sided_splits(records: pd.DataFrame, splits: Sequence[str] = SPLITS) -> list[str]:
-    """What is missing where a split has no real or no fake image: such as ``val has no real image``."""
-    found = set(zip(records["split"], records["label"], strict=True))
-    kinds = list(enumerate(("real", "fake")))
+    """The splits that lack a class, such as ``val has no real image``."""
+    present = set(zip(records["split"], records["label"], strict=True))
     return [
         f"{split} has no {name} image"
         for split in splits
-        for label, name in kinds
-        if (split, label) not in found
+        for label, name in enumerate(("real", "fake"))
+        if (split, label) not in present
     ]
 
 
 def with_valid_pairs(records: pd.DataFrame) -> pd.DataFrame:
-    """The records, where a pair whose real image is not among them is no pair."""
+    """The records, with ``pair`` emptied where the real image is not among them."""
     return records.assign(pair=records["pair"].where(records["pair"].isin(set(records["id"])), ""))
 
 
 def duplicates(records: pd.DataFrame) -> pd.DataFrame:
-    """The images whose content occurs more than once, byte for byte.
+    """The images whose content occurs more than once, byte for byte, sorted by content.
 
-    Returns
-    -------
-    DataFrame
-        One row an image, the same content together: digest, id, path, split; across_splits and across_labels, whether
-        copies are in several splits, or called real here and manipulated there.
+    Columns: digest, id, path, split; across_splits and across_labels say whether copies are in
+    several splits, or real here and manipulated there.
     """
-    twice = records[records["digest"].duplicated(keep=False)]
-    same = twice.groupby("digest", sort=False)
-    across = {f"across_{key}s": same[key].transform("nunique") > 1 for key in ("split", "label")}
-    table = twice[["digest", "id", "path", "split"]].assign(**across)
-    return table.iloc[same.ngroup().argsort(kind="stable")].reset_index(drop=True)
+    repeated = records[records["digest"].duplicated(keep=False)]
+    copies = repeated.groupby("digest", sort=False)
+    across = {f"across_{key}s": copies[key].transform("nunique") > 1 for key in ("split", "label")}
+    table = repeated[["digest", "id", "path", "split"]].assign(**across)
+    return table.iloc[copies.ngroup().argsort(kind="stable")].reset_index(drop=True)
 
 
 def leakage(records: pd.DataFrame) -> pd.DataFrame:
     """The identities that two splits share. A fake shows two: its target and its source.
 
-    Returns
-    -------
-    DataFrame
-        One row a pair of splits that share any: split, other_split; identities, the number that they share;
-        fake_videos and fake_images, the fakes of both splits that show one of these.
+    One row per pair of splits that share any: split, other_split; identities, their number;
+    fake_videos and fake_images, the fakes of both splits that show one of them.
     """
     fakes = records[records["label"] == 1]
-    shown = {
-        name: set(rows["group"]) | set(rows["source"]) - {""}
-        for name, rows in records.groupby("split")
+    identities = {
+        split: set(rows["group"]) | set(rows["source"]) - {""}
+        for split, rows in records.groupby("split")
     }
-    found = []
-    for one, other in combinations([name for name in SPLITS if name in shown], 2):
-        shared = shown[one] & shown[other]
-        concerned = fakes[fakes["split"].isin([one, other])]
-        concerned = concerned[concerned["group"].isin(shared) | concerned["source"].isin(shared)]
-        videos = len(concerned[["manipulation", "video"]].drop_duplicates())
-        found += [(one, other, len(shared), videos, len(concerned))] if shared else []
-    return pd.DataFrame(
-        found, columns=["split", "other_split", "identities", "fake_videos", "fake_images"]
-    )
+    rows = []
+    for pair in combinations([split for split in SPLITS if split in identities], 2):
+        shared = identities[pair[0]] & identities[pair[1]]
+        shown = fakes["group"].isin(shared) | fakes["source"].isin(shared)
+        leaked = fakes[fakes["split"].isin(pair) & shown]
+        videos = len(leaked[["manipulation", "video"]].drop_duplicates())
+        rows += [(*pair, len(shared), videos, len(leaked))] if shared else []
+    columns = ["split", "other_split", "identities", "fake_videos", "fake_images"]
+    return pd.DataFrame(rows, columns=columns)

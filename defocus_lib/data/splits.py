@@ -1,55 +1,30 @@
-"""Which split an image is in: decided by names and seeds alone, over all images that were found.
+"""Which split an image is in: decided by names and seeds alone, over all images of the data set.
 
-One that can't be read moves no other.
+An image that cannot be read therefore moves no other.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from itertools import accumulate
 from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
 
-import pandas as pd
+from pydantic import AfterValidator, Field
 
-from defocus_lib.data.manifest import Files, GivenSplit, OfficialSplit, RandomSplit
+from defocus_lib.data.entry import Entry, Seed, Text
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 SPLITS = ("train", "val", "test")
 
 
-def assign_splits(dataset: Files, table: pd.DataFrame) -> pd.Series:
-    """The split of every row, as the manifest wants it; "" if it is in none.
-
-    Parameters
-    ----------
-    table : DataFrame
-        The images as :func:`defocus_lib.data.layouts.list_pictures` gives them.
-
-    Raises
-    ------
-    FileNotFoundError
-        If a list of the official split is not there.
-    ValueError
-        If it is no such list, or two lists have the same video.
-    """
-    split = dataset.split
-    if isinstance(split, OfficialSplit):
-        listed = _official(dataset.file(split.lists, "split.lists"))
-        return table["video"].map(listed).fillna("")
-    if isinstance(split, GivenSplit):
-        return _given(table, split)
-    if isinstance(split, RandomSplit):
-        return table["group"].map(_random(table, split))
-    parts = []
-    for _, rows in table.groupby("manipulation", sort=False):
-        parts.append(rows["video"].map(_in_order(sorted(set(rows["video"])), split.shares)))
-    return pd.concat(parts).reindex(table.index)
-
-
 def cut(number: int, shares: Sequence[float]) -> list[int]:
-    """``number`` things in parts of these shares, the borders rounded down.
+    """The sizes of consecutive parts of ``number`` items by shares, the borders rounded down.
 
     Examples
     --------
@@ -64,53 +39,135 @@ def cut(number: int, shares: Sequence[float]) -> list[int]:
 
 
 def _in_order(names: Sequence[str], shares: Sequence[float]) -> dict[str, str]:
-    train, val, test = cut(len(names), shares)
-    return dict(zip(names, ["train"] * train + ["val"] * val + ["test"] * test, strict=True))
+    """The split of each name: the first ones train, then val, then test."""
+    split_of_row = [
+        s for s, size in zip(SPLITS, cut(len(names), shares), strict=True) for _ in range(size)
+    ]
+    return dict(zip(names, split_of_row, strict=True))
 
 
-def _random(table: pd.DataFrame, split: RandomSplit) -> dict[str, str]:
-    """The split of every group. Groups with and without a real image are cut apart, so that each split has both."""
-    with_real = set(table.loc[table["label"] == 0, "group"])
-    groups = sorted(set(table["group"]), key=lambda group: _lot(split.seed, group))
-    kinds = (
-        [group for group in groups if group in with_real],
-        [group for group in groups if group not in with_real],
-    )
-    return {group: name for kind in kinds for group, name in _in_order(kind, split.shares).items()}
+def _proportions(shares: tuple[float, float, float]) -> tuple[float, float, float]:
+    if not sum(shares) > 0:
+        raise ValueError("three numbers that are not all zero wanted, for train, val and test")
+    return shares
 
 
-def _lot(seed: int, name: str) -> str:
-    """A number drawn for a name: nothing but the two decide, whatever else there is."""
-    return hashlib.sha256(f"{seed}/{name}".encode()).hexdigest()
+Share = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Shares = Annotated[tuple[Share, Share, Share], AfterValidator(_proportions)]
 
 
-def _given(table: pd.DataFrame, split: GivenSplit) -> pd.Series:
-    from sklearn.model_selection import train_test_split
+class Split(Entry):
+    """How a data set is split."""
 
-    splits = table["path"].str.partition("/")[0]
-    train = table.index[splits == "train"].to_numpy()
-    fewest = table.loc[train, "label"].value_counts().min()
-    if (
-        fewest < 2
-        or round(len(train) * split.validation) < 2
-        or round(len(train) * (1 - split.validation)) < 2
-    ):
-        raise ValueError(
-            f"train holds {len(train)} images, {fewest} of the rarer kind; too few to take {split.validation:g} of them"
-            " for validation, real and fake"
+    @property
+    def description(self) -> str:
+        """A few words for tables."""
+        raise NotImplementedError
+
+    def assign(self, table: pd.DataFrame, locate: Callable[[str], Path]) -> pd.Series:
+        """The split of each row of a table of :func:`defocus_lib.data.layouts.list_pictures`.
+
+        "" stands for none. ``locate`` turns a path of the entry into one on disk.
+        """
+        raise NotImplementedError
+
+
+class SequentialSplit(Split):
+    """Sorted videos cut by shares, each manipulation apart, as in the authors' code."""
+
+    scheme: Literal["sequential"] = "sequential"
+    shares: Shares = (7, 1, 2)
+
+    @property
+    def description(self) -> str:
+        return f"sequential: sorted videos, cut {_ratio(self.shares)}, each manipulation apart"
+
+    def assign(self, table: pd.DataFrame, locate: Callable[[str], Path]) -> pd.Series:
+        videos = table.groupby("manipulation", sort=False)["video"]
+        return videos.transform(lambda of: of.map(_in_order(sorted(set(of)), self.shares)))
+
+
+class OfficialSplit(Split):
+    """The published lists of id pairs: ``{train,val,test}.json`` in the folder ``lists``."""
+
+    scheme: Literal["official"]
+    lists: Text
+
+    @property
+    def description(self) -> str:
+        return "official: the published lists of id pairs"
+
+    def assign(self, table: pd.DataFrame, locate: Callable[[str], Path]) -> pd.Series:
+        """Raises FileNotFoundError if a list is missing, ValueError if it is unusable."""
+        return table["video"].map(_read_lists(locate(self.lists))).fillna("")
+
+
+class RandomSplit(Split):
+    """Groups, each a real image with its fakes, in an order drawn by ``seed``, cut by shares."""
+
+    scheme: Literal["random"] = "random"
+    shares: Shares = (7, 1, 2)
+    seed: Seed = 42
+
+    @property
+    def description(self) -> str:
+        return f"random: {_ratio(self.shares)} by group, seed {self.seed}"
+
+    def assign(self, table: pd.DataFrame, locate: Callable[[str], Path]) -> pd.Series:
+        # Groups with and without a real image are cut apart, so that each split has both.
+        with_real = set(table.loc[table["label"] == 0, "group"])
+        split_of: dict[str, str] = {}
+        groups = sorted(set(table["group"]), key=self._rank)
+        for has_real in (True, False):
+            kind = [group for group in groups if (group in with_real) == has_real]
+            split_of |= _in_order(kind, self.shares)
+        return table["group"].map(split_of)
+
+    def _rank(self, group: str) -> str:
+        # A hash, not a permutation: other groups that come or go do not move this one.
+        return hashlib.sha256(f"{self.seed}/{group}".encode()).hexdigest()
+
+
+class GivenSplit(Split):
+    """Training and test images lie in folders; a share of the training images is for validation."""
+
+    scheme: Literal["folders"] = "folders"
+    validation: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    seed: Seed = 42
+
+    @property
+    def description(self) -> str:
+        return (
+            f"as its folders say; {self.validation:.0%} of train is validation, stratified, "
+            f"seed {self.seed}"
         )
-    _, held_out = train_test_split(
-        train,
-        test_size=split.validation,
-        stratify=table.loc[train, "label"],
-        random_state=split.seed,
-    )
-    splits[held_out] = "val"
-    return splits
+
+    def assign(self, table: pd.DataFrame, locate: Callable[[str], Path]) -> pd.Series:
+        """Raises ValueError if there are too few training images of a class."""
+        from sklearn.model_selection import train_test_split
+
+        splits = table["path"].str.partition("/")[0]
+        train = table.index[splits == "train"].to_numpy()
+        labels = table.loc[train, "label"]
+        sizes = [round(len(train) * share) for share in (self.validation, 1 - self.validation)]
+        if min(labels.value_counts().min(), *sizes) < 2:
+            raise ValueError(
+                f"train holds {len(train)} images, {labels.value_counts().min()} of the rarer "
+                f"kind; too few to take {self.validation:g} of them for validation, real and fake"
+            )
+        _, held_out = train_test_split(
+            train, test_size=self.validation, stratify=labels, random_state=self.seed
+        )
+        splits[held_out] = "val"
+        return splits
 
 
-def _official(folder: Path) -> dict[str, str]:
-    """Video folder -> split: for a pair of ids a, b in a list, the real videos a and b and the fakes a_b and b_a."""
+def _ratio(shares: tuple[float, ...]) -> str:
+    return ":".join(f"{share:g}" for share in shares)
+
+
+def _read_lists(folder: Path) -> dict[str, str]:
+    """Video -> split. A pair of ids a, b stands for the real videos a, b and the fakes a_b, b_a."""
     listed: dict[str, str] = {}
     for split in SPLITS:
         for first, second in _read_pairs(folder / f"{split}.json"):
@@ -124,19 +181,15 @@ def _official(folder: Path) -> dict[str, str]:
 
 def _read_pairs(path: Path) -> list[list[str]]:
     if not path.is_file():
-        raise FileNotFoundError(
-            f"no list {path}; the official split wants {', '.join(f'{s}.json' for s in SPLITS)}"
-        )
+        wanted = ", ".join(f"{split}.json" for split in SPLITS)
+        raise FileNotFoundError(f"no list {path}; the official split wants {wanted}")
     try:
         pairs = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise ValueError(f"{path} is not readable JSON ({error})") from error
     for pair in pairs if isinstance(pairs, list) else [pairs]:
-        if not (
-            isinstance(pair, list)
-            and len(pair) == 2
-            and all(isinstance(name, str) for name in pair)
-        ):
+        names = [name for name in pair if isinstance(name, str)] if isinstance(pair, list) else []
+        if not len(names) == len(pair) == 2:
             raise ValueError(
                 f'{path}: {pair!r} found; a list of pairs of ids such as [["071", "054"]] wanted'
             )

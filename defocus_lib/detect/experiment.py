@@ -17,7 +17,7 @@ from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
 from defocus_lib.data.images import Reader
-from defocus_lib.data.index import records_of
+from defocus_lib.data.index import load_index
 from defocus_lib.data.manifest import Dataset, load_manifest
 from defocus_lib.data.records import choose, counts, one_sided_splits, sample
 from defocus_lib.data.splits import SPLITS
@@ -402,12 +402,12 @@ def perform(
     names what is missing, unreadable, or does not fit.
     """
     entry = load_manifest(request.manifest).dataset(request.dataset)
-    pixels = int(entry.max_megapixels * 1_000_000)  # type: ignore[attr-defined]  # not of scenes
+    pixels = entry.max_pixels  # type: ignore[attr-defined]  # not of scenes
     reader = Reader(entry.folder(), request.size, entry.fit, pixels)  # type: ignore[attr-defined]
     cache = map_cache(reader, request.preset, "")
     stages, folder = Stages(), _output(request, plan)
     with stages("index") as stage:
-        index = records_of(entry, progress=progress)
+        index = load_index(entry, progress=progress)
         stage["images"] = len(index.records)
     records = _chosen(index.records, request, plan)
     backbone = request.backbone or ("" if request.weights else BACKBONE)

@@ -203,7 +203,7 @@ def _read(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
     """Header and weights of a file."""
     with safe_open(path, framework="pt") as file:
         header = json.loads((file.metadata() or {})[HEADER])
-        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
+        weights = {name: file.get_tensor(name) for name in file.keys()}
     if "side" in header:  # as earlier versions wrote it
         header["input_size"] = header.pop("side")
     return header, weights

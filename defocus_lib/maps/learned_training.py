@@ -25,7 +25,8 @@ from timm.optim import create_optimizer_v2
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from defocus_lib.data.manifest import load_manifest, load_photograph
+from defocus_lib.data.manifest import load_manifest
+from defocus_lib.data.photographs import load_photograph
 from defocus_lib.maps.learned import Estimator, save_estimator
 from defocus_lib.precision import AUTO, for_training, here
 from defocus_lib.run.artifacts import project_root

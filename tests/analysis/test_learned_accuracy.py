@@ -8,13 +8,14 @@ from defocus_lib import DefocusMaps
 from defocus_lib.analysis import learned_accuracy
 from defocus_lib.analysis.map_accuracy import map_errors, scene_scores
 from defocus_lib.data import manifest
+from defocus_lib.data.photographs import load_photograph
 from defocus_lib.maps import learned
 
 
 @pytest.fixture(scope="module")
 def photographs():
     listed = manifest.load_manifest()
-    return [manifest.load_photograph(listed.photograph(name)) for name in ("chelsea", "flower")]
+    return [load_photograph(listed.photograph(name)) for name in ("chelsea", "flower")]
 
 
 def known(sigma):

@@ -6,6 +6,7 @@ from scipy import ndimage, stats
 from defocus_lib import DefocusMaps, defocus_maps
 from defocus_lib.analysis import map_accuracy
 from defocus_lib.data import manifest
+from defocus_lib.data.photographs import load_disparity, load_photograph
 from defocus_lib.maps.presets import PRESETS
 from defocus_lib.scenes.rendered import photograph
 from tests.reference import optics as literal
@@ -137,7 +138,7 @@ def test_each_pixel_is_blurred_by_its_own_sigma():
 
 def test_the_motorcycle_is_that_of_the_literal_protocol():
     entry = manifest.load_manifest().photograph("motorcycle")
-    picture, disparity = manifest.load_photograph(entry), manifest.load_disparity(entry)
+    picture, disparity = load_photograph(entry), load_disparity(entry)
     found = map_accuracy.motorcycle_protocol(picture, disparity, 80)
     expected = literal.motorcycle(picture, disparity, 80)
     assert tuple(found) == literal.FOCAL_PLANES
@@ -152,7 +153,7 @@ def test_the_motorcycle_is_that_of_the_literal_protocol():
 def textures():
     listed = manifest.load_manifest()
     return {
-        name: manifest.load_photograph(listed.photograph(name))
+        name: load_photograph(listed.photograph(name))
         for name in ("brick", "grass", "coins")
     }
 

@@ -7,6 +7,7 @@ from scipy import ndimage
 from defocus_lib import defocus_maps
 from defocus_lib.analysis import map_accuracy, map_error_sources
 from defocus_lib.data import manifest
+from defocus_lib.data.photographs import load_disparity, load_photograph
 from defocus_lib.maps import presets
 from defocus_lib.run import artifacts, notebook
 from tests import artefacts
@@ -18,7 +19,7 @@ ROOT = artifacts.project_root(artifacts.Path(__file__).parent)
 @pytest.fixture(scope="module")
 def motorcycle():
     entry = manifest.load_manifest().photograph("motorcycle")
-    picture, disparity = manifest.load_photograph(entry), manifest.load_disparity(entry)
+    picture, disparity = load_photograph(entry), load_disparity(entry)
     return map_accuracy.motorcycle_protocol(picture, disparity, 160, (12.0, 40.0))
 
 
@@ -179,7 +180,7 @@ def test_the_input_range_of_each_preset_is_among_those_compared(motorcycle):
 
 
 def test_photographs_that_were_blurred_bring_more_blur_along():
-    textures = {"coins": manifest.load_photograph(manifest.load_manifest().photograph("coins"))}
+    textures = {"coins": load_photograph(manifest.load_manifest().photograph("coins"))}
     soft = {
         "soft": np.rint(ndimage.gaussian_filter(textures["coins"].astype(float), (6, 6, 0))).astype(
             np.uint8

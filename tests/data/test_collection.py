@@ -98,7 +98,7 @@ def test_only_one_manipulation_is_trained_on_and_all_are_tested():
         "val": ["real", "swap"],
         "test": ["real", "swap", "face"],
     }
-    with pytest.raises(ValueError, match=r"train_on is 'zoom'; .* found: swap, face"):
+    with pytest.raises(ValueError, match=r"training_manipulation is 'zoom'; .* found: swap, face"):
         collection.for_training_on(table, "zoom")
 
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from defocus_lib.data import manifest as m
 from defocus_lib.data.images import Reader, UnreadableImage
-from defocus_lib.data.index import Index, build_index, index_files, records_of
+from defocus_lib.data.index import Index, build_index, index_files, load_index
 from defocus_lib.data.records import COLUMNS, counts, missing_pairs
 from tests import trees
 from tests.entries import (
@@ -165,8 +165,8 @@ def test_a_union_decides_what_stops_it(tmp_path):
     )
     first = trees.empty(sorted(ddb.iterdir())[0])
     with pytest.raises(UnreadableImage, match=str(first)):
-        records_of(union(coco, ddb), tmp_path / "index")
-    index = records_of(union(coco, ddb, on_unreadable="skip"), tmp_path / "index")
+        load_index(union(coco, ddb), tmp_path / "index")
+    index = load_index(union(coco, ddb, on_unreadable="skip"), tmp_path / "index")
     assert index.unreadable["path"].tolist() == [f"ddb/{first.name}"]
     files = index_files(union(coco, ddb), tmp_path / "index")
     assert [path.name.split("-")[0] for path in files] == ["coco", "ddb"]
@@ -200,25 +200,25 @@ def test_a_tree_is_walked_once(tree, tmp_path):
     trees.foreign_files(tree / REAL)
     trees.odd_folders(tree / fake("FaceSwap"), tree / REAL / "000" / "0000.png")
     entry = ffpp(tree, on_unreadable="skip")
-    first = records_of(entry, tmp_path / "index")
+    first = load_index(entry, tmp_path / "index")
     assert_same(first, build_index(entry))
     for path in tree.rglob("*"):
         os.utime(path, (1, 1), follow_symlinks=False)
-    assert_same(first, records_of(entry, tmp_path / "index"))
+    assert_same(first, load_index(entry, tmp_path / "index"))
     remove_images(tree)
-    assert_same(first, records_of(entry, tmp_path / "index"))
+    assert_same(first, load_index(entry, tmp_path / "index"))
     assert len(first.unreadable) == 3 and len(first.odd) == 5 and len(first.foreign) == 4
 
 
 def test_another_split_title_or_rule_needs_no_walk(tree, tmp_path):
     write_lists(tree / "lists", LISTS)
-    first = records_of(ffpp(tree), tmp_path).records
+    first = load_index(ffpp(tree), tmp_path).records
     remove_images(tree)
-    shares = records_of(ffpp(tree, {"scheme": "sequential", "shares": [0, 0, 1]}), tmp_path).records
+    shares = load_index(ffpp(tree, {"scheme": "sequential", "shares": [0, 0, 1]}), tmp_path).records
     assert set(shares["split"]) == {"test"} and shares.drop(columns="split").equals(
         first.drop(columns="split")
     )
-    official = records_of(
+    official = load_index(
         ffpp(tree, {"scheme": "official", "lists": "lists"}, fit="crop", note="n"), tmp_path
     )
     assert counts(official.records).sum().to_dict() == {"train": 36, "val": 18, "test": 18}
@@ -235,7 +235,7 @@ def test_another_split_title_or_rule_needs_no_walk(tree, tmp_path):
     ],
 )
 def test_another_entry_walks_again(tree, tmp_path, changed):
-    records_of(ffpp(tree), tmp_path / "index")
+    load_index(ffpp(tree), tmp_path / "index")
     (tree / REAL / "000" / "0000.png").unlink()
     if "root" in changed:
         tree = tree.rename(tmp_path / changed["root"])
@@ -243,7 +243,7 @@ def test_another_entry_walks_again(tree, tmp_path, changed):
         (file,) = index_files(ffpp(tree), tmp_path / "index")
         file.write_bytes(changed["damage"])
     others = {key: value for key, value in changed.items() if key in ("frames", "max_megapixels")}
-    index = records_of(
+    index = load_index(
         ffpp(tree, **others), tmp_path / "index", refresh=changed.get("refresh", False)
     )
     assert "000/0000/real" not in set(index.records["id"])
@@ -255,13 +255,13 @@ def test_a_repaired_image_is_noticed(tree, tmp_path):
     trees.truncate(path)
     for _ in range(2):
         with pytest.raises(UnreadableImage, match=str(path)):
-            records_of(ffpp(tree), tmp_path)
+            load_index(ffpp(tree), tmp_path)
     path.write_bytes(content)
-    assert len(records_of(ffpp(tree), tmp_path).records) == 90
+    assert len(load_index(ffpp(tree), tmp_path).records) == 90
 
 
 def test_the_index_is_plain_parquet_without_splits(tree, tmp_path):
-    records_of(ffpp(tree), tmp_path)
+    load_index(ffpp(tree), tmp_path)
     (file,) = index_files(ffpp(tree), tmp_path)
     assert set(os.listdir(tmp_path)) == {"ffpp", file.name}
     table = pd.read_parquet(file)
@@ -270,10 +270,10 @@ def test_the_index_is_plain_parquet_without_splits(tree, tmp_path):
 
 def test_two_roots_do_not_overwrite_each_other(tree, tmp_path):
     """Else a run on a small tree would cost the index of a large one."""
-    first = records_of(ffpp(tree), tmp_path / "index").records
+    first = load_index(ffpp(tree), tmp_path / "index").records
     small = trees.faceforensics(
         tmp_path / "small", videos=2, frames=1, size=8, manipulations=FORGERIES
     )
-    assert len(records_of(ffpp(small), tmp_path / "index").records) == 6
+    assert len(load_index(ffpp(small), tmp_path / "index").records) == 6
     remove_images(tree)
-    assert records_of(ffpp(tree), tmp_path / "index").records.equals(first)
+    assert load_index(ffpp(tree), tmp_path / "index").records.equals(first)

@@ -7,9 +7,8 @@ from collections import Counter
 
 import pytest
 
-from defocus_lib.data import manifest as m
 from defocus_lib.data.index import build_index
-from defocus_lib.data.layouts import drawn, list_pictures
+from defocus_lib.data.layouts import SampleOptions, list_pictures
 from defocus_lib.data.records import counts, has_pairs, leakage, missing_fakes, missing_pairs
 from tests import trees
 from tests.entries import FORGERIES, REAL, entry, fake, ffpp, picture
@@ -233,13 +232,13 @@ def test_coco_is_nested_and_all_real(tmp_path):
 
 def test_a_limit_draws_from_sorted_names():
     names = [f"{number:03d}.png" for number in range(100)]
-    options = m.SampleOptions(limit=30, seed=7)
-    chosen = drawn(names, options)
+    options = SampleOptions(limit=30, seed=7)
+    chosen = options.draw(names)
     assert len(set(chosen)) == 30 and chosen == sorted(chosen)
-    assert drawn(names[::-1], options) == chosen != drawn(names, m.SampleOptions(limit=30, seed=8))
-    assert drawn(names[::-1], m.SampleOptions(limit=100)) == names
+    assert options.draw(names[::-1]) == chosen != SampleOptions(limit=30, seed=8).draw(names)
+    assert SampleOptions(limit=100).draw(names[::-1]) == names
     times = Counter(
-        name for seed in range(300) for name in drawn(names, m.SampleOptions(limit=30, seed=seed))
+        name for seed in range(300) for name in SampleOptions(limit=30, seed=seed).draw(names)
     )
     assert len(times) == 100 and max(times.values()) < 140  # 90 expected, 8 the standard deviation
 

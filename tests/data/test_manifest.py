@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from defocus_lib.data import manifest as m
+from defocus_lib.data import photographs
 from defocus_lib.run.artifacts import project_root
 
 PHOTOGRAPH = """\
@@ -47,7 +48,9 @@ def package(tmp_path, monkeypatch):
     folder.mkdir()
     monkeypatch.syspath_prepend(tmp_path)
 
-    def entry(file: str, content: bytes, sha256: str | None = None, **others) -> m.Photograph:
+    def entry(
+        file: str, content: bytes, sha256: str | None = None, **others
+    ) -> photographs.Photograph:
         (folder / file).write_bytes(content)
         fields = {
             "name": "hand",
@@ -56,7 +59,7 @@ def package(tmp_path, monkeypatch):
             "licence": "l",
             "split": "train",
         } | others
-        return m.Photograph(
+        return photographs.Photograph(
             package="pictures",
             path=file,
             sha256=sha256 or hashlib.sha256(content).hexdigest(),
@@ -96,7 +99,7 @@ def test_small_manifest_loads(tmp_path):
         (
             one().replace("data/rocket.jpg", "../secret"),
             5,
-            r"photographs\[0\]\.path: a path inside the package wanted",
+            r"photographs\[0\]\.path: a path below its folder wanted",
         ),
         (
             one(split="depth"),
@@ -113,7 +116,7 @@ def test_small_manifest_loads(tmp_path):
             17,
             r"photographs\[1\]\.sha256: .* is that of entry 0 too",
         ),
-        (one() + "    split: val\n", 11, r"photographs\[0\]\.split stands on line 10 already"),
+        (one() + "    split: val\n", 11, r'found duplicate key "split" with value "val" .*"train"'),
         (
             one(split="depth") + "    disparity: {path: d.npz, arry: a}\n",
             11,
@@ -148,7 +151,8 @@ def test_every_fault_is_reported_at_once(tmp_path):
         ("a: [1, 2", "not readable YAML.*line 1"),
         ("- 1\n", "line 1: top level: "),
         ("{}", "line 1: version: is missing"),
-        ("? [a, b]\n: 1\n", "not readable YAML"),
+        ("? [a, b]\n: 1\n", r"line 1: \('a', 'b'\): Keys should be strings"),
+        ("version: !other 1", "not readable YAML: .*tag '!other'.*line 1"),
         ("a: \0", "not readable YAML"),
     ],
 )
@@ -157,6 +161,40 @@ def test_what_is_not_a_manifest_is_refused(tmp_path, content, message):
     path.write_text(content, encoding="utf-8")
     with pytest.raises(ValueError, match=rf"(?s)manifest\.yaml.*{message}"):
         m.load_manifest(path)
+
+
+def mutated(text: str, seed: int) -> str:
+    """``text`` with one line removed, repeated, moved, indented otherwise, or changed."""
+    rng = np.random.default_rng(seed)
+    lines = text.splitlines()
+    row, other = rng.integers(len(lines), size=2)
+    line, place = lines[row], int(rng.integers(len(lines[row])))
+    character = "x:-#{}[]'\"&*!|>%@` \t0~"[rng.integers(21)]
+    replacements = (
+        [],
+        [line, line],
+        [lines[other]],
+        [" " * int(rng.integers(8)) + line.strip()],
+        [line[:place] + line[place + 1 :]],
+        [line[:place] + character + line[place:]],
+        [f"{line.split(':')[0]}: {{a: 1}}"],
+    )
+    lines[row : row + 1] = replacements[rng.integers(len(replacements))]
+    return "\n".join(lines)
+
+
+def test_a_mutated_manifest_loads_or_is_refused_with_its_line(tmp_path):
+    path = write(tmp_path, one(), DATASET + "    layout: folders\n" + UNION.replace(", other", ""))
+    original, n_refused = path.read_text(), 0
+    named = re.compile(r"manifest\.yaml(, line \d+: | is not readable YAML: .*line \d+)", re.DOTALL)
+    for seed in range(120):
+        path.write_text(mutated(original, seed))
+        try:
+            m.load_manifest(path)
+        except ValueError as error:
+            n_refused += 1
+            assert named.match(str(error))
+    assert 60 < n_refused < 120
 
 
 def test_missing_manifest(tmp_path):
@@ -175,7 +213,7 @@ def test_unknown_names(manifest):
 
 def test_grey_becomes_three_equal_channels(package, tmp_path):
     grey = np.array([[0, 100], [200, 255]], np.uint8)
-    loaded = m.load_photograph(package("grey.png", encoded(grey, tmp_path)))
+    loaded = photographs.load_photograph(package("grey.png", encoded(grey, tmp_path)))
     assert loaded.dtype == np.uint8
     np.testing.assert_array_equal(loaded, np.stack([grey] * 3, axis=-1))
 
@@ -183,7 +221,7 @@ def test_grey_becomes_three_equal_channels(package, tmp_path):
 def test_colour_is_read_as_it_is(package, tmp_path):
     colour = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
     np.testing.assert_array_equal(
-        m.load_photograph(package("colour.png", encoded(colour, tmp_path))), colour
+        photographs.load_photograph(package("colour.png", encoded(colour, tmp_path))), colour
     )
 
 
@@ -193,37 +231,39 @@ def test_changed_file_is_refused(package, tmp_path):
     with pytest.raises(
         ValueError, match=rf"'hand': pictures/a\.png has SHA-256 {found}; {SHA256} wanted"
     ):
-        m.load_photograph(package("a.png", content, sha256=SHA256))
+        photographs.load_photograph(package("a.png", content, sha256=SHA256))
 
 
 def test_missing_file_and_missing_package_are_named(package):
     entry = package("a.png", b"")
     with pytest.raises(FileNotFoundError, match=r"'hand': package pictures has no file b\.png"):
-        m.load_photograph(entry.model_copy(update={"path": "b.png"}))
+        photographs.load_photograph(entry.model_copy(update={"path": "b.png"}))
     with pytest.raises(FileNotFoundError, match="'hand': package no_such_package is not installed"):
-        m.load_photograph(entry.model_copy(update={"package": "no_such_package"}))
+        photographs.load_photograph(entry.model_copy(update={"package": "no_such_package"}))
 
 
 def test_what_is_not_an_8_bit_image_is_refused(package, tmp_path):
     with pytest.raises(ValueError, match=r"'hand': a\.png is no readable image"):
-        m.load_photograph(package("a.png", b"not an image"))
+        photographs.load_photograph(package("a.png", b"not an image"))
     whole = encoded(np.random.default_rng(0).integers(0, 255, (64, 64), np.uint8), tmp_path)
     with pytest.raises(ValueError, match=r"'hand': cut\.png is no readable image"):
-        m.load_photograph(package("cut.png", whole[:-2000]))
+        photographs.load_photograph(package("cut.png", whole[:-2000]))
     with pytest.raises(ValueError, match=r"'hand': mode I;16 found; 8-bit grey or RGB wanted"):
-        m.load_photograph(package("deep.png", encoded(np.zeros((2, 2), np.uint16), tmp_path)))
+        photographs.load_photograph(
+            package("deep.png", encoded(np.zeros((2, 2), np.uint16), tmp_path))
+        )
 
 
-def with_disparity(package, tmp_path: Path, array: str, **arrays) -> m.Photograph:
+def with_disparity(package, tmp_path: Path, array: str, **arrays) -> photographs.Photograph:
     np.savez(tmp_path / "pictures" / "d.npz", **arrays)
     sha256 = hashlib.sha256((tmp_path / "pictures" / "d.npz").read_bytes()).hexdigest()
-    disparity = m.Disparity(path="d.npz", array=array, sha256=sha256)
+    disparity = photographs.Disparity(path="d.npz", array=array, sha256=sha256)
     return package("a.png", b"", split="depth", disparity=disparity)
 
 
 def test_unknown_disparity_is_nan(package, tmp_path):
     entry = with_disparity(package, tmp_path, "a", a=np.array([[1.5, np.inf], [np.nan, -np.inf]]))
-    loaded = m.load_disparity(entry)
+    loaded = photographs.load_disparity(entry)
     assert loaded.dtype == np.float32
     np.testing.assert_array_equal(loaded, np.array([[1.5, np.nan], [np.nan, np.nan]], np.float32))
 
@@ -234,19 +274,19 @@ def test_wrong_disparity_array_is_refused(package, tmp_path, array):
     with pytest.raises(
         ValueError, match=rf"d\.npz holds .*'a': \(2, 2\).*; a two-dimensional '{array}' wanted"
     ):
-        m.load_disparity(entry)
+        photographs.load_disparity(entry)
 
 
 def test_photograph_without_disparity(manifest):
     with pytest.raises(ValueError, match="'rocket' has no disparity"):
-        m.load_disparity(manifest.photograph("rocket"))
+        photographs.load_disparity(manifest.photograph("rocket"))
 
 
 @pytest.mark.parametrize(
     "photograph", m.load_manifest().photographs, ids=lambda photograph: photograph.name
 )
 def test_every_listed_photograph_loads(photograph):
-    loaded = m.load_photograph(photograph)
+    loaded = photographs.load_photograph(photograph)
     assert loaded.dtype == np.uint8
     assert loaded.ndim == 3 and loaded.shape[2] == 3
     assert loaded.std() > 1, "a photograph, not a constant"
@@ -264,8 +304,8 @@ def test_motorcycle_disparity(manifest):
 
     left, _, disparity = stereo_motorcycle()
     motorcycle = manifest.photograph("motorcycle")
-    np.testing.assert_array_equal(m.load_photograph(motorcycle), left)
-    loaded = m.load_disparity(motorcycle)
+    np.testing.assert_array_equal(photographs.load_photograph(motorcycle), left)
+    loaded = photographs.load_disparity(motorcycle)
     np.testing.assert_array_equal(np.isnan(loaded), ~np.isfinite(disparity))
     np.testing.assert_array_equal(loaded[~np.isnan(loaded)], disparity[np.isfinite(disparity)])
 
@@ -275,7 +315,8 @@ def test_no_photograph_is_in_two_splits(manifest):
     assert all(splits.values())
     files = [(p.package, p.path) for photographs in splits.values() for p in photographs]
     pixels = [
-        hashlib.sha256(m.load_photograph(p).tobytes()).hexdigest() for p in manifest.photographs
+        hashlib.sha256(photographs.load_photograph(p).tobytes()).hexdigest()
+        for p in manifest.photographs
     ]
     assert len(files) == len(set(files)) == len(set(pixels)) == len(manifest.photographs)
 
@@ -295,7 +336,7 @@ def test_the_data_sets_of_the_project(manifest):
     }  # fmt: skip
     published = [d for d in manifest.datasets if isinstance(d, m.Files) and d.name != "folders"]
     assert len(published) == 4 and all(d.homepage and d.citation for d in published)
-    assert all(d.split_words and d.where() for d in manifest.datasets)
+    assert all(d.split_description and d.where() for d in manifest.datasets)
 
 
 def test_defaults_are_those_of_the_reference(tmp_path, monkeypatch):
@@ -367,7 +408,7 @@ def dataset_of(folder: Path, *lines: str, root: str = "pictures") -> m.Dataset:
         (
             ["layout: coco", "status: described"],
             18,
-            r"\.status: unknown key; allowed are name, .*root, .*options, split",
+            r"\.status: unknown key; allowed are name, .*root, .*split, options",
         ),
         (
             ["layout: cifake", "options: {}"],
@@ -393,7 +434,7 @@ def dataset_of(folder: Path, *lines: str, root: str = "pictures") -> m.Dataset:
         (
             ["layout: faceforensics", "options: {faces: ../x}"],
             18,
-            r"options\.faces: a folder below the others wanted",
+            r"options\.faces: a path below its folder wanted",
         ),
         (
             [
@@ -522,8 +563,8 @@ def test_a_union_knows_its_parts(tmp_path):
         ("other", "diffusiondb"),
     ]
     assert (
-        both.max_megapixels == 64
-        and "mine random" in both.split_words
+        both.max_pixels == 64_000_000
+        and "mine random" in both.split_description
         and "no such folder" in both.where()
     )
     with pytest.raises(FileNotFoundError, match=r"data set 'mine': no folder .*pictures"):
@@ -629,6 +670,6 @@ def test_scenes_have_no_folder(manifest):
 
 
 def test_table_has_one_row_a_photograph(manifest):
-    table = m.photograph_table(manifest)
+    table = photographs.photograph_table(manifest.photographs)
     assert table["name"].tolist() == [p.name for p in manifest.photographs]
     assert {"licence", "author", "sha256", "split"} <= set(table.columns)

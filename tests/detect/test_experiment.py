@@ -17,7 +17,7 @@ from typer.testing import CliRunner
 
 from defocus_lib.__main__ import app
 from defocus_lib.data.images import Reader
-from defocus_lib.data.index import records_of
+from defocus_lib.data.index import load_index
 from defocus_lib.data.manifest import load_manifest
 from defocus_lib.detect import experiment
 from defocus_lib.detect.experiment import Setup, run, write
@@ -623,7 +623,7 @@ def test_an_unreadable_image_stops_the_run_with_its_path(command, tmp_path, monk
     monkeypatch.chdir(tmp_path)
     if indexed:
         entry = load_manifest(tmp_path / "data_manifest.yaml").dataset("clips")
-        records_of(entry)
+        load_index(entry)
     trees.truncate(
         tmp_path
         / "faces"

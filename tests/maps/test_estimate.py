@@ -6,6 +6,7 @@ from scipy import ndimage
 from defocus_lib import DefocusMaps, defocus_maps, normalize_per_sample
 from defocus_lib.analysis.map_accuracy import map_errors
 from defocus_lib.data import manifest
+from defocus_lib.data.photographs import load_disparity, load_photograph
 from defocus_lib.maps.presets import NETWORK, PRESETS, PROPAGATIONS
 from defocus_lib.scenes import optics
 from tests.reference import optics as literal_optics
@@ -146,7 +147,7 @@ def test_unmeasurable_is_kept_apart_from_sharp(photograph):
 def motorcycle():
     entry = manifest.load_manifest().photograph("motorcycle")
     return literal_optics.motorcycle(
-        manifest.load_photograph(entry), manifest.load_disparity(entry)
+        load_photograph(entry), load_disparity(entry)
     )
 
 

@@ -6,6 +6,7 @@ from scipy.special import ndtr
 
 from defocus_lib.data import manifest
 from defocus_lib.data.images import Reader
+from defocus_lib.data.photographs import load_disparity, load_photograph
 from defocus_lib.data.records import COLUMNS
 from defocus_lib.run import artifacts
 from defocus_lib.scenes import optics, rendered
@@ -19,7 +20,7 @@ WHITE = [np.random.default_rng(i).integers(0, 256, (512, 512, 3), dtype=np.uint8
 def textures():
     listed = manifest.load_manifest()
     return {
-        s: [manifest.load_photograph(p) for p in listed.photographs_of(s)] for s in rendered.SPLITS
+        s: [load_photograph(p) for p in listed.photographs_of(s)] for s in rendered.SPLITS
     }
 
 
@@ -430,7 +431,7 @@ def test_true_blur_changes_in_the_region_alone_and_as_each_manipulation_says(twi
 
 def test_the_motorcycle_has_the_depth_that_was_measured():
     entry = manifest.load_manifest().photograph("motorcycle")
-    photo, disparity = manifest.load_photograph(entry), manifest.load_disparity(entry)
+    photo, disparity = load_photograph(entry), load_disparity(entry)
     lens = optics.ThinLens(85, 0.6, 2700, 36 / 100)
     image, sigma, known = rendered.motorcycle(photo, disparity, lens, 100)
     assert image.shape == (100, 100, 3) and image.dtype == np.uint8

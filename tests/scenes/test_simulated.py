@@ -4,6 +4,7 @@ from scipy import ndimage
 from scipy.fft import dctn, idctn
 
 from defocus_lib.data import manifest
+from defocus_lib.data.photographs import load_photograph
 from defocus_lib.scenes import simulated
 
 
@@ -11,7 +12,7 @@ from defocus_lib.scenes import simulated
 def photographs():
     listed = manifest.load_manifest()
     return [
-        simulated.source(manifest.load_photograph(listed.photograph(name)))
+        simulated.source(load_photograph(listed.photograph(name)))
         for name in ("gravel", "coffee")
     ]
 
