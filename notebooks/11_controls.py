@@ -12,14 +12,21 @@
 # %% [markdown]
 # # Controls: is it defocus?
 #
-# **You will see** whether a detector on defocus maps lives on blur, or on what else a map shows.\
+# **You will see** whether detectors on defocus maps use the blur, or the edges at which
+# the blur is measured.\
 # **Reads** the records and images (notebook 01) and their maps (notebook 02).\
-# **Writes** `sweep.parquet`, what every small detector of this page and the next says about the test images, and a line
-# for the front page.
+# **Writes** `sweep.parquet`, the test predictions of every small detector of this page
+# and the next, and its claims.
 #
-# A map is drawn from edges. Where a manipulation changes edges, a detector on maps can see it without any blur. So the
-# same network, with the same budget, learns from inputs that keep the edges and lose the blur, from labels that mean
-# nothing, and from a change that leaves all blur as it was.
+# A defocus map is computed at edges. If a manipulation changes edges, a detector on
+# maps can find it without any blur, and its AUC is no evidence for defocus. This page
+# adds controls to the analyses of {cite:t}`jeon2025seeing`: the same network, with the
+# same budget, learns from inputs that keep the edges and lose the blur, from shuffled
+# labels, and from a change that leaves all blur as it was.
+#
+# Defocus is the explanation if three things hold: the map gives a higher AUC than each
+# input without blur, shuffled labels give an AUC of 0.5, and so does the illumination
+# change.
 
 # %% tags=["parameters"]
 profile: str = "demo"
@@ -42,9 +49,8 @@ scheduler: str = ""
 example: int = 7
 seed: int = 0
 
-# %%
+# %% tags=["hide-input"]
 import ipywidgets
-from IPython.display import Markdown
 from myst_nb import glue
 
 from defocus_lib.analysis import controls, edge_density
@@ -54,19 +60,17 @@ from defocus_lib.detect.control_inputs import (
     ILLUMINATION,
     INPUTS,
     WITHOUT_BLUR,
+    Batch,
     change_illumination,
     generator,
-    title_of,
 )
 from defocus_lib.detect.training import Plan
-from defocus_lib.figures.controls import control_auc, control_inputs, density_effects
+from defocus_lib.figures import controls as figures
 from defocus_lib.maps.cache import load_maps
 from defocus_lib.run import cluster, headline
 from defocus_lib.run.artifacts import Folder, write_beside
 from defocus_lib.run.widgets import explore
-from defocus_lib.stats import auc
-from defocus_lib.stats.bootstrap import formatted_rows
-from defocus_lib.stats.claims import Claim
+from defocus_lib.stats import auc, claims
 
 folder = Folder.open(profile, artifacts)
 run = collection.load(folder)
@@ -74,41 +78,45 @@ cache, _ = load_maps(folder, run.reader)
 learned = run.training_manipulation.split(", ")[0]
 chosen = sweep.complete(collection.load_sweep_records(folder))
 chosen = records.sample(chosen, groups, seed) if groups else chosen
+test = chosen[chosen["split"] == "test"]
 
 # %% [markdown]
 # ## The inputs
 #
-# *Edges alone* is the mask of edge pixels; *edge density* its average around each pixel; *random blur at the same edges*
-# is the map that comes out when the readings at the edges are dealt out among them at random. The photograph is there
-# for comparison. A illumination change darkens a soft spot: every pixel keeps its blur.
+# *Edges only* is the binary mask of edge pixels, and *edge density* its Gaussian mean
+# around each pixel. For *blur readings permuted among edges*, the readings at the edges
+# of an image are permuted at random before the map is interpolated from them. The
+# *illumination change* darkens a smooth spot of the photograph, so every pixel keeps
+# its blur.
 
-# %%
-test = chosen[chosen["split"] == "test"]
+# %% tags=["hide-input"]
+real = test[test["label"] == 0].drop_duplicates("group")
 
 
 def inputs_of(image: int):
-    rows = test[test["label"] == 0].drop_duplicates("group")
-    rows = rows.iloc[[min(image, len(rows) - 1)]]
-    batch = sweep.batch_of(rows, run.reader, cache)
-    shown = ("defocus", *WITHOUT_BLUR)
+    batch = Batch(real.iloc[[min(image, len(real) - 1)]], run.reader, cache)
     inputs = {
-        INPUTS[name].title: INPUTS[name].inputs(batch)[0, 0].numpy() for name in shown
+        INPUTS[name].title: INPUTS[name].inputs(batch)[0, 0].numpy()
+        for name in ("defocus", *WITHOUT_BLUR)
     }
-    relit = change_illumination(batch.images[0], generator(batch.digests[0]))
-    return control_inputs(batch.images[0], {**inputs, ILLUMINATION: relit})
+    changed = change_illumination(batch.images[0], generator(batch.digests[0]))
+    return figures.control_inputs(batch.images[0], {**inputs, ILLUMINATION: changed})
 
 
-# %% mystnb={"figure": {"caption": "One test image, and what the detectors read of it. The three panels after the map hold its edges without its blur: what a detector can do on them, it can do without defocus. The last panel is the image after an illumination change.", "name": "fig-control-inputs"}, "image": {"alt": "A photograph, its defocus map, its edge mask, a smooth edge density, a blotchy map of random blur, and the photograph with a darker spot."}}
+# %% mystnb={"figure": {"caption": "A real test image and the inputs of the detectors. The three panels after the defocus map keep its edges and lose its blur, so a detector that succeeds on them needs no defocus. The last panel is the image after an illumination change.", "name": "fig-control-inputs"}, "image": {"alt": "A photograph, its defocus map, its edge mask, a smooth edge density, a blotchy map of permuted blur readings, and the photograph with a darker spot."}}
 inputs_of(example)
 
 # %% [markdown]
-# ## One training run
+# ## Training
 #
-# Small detectors, all alike: {glue:text}`controls_backbone`, {glue:text}`controls_input_size` px, {glue:text}`controls_epochs`
-# epochs over the images of at most {glue:text}`controls_groups` {glue:text}`controls_units` a split. The controls learn
-# {glue:text}`controls_learned` with {glue:text}`controls_seeds` seeds each. For the next page, map, photograph and both
-# learn every manipulation once, each from the same {glue:text}`controls_units`: what lacks one of them is left out of
-# training.
+# All detectors are alike: {glue:text}`controls_backbone` at
+# {glue:text}`controls_input_size` px, trained for {glue:text}`controls_epochs` epochs
+# on at most {glue:text}`controls_groups` {glue:text}`controls_units` per split. Every
+# input learns {glue:text}`controls_learned` with {glue:text}`controls_seeds` seed(s).
+# For the {doc}`next page <12_generalisation>`, the defocus map, the photograph and both
+# together learn each manipulation once. Training groups that lack one of the
+# manipulations are left out, so that all detectors learn from the same
+# {glue:text}`controls_units`.
 
 # %% tags=["remove-output"]
 plan = Plan(
@@ -120,147 +128,144 @@ plan = Plan(
     monitor=monitor,
     horizontal_flip=horizontal_flip,
 )
-series = sweep.Sweep(chosen, run.reader, cache, backbone, input_size, plan)
-wanted = [
-    *sweep.for_controls(learned, range(seeds)),
-    *sweep.for_matrix(sweep.training_manipulations(chosen), 0),
+detectors = sweep.Sweep(chosen, run.reader, cache, backbone, input_size, plan)
+runs = [
+    *sweep.control_runs(learned, range(seeds)),
+    *sweep.transfer_runs(sweep.training_manipulations(chosen), 0),
 ]
 with cluster.workers(n_workers, scheduler) as client:
     cache.fill(chosen, run.reader)
-    answers = sweep.run(series, wanted, client, progress=True)
+    predictions = sweep.train_and_test([(detectors, runs)], client, progress=True)
 _ = write_beside(
-    folder.path / "sweep.parquet", lambda path: answers.to_parquet(path, index=False)
+    folder.path / "sweep.parquet",
+    lambda path: predictions.to_parquet(path, index=False),
 )
 
 # %% tags=["remove-input"]
-glue("controls_backbone", backbone, display=False)
-glue("controls_input_size", input_size, display=False)
-glue("controls_epochs", epochs, display=False)
-glue(
-    "controls_groups",
-    int(chosen.groupby("split")["group"].nunique().max()),
-    display=False,
-)
-glue("controls_units", f"{run.about.unit}s", display=False)
-glue("controls_learned", learned, display=False)
-glue("controls_seeds", seeds, display=False)
+shown = {
+    "backbone": backbone,
+    "input_size": input_size,
+    "epochs": epochs,
+    "groups": int(chosen.groupby("split")["group"].nunique().max()),
+    "unit": run.about.unit,
+    "units": f"{run.about.unit}s",
+    "learned": learned,
+    "seeds": seeds,
+}
+for name, value in shown.items():
+    glue(f"controls_{name}", value, display=False)
 
 # %% [markdown]
-# ## The verdict
+# ## AUC of the controls
 #
-# AUC on unseen test images: the mean over the seeds, with a 95 % interval that counts both which
-# {glue:text}`controls_units` were tested and how far the seeds differ.
+# The table has the AUC on unseen test images: the mean over the seeds, its 95 %
+# interval, and the lowest and the highest seed. The interval covers both sources of
+# chance: the {glue:text}`controls_units` that were tested and, with more than one seed,
+# the training.
 
 # %%
-by_title = controls.answers_by_title(answers, learned)
-draws = auc.resampled(by_title, n_bootstrap, seed)
-table = auc.summary(by_title, draws)
-table.rename_axis("input")[["value", "low", "high", "lowest", "highest"]].round(2)
+by_title = controls.predictions_by_title(predictions, learned)
+resamples = auc.resampled(by_title, n_bootstrap, seed)
+summary = auc.summary(by_title, resamples)
+summary.rename_axis("input")[["value", "low", "high", "lowest", "highest"]].round(2)
 
-# %% mystnb={"figure": {"caption": "Each dot is one input, each tick one seed. Compare the defocus map (green) with the rows that keep its edges and lose its blur; the row with shuffled labels should lie on the dotted line, and so should the map on an illumination change.", "name": "fig-controls"}, "image": {"alt": "Rows of dots with error bars over an axis of AUC, one row an input, with a dotted line at one half."}}
+# %% mystnb={"figure": {"caption": "AUC of each input: mean over seeds (dots), 95 % interval over groups and seeds (bars), and single seeds (ticks). Compare the defocus map (green) with the three inputs without blur. Shuffled labels, and the defocus map on an illumination change, should lie at chance (dotted line).", "name": "fig-controls"}, "image": {"alt": "Rows of dots with error bars over an axis of AUC, one row per input, with a dotted line at one half."}}
 defocus = INPUTS["defocus"].title
-control_auc(table, {name: one.by_seed() for name, one in by_title.items()}, defocus)
-
-# %% tags=["remove-input"]
-edge_titles = {name: INPUTS[name].title for name in WITHOUT_BLUR}
-ahead = auc.differences(by_title, draws, defocus, edge_titles.values())
-interval = {
-    "defocus": defocus,
-    "shuffled": INPUTS["shuffled"].title,
-    "relit": title_of("defocus", ILLUMINATION),
-}
-interval = {
-    name: tuple(table.loc[title, ["low", "high"]]) for name, title in interval.items()
-}
-verdict = controls.verdict(
-    interval,
-    {name: tuple(ahead.loc[t, ["low", "high"]]) for name, t in edge_titles.items()},
-)
-formatted_table, formatted_ahead = map(formatted_rows, (table, ahead))
-glue("controls_defocus", formatted_table[defocus], display=False)
-glue("controls_photograph", formatted_table[INPUTS["rgb"].title], display=False)
-glue("controls_edges", formatted_table[edge_titles["edges"]], display=False)
-glue("controls_density", formatted_table[edge_titles["edge density"]], display=False)
-glue("controls_random", formatted_table[edge_titles["permuted blur"]], display=False)
-glue("controls_shuffled", formatted_table[INPUTS["shuffled"].title], display=False)
-glue(
-    "controls_relit",
-    formatted_table[title_of("defocus", ILLUMINATION)],
-    display=False,
-)
-glue(
-    "controls_relit_photograph",
-    formatted_table[title_of("rgb", ILLUMINATION)],
-    display=False,
-)
-glue("controls_ahead_edges", formatted_ahead[edge_titles["edges"]], display=False)
-glue("controls_verdict", Markdown(verdict), display=False)
-page_claims = [
-    Claim(
-        f"Gain in AUC of the defocus-map detector over a detector on {title}",
-        *map(float, ahead.loc[title, ["value", "low", "high"]]),
-        int(test["group"].nunique()),
-        unit=run.about.unit,
-        seeds=seeds,
-        epochs=epochs,
-    )
-    for title in edge_titles.values()
-]
-_ = headline.save(folder, "11_controls", page_claims)
+by_seed = {title: entry.by_seed() for title, entry in by_title.items()}
+figures.control_auc(summary, by_seed, defocus)
 
 # %% [markdown]
-# ```{glue:md} controls_verdict
-# :format: myst
-# ```
+# ## Local variance at equal edge density
 #
-# In numbers: {glue:text}`controls_defocus` on the map, {glue:text}`controls_photograph` on the photograph;
-# {glue:text}`controls_edges` on the edges alone, {glue:text}`controls_density` on their density,
-# {glue:text}`controls_random` with random blur at the same edges. The map is ahead of its edges by
-# {glue:text}`controls_ahead_edges`. With shuffled labels it is {glue:text}`controls_shuffled`. A illumination change, seen on the
-# map: {glue:text}`controls_relit`; seen on the photograph: {glue:text}`controls_relit_photograph`.
+# {doc}`06_local_variance` compares the mean local variance $v$ of maps between real and
+# manipulated images. A difference may be due to edges alone, because a map with more
+# edges varies more. We therefore fit, over all test images,
 #
-# What this cannot say: a larger network, or more data, may find in the map what this one did not. The intervals with
-# few seeds are wide for that reason, and say so.
-
-# %% [markdown]
-# ## Local variance without edge density
+# $$
+# v / \bar v = \alpha + \beta f + \gamma d,
+# $$
 #
-# Notebook 06 compares the mean local variance of maps. Does a difference remain when the share of edge pixels is taken
-# out by regression? Over all test images; standard errors are robust to images of one {glue:text}`controls_unit`.
+# where $f$ is 1 for manipulated and 0 for real images and $d$ is the standardised share
+# of edge pixels. The table has $\beta$ without $d$ (*alone*) and with it (*adjusted*),
+# and $\gamma$ (*density*), all in % of the mean. Standard errors are robust to images
+# of one {glue:text}`controls_unit`.
 
 # %%
-measured = edge_density.measure(
-    run.records[run.records["split"] == "test"], cache, window
-)
+test_images = run.records[run.records["split"] == "test"]
+measured = edge_density.measure(test_images, cache, window)
 effects = edge_density.effect_table(measured)
 (100 * effects).round(1)
 
-# %% mystnb={"figure": {"caption": "By how much the mean local variance of manipulated maps exceeds that of real ones, in per cent of the mean: as it is (squares), and for images of equal edge density (dots). An interval that crosses the dotted line is compatible with no effect; a dot that falls back to it was an effect of edges.", "name": "fig-density-effects"}, "image": {"alt": "For each manipulation a square and a dot with horizontal error bars, on an axis of per cent with a dotted line at zero."}}
-density_effects(effects)
+# %% mystnb={"figure": {"caption": "Difference in mean local variance between manipulated and real maps, in % of the mean, with 95 % intervals robust to groups: unadjusted (squares) and adjusted for edge density (dots). An interval across the dotted line is compatible with no difference. If a dot returns to the line, the difference was one of edges.", "name": "fig-density-effects"}, "image": {"alt": "For each manipulation a square and a dot with horizontal error bars, on an axis of per cent with a dotted line at zero."}}
+figures.density_effects(effects)
 
 # %% tags=["remove-input"]
-glue("controls_unit", run.about.unit, display=False)
-glue("controls_density_sentence", edge_density.effect_sentence(effects), display=False)
 glue(
-    "controls_density_correlation",
+    "controls_correlation",
     float(measured["variance"].corr(measured["density"], method="spearman")),
     display=False,
 )
 
 # %% [markdown]
-# {glue:text}`controls_density_sentence` Over all test images the rank correlation of local variance with edge density is
-# {glue:text}`controls_density_correlation:.2f`. On the reference's published maps a correlation of 0.39 was measured,
-# and the sign of its difference between real and fake is the opposite of the published one.
+# Over all test images, local variance and edge density have a rank correlation of
+# {glue:text}`controls_correlation:.2f`. On the maps that {cite:t}`jeon2025seeing`
+# published, we measured 0.39.
+
+# %% [markdown]
+# ## Claims
+#
+# A claim is supported if its 95 % interval lies on the claimed side of the comparison
+# value, and not supported if it lies on the other side. An AUC within 0.05 of 0.5
+# counts as chance.
+
+# %% tags=["hide-input"]
+counts = {"groups": int(test["group"].nunique()), "unit": run.about.unit}
+gains = auc.differences(
+    by_title, resamples, defocus, [INPUTS[name].title for name in WITHOUT_BLUR]
+)
+page_claims = [
+    *controls.claims(summary, gains, **counts, seeds=seeds, epochs=epochs),
+    edge_density.claim(
+        effects, learned, test_images["group"].nunique(), run.about.unit
+    ),
+]
+_ = headline.save(folder, "11_controls", page_claims)
+claims.table(page_claims)
+
+# %% [markdown]
+# The claims depend on each other. If shuffled labels give an AUC other than 0.5,
+# something besides the labels leads from training to test images, and the other rows
+# prove nothing. If the defocus map is at chance, there is no signal to explain. A gain
+# over each input without blur is the contribution of blur. An illumination change that
+# the detector notices shows that the map also depends on contrast, because contrast
+# decides which edges are found.
+#
+# ## Limits
+#
+# - The detectors are small. A larger network, or more data, may find blur in the map
+#   that these miss.
+# - Few seeds make wide intervals, because the variance between seeds is itself poorly
+#   known.
+# - The regression is linear in edge density, and density is one property of edges among
+#   many.
+#
+# ## Exercises
+#
+# 1. Set `11_controls.seeds=5` and run the page again. Which intervals become narrower,
+#    and which do not?
+# 2. Set `11_controls.input_size=32`. Which input loses most, and why would edges suffer
+#    more than blur?
+#
+# ```{dropdown} Answer to exercise 1
+# The intervals of inputs whose ticks lie far apart in the figure of AUC become
+# narrower. The variance over the tested groups stays the same, so no interval falls
+# below its share.
+# ```
 
 # %% [markdown]
 # ## Try it
 #
-# Other test images, and what is left of them without blur.
+# Choose another test image, and see its inputs with and without blur.
 
 # %% tags=["remove-output"]
-explore(
-    inputs_of,
-    image=ipywidgets.IntSlider(
-        example, 0, test.loc[test["label"] == 0, "group"].nunique() - 1
-    ),
-)
+explore(inputs_of, image=ipywidgets.IntSlider(example, 0, len(real) - 1))

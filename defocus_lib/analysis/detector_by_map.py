@@ -17,7 +17,8 @@ import pandas as pd
 from defocus_lib.analysis.map_accuracy import ERROR, SPEARMAN, map_errors
 from defocus_lib.data.records import REAL
 from defocus_lib.detect import sweep
-from defocus_lib.detect.sweep import Maps, Run, Sweep
+from defocus_lib.detect.control_inputs import Maps
+from defocus_lib.detect.sweep import Run, Sweep
 from defocus_lib.run.artifacts import Folder
 from defocus_lib.scenes.rendered import true_maps, true_regions
 from defocus_lib.stats import auc
@@ -65,8 +66,8 @@ def run(
 
     ``common`` holds everything but the maps, which ``sources`` has by preset. The maps of the
     presets ``uncertain`` are read a second time with their uncertainty. ``client`` and ``progress``
-    as in :func:`sweep.run`. The table is that of :meth:`Sweep.predictions`, with a column ``map``:
-    the preset, and whether its uncertainty was read.
+    as in :func:`sweep.train_and_test`. The table is that of :meth:`Sweep.predictions`, with a
+    column ``map``: the preset, and whether its uncertainty was read.
     """
     parts = []
     for manipulation in sweep.training_manipulations(common.records):
@@ -75,7 +76,7 @@ def run(
             inputs = ("defocus", UNCERTAIN) if preset in uncertain else ("defocus",)
             runs = [Run(name, manipulation, seed) for name in inputs for seed in seeds]
             parts.append((replace(common, records=records, cache=source), runs))
-    predictions = sweep.run_all(parts, client, progress)
+    predictions = sweep.train_and_test(parts, client, progress)
     preset, plain = predictions["preset"], predictions["input"] != UNCERTAIN
     return predictions.assign(map=preset.where(plain, preset.map(WITH_UNCERTAINTY.format)))
 

@@ -1,19 +1,21 @@
-"""Inputs that keep everything of a defocus map but the blur, and a change of the image that leaves the blur alone.
+"""Control inputs that keep the edges of a defocus map without its blur, and an illumination change.
 
-A map is drawn from edges, so a detector on maps also sees where the edges are. If the same detector, with the same
-budget, does as well on the edges alone, then it does not rely on the blur.
+A map is computed at edges, so a detector on maps also sees where the edges are. If the same
+detector, with the same budget, reaches the same AUC on the edges only, then the blur adds nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
 import torch
 
-from defocus_lib.data.images import as_planes
+from defocus_lib.data.images import Reader, as_planes
 from defocus_lib.maps.density import SPREAD, edge_density
 from defocus_lib.maps.estimate import defocus_maps, normalize_per_sample
 from defocus_lib.maps.propagation import normalized_gaussian
@@ -21,31 +23,61 @@ from defocus_lib.maps.propagation import normalized_gaussian
 ILLUMINATION = "illumination change"
 
 
+class Maps(Protocol):
+    """Source of the maps of images, such as :class:`defocus_lib.maps.cache.MapCache`."""
+
+    @property
+    def preset(self) -> str: ...
+
+    def stack(self, records: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        """Dense maps ``(N, H, W)`` float32 in px, and their edges ``(N, H, W)`` bool."""
+
+
 @dataclass(frozen=True)
 class Batch:
-    """What the input of a detector is made from.
+    """What inputs are computed from, each read when an input first needs it.
 
-    Attributes
-    ----------
-    images : (N, H, W, 3) uint8, optional
-        None for an input that is made from maps alone.
-    dense : (N, H, W) float32
-        Their defocus maps, in px.
-    edges : (N, H, W) bool
-    digests : (N,) str
-        SHA-256 of each image: seeds what is random about it.
-    preset : str
-        Of the maps.
-    uncertainty : (N, H, W) float32, optional
-        One standard deviation of the error of the maps, in px, where the preset tells it and the input wants it.
+    Records of :data:`ILLUMINATION` name the stored image, which is changed and mapped here.
     """
 
-    images: np.ndarray | None
-    dense: np.ndarray
-    edges: np.ndarray
-    digests: np.ndarray
-    preset: str = "physical"
-    uncertainty: np.ndarray | None = None
+    records: pd.DataFrame
+    reader: Reader
+    cache: Maps
+
+    @cached_property
+    def digests(self) -> np.ndarray:
+        """SHA-256 ``(N,)`` of the stored images, from which their random numbers are seeded."""
+        return self.records["digest"].to_numpy(dtype=str)
+
+    @cached_property
+    def images(self) -> np.ndarray:
+        """``(N, H, W, 3)`` uint8."""
+        images = self.reader.stack(self.records)
+        for row in self._changed:
+            images[row] = change_illumination(images[row], generator(self.digests[row]))
+        return images
+
+    @cached_property
+    def maps(self) -> tuple[np.ndarray, np.ndarray]:
+        """Dense maps ``(N, H, W)`` float32 in px, and their edges ``(N, H, W)`` bool."""
+        dense, edges = self.cache.stack(self.records)
+        propagation = getattr(self.cache, "propagation", "") or None
+        for row in self._changed:
+            computed = defocus_maps(
+                as_planes(self.images[row])[None], self.cache.preset, propagation
+            )
+            dense[row], edges[row] = computed.dense[0, 0].numpy(), computed.edges[0, 0].numpy()
+        return dense, edges
+
+    @property
+    def uncertainty(self) -> np.ndarray:
+        """Standard error of the maps of the stored images, ``(N, H, W)`` float32 in px."""
+        # Not in the protocol, because only some presets have an uncertainty.
+        return self.cache.uncertainty(self.records)  # type: ignore[attr-defined]
+
+    @property
+    def _changed(self) -> np.ndarray:
+        return np.flatnonzero(self.records["manipulation"] == ILLUMINATION)
 
 
 @dataclass(frozen=True)
@@ -55,29 +87,23 @@ class Input:
     Attributes
     ----------
     title : str
-        For a reader.
+        For figures and tables.
     reads : {"defocus", "rgb", "fusion"}
-        The kind of detector: how many channels it has.
+        Kind of detector, which fixes the number of channels ``C``.
     inputs : callable
-        Of a :class:`Batch`, to ``(N, C, H, W)`` float32 in [0, 1].
+        :class:`Batch` -> ``(N, C, H, W)`` float32 in [0, 1].
     shuffled : bool
-        Whether the labels to learn from are dealt out at random.
-    uncertain : bool
-        Whether it reads the uncertainty of the map.
-    from_maps : bool
-        Whether maps and edges are all that it is made from: the images need not be read then.
+        Whether the labels to learn from are permuted.
     """
 
     title: str
     reads: str
     inputs: Callable[[Batch], torch.Tensor]
     shuffled: bool = False
-    uncertain: bool = False
-    from_maps: bool = False
 
 
 def _map(batch: Batch) -> torch.Tensor:
-    return normalize_per_sample(torch.from_numpy(batch.dense)[:, None])
+    return normalize_per_sample(torch.from_numpy(batch.maps[0])[:, None])
 
 
 def _photograph(batch: Batch) -> torch.Tensor:
@@ -89,9 +115,9 @@ def _both(batch: Batch) -> torch.Tensor:
 
 
 def _map_and_uncertainty(batch: Batch) -> torch.Tensor:
-    """Both in units of the map's range, so that the error keeps its size beside what is measured; at most 1."""
+    """Both in units of the range of the map, so that they stay comparable; at most 1."""
     dense, error = (
-        torch.from_numpy(values)[:, None] for values in (batch.dense, batch.uncertainty)
+        torch.from_numpy(plane)[:, None] for plane in (batch.maps[0], batch.uncertainty)
     )
     span = dense.amax((2, 3), keepdim=True) - dense.amin((2, 3), keepdim=True)
     share = torch.where(span > 0, error / span, torch.zeros_like(error)).clamp(0, 1)
@@ -99,67 +125,52 @@ def _map_and_uncertainty(batch: Batch) -> torch.Tensor:
 
 
 def _edges(batch: Batch) -> torch.Tensor:
-    return torch.from_numpy(batch.edges)[:, None].float()
+    return torch.from_numpy(batch.maps[1])[:, None].float()
 
 
 def _edge_density(batch: Batch) -> torch.Tensor:
-    return normalize_per_sample(torch.from_numpy(edge_density(batch.edges))[:, None])
+    return normalize_per_sample(torch.from_numpy(edge_density(batch.maps[1]))[:, None])
 
 
 def _permuted_blur(batch: Batch) -> torch.Tensor:
-    dense = [
-        _permuted_map(image, digest, batch.preset)
-        for image, digest in zip(batch.images, batch.digests, strict=True)
-    ]
+    pairs = zip(batch.images, batch.digests, strict=True)
+    dense = [_permuted_map(image, digest, batch.cache.preset) for image, digest in pairs]
     return normalize_per_sample(torch.from_numpy(np.stack(dense))[:, None])
 
 
 def _permuted_map(image: np.ndarray, digest: str, preset: str) -> np.ndarray:
-    """The map of an image, ``(H, W)``, when the readings at its edges are dealt out among these edges at random."""
+    """The map ``(H, W)`` of an image whose blur readings are permuted among its edges."""
     maps = defocus_maps(as_planes(image)[None], preset)
     sparse, valid = maps.sparse[0, 0].numpy(), maps.valid[0, 0].numpy()
-    dealt = np.zeros_like(sparse)
-    dealt[valid] = generator(digest).permutation(sparse[valid])
-    return normalized_gaussian(dealt, valid.astype(np.float32), SPREAD * min(sparse.shape))
+    permuted = np.zeros_like(sparse)
+    permuted[valid] = generator(digest).permutation(sparse[valid])
+    return normalized_gaussian(permuted, valid.astype(np.float32), SPREAD * min(sparse.shape))
 
 
 def generator(digest: str, *more: int) -> np.random.Generator:
-    """The random numbers of one image: they depend on its content alone."""
+    """A random generator of one image, seeded by its content (and ``more``) alone."""
     return np.random.default_rng([int(digest[:15], 16), *more])
 
 
 INPUTS = {
-    "defocus": Input("defocus map", "defocus", _map, from_maps=True),
+    "defocus": Input("defocus map", "defocus", _map),
     "rgb": Input("photograph", "rgb", _photograph),
     "fusion": Input("photograph and map", "fusion", _both),
-    "map and uncertainty": Input(
-        "defocus map and its uncertainty",
-        "rgb",
-        _map_and_uncertainty,
-        uncertain=True,
-        from_maps=True,
-    ),
-    "edges": Input("edges only", "defocus", _edges, from_maps=True),
-    "edge density": Input("edge density", "defocus", _edge_density, from_maps=True),
+    "map and uncertainty": Input("defocus map and its uncertainty", "rgb", _map_and_uncertainty),
+    "edges": Input("edges only", "defocus", _edges),
+    "edge density": Input("edge density", "defocus", _edge_density),
     "permuted blur": Input("blur readings permuted among edges", "defocus", _permuted_blur),
-    "shuffled": Input("labels shuffled", "defocus", _map, shuffled=True, from_maps=True),
+    "shuffled": Input("labels shuffled", "defocus", _map, shuffled=True),
 }
 WITHOUT_BLUR = ("edges", "edge density", "permuted blur")
-"""The controls that keep the edges of the map and lose its blur."""
+"""The inputs that keep the edges of the map and lose its blur."""
 
 
 def change_illumination(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Darken a soft spot of the image, as a shadow does. Every pixel keeps its blur.
+    """Darken a smooth spot of an ``(H, W, 3)`` uint8 image. Every pixel keeps its blur.
 
-    Parameters
-    ----------
-    image : (H, W, 3) uint8
-
-    Returns
-    -------
-    (H, W, 3) uint8
-        Darker by a quarter to a half in the middle of the spot. Nothing gets brighter, so nothing is clipped; the spot
-        is so wide that its rim makes no edge.
+    The middle of the spot is darker by a quarter to a half. No pixel gets brighter, so none is
+    clipped; the spot is so wide that its rim gives no edge.
     """
     height, width = image.shape[:2]
     y, x = np.indices((height, width))
@@ -172,16 +183,13 @@ def change_illumination(image: np.ndarray, rng: np.random.Generator) -> np.ndarr
 def with_illumination_change(records: pd.DataFrame) -> pd.DataFrame:
     """The real images, and each of them again as manipulated by :func:`change_illumination`."""
     real = records[records["label"] == 0]
-    twins = real.assign(
+    changed = real.assign(
         id=real["id"] + f"/{ILLUMINATION}", manipulation=ILLUMINATION, label=1, pair=real["id"]
     )
-    return pd.concat([real, twins], ignore_index=True)
+    return pd.concat([real, changed], ignore_index=True)
 
 
-def title_of(control: str, training_manipulation: str) -> str:
-    """What a detector reads, for a reader; and what it learns, where that is an illumination change."""
-    return (
-        f"{INPUTS[control].title}, {ILLUMINATION}"
-        if training_manipulation == ILLUMINATION
-        else INPUTS[control].title
-    )
+def title_of(input_name: str, training_manipulation: str) -> str:
+    """Title of an input, and of the training manipulation where that is an illumination change."""
+    title = INPUTS[input_name].title
+    return f"{title}, {ILLUMINATION}" if training_manipulation == ILLUMINATION else title

@@ -1,5 +1,3 @@
-import re
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,40 +10,23 @@ from defocus_lib.run import artifacts
 from tests import runs
 
 
-def test_edge_density_counts_edges_under_a_bell():
-    edges = np.zeros((1, 41, 41), bool)
-    edges[0, 20, 23] = True
-    found, spread = edge_density.edge_density(edges)[0], 0.04 * 41
-    assert found[20, 20] == pytest.approx(
-        np.exp(-(9) / (2 * spread**2)) / (2 * np.pi * spread**2), rel=0.05
-    )
-    assert found.sum() == pytest.approx(1, abs=1e-3)
-
-
 def clustered(rng, effect, through_density, groups=150):
-    """Images of groups: density differs by kind, and variance follows it and, by ``effect``, the kind."""
+    """Images of groups: density differs by kind; variance depends on both."""
     codes, fake = np.repeat(np.arange(groups), 2), np.tile([False, True], groups)
-    share = rng.normal(size=2 * groups) + fake
-    common = np.repeat(rng.normal(size=groups), 2)
-    return (
-        10 + effect * fake + through_density * share + common + rng.normal(size=2 * groups),
-        share,
-        fake,
-        codes,
-    )
+    density = rng.normal(size=2 * groups) + fake
+    of_group = np.repeat(rng.normal(size=groups), 2)
+    noise = of_group + rng.normal(size=2 * groups)
+    return 10 + effect * fake + through_density * density + noise, density, fake, codes
 
 
-def test_regression_takes_out_what_goes_through_density():
-    found = edge_density.density_adjusted(
-        *clustered(np.random.default_rng(0), effect=0.0, through_density=2.0)
-    )
-    assert found["alone"][1] > 0
-    assert found["adjusted"][1] < 0 < found["adjusted"][2]
-    assert found["density"][1] > 0
-    found = edge_density.density_adjusted(
-        *clustered(np.random.default_rng(1), effect=1.0, through_density=0.0)
-    )
-    assert found["adjusted"][0] == pytest.approx(0.1, abs=0.03)
+def test_regression_removes_the_effect_of_density():
+    images = clustered(np.random.default_rng(0), effect=0.0, through_density=2.0)
+    effects = edge_density.density_adjusted(*images)
+    assert effects["alone"][1] > 0
+    assert effects["adjusted"][1] < 0 < effects["adjusted"][2]
+    assert effects["density"][1] > 0
+    images = clustered(np.random.default_rng(1), effect=1.0, through_density=0.0)
+    assert edge_density.density_adjusted(*images)["adjusted"][0] == pytest.approx(0.1, abs=0.03)
 
 
 def test_its_intervals_cover_a_known_effect():
@@ -94,30 +75,9 @@ def test_each_manipulation_is_compared_with_the_real_images():
     assert effects.loc["b", ("adjusted", "value")] == pytest.approx(0.1, abs=0.02)
 
 
-def effects(alone, adjusted):
-    parts = ("value", "low", "high")
-    columns = pd.MultiIndex.from_product([("alone", "adjusted"), parts])
-    rows = [[0, *one, 0, *two] for one, two in zip(alone, adjusted, strict=True)]
-    return pd.DataFrame(rows, index=["a", "b"][: len(rows)], columns=columns)
-
-
-@pytest.mark.parametrize(
-    ("alone", "adjusted", "said"),
-    [
-        (
-            [(1, 2), (-1, 1)],
-            [(-1, 1), (-1, 1)],
-            "for 1 of 2 manipulations as it is, and for 0 .* was edges: a",
-        ),
-        (
-            [(1, 2), (-1, 1)],
-            [(-1, 1), (-2, -1)],
-            "for 1 of 2 .* for 1 .* was edges: a. Density had hidden .*: b",
-        ),
-        ([(-1, 1)], [(-2, -1)], "Density had hidden"),
-        ([(1, 2)], [(1, 2)], "decides nothing"),
-        ([(-1, 1)], [(-1, 1)], "nothing to explain"),
-    ],
-)
-def test_the_counts_choose_the_words(alone, adjusted, said):
-    assert re.search(said, edge_density.effect_sentence(effects(alone, adjusted)))
+def test_the_claim_is_about_the_adjusted_effect():
+    parts = pd.MultiIndex.from_product([("alone", "adjusted"), ("value", "low", "high")])
+    table = pd.DataFrame([[0.1, 0.05, 0.2, 0.0, -0.1, 0.1]], index=["splice"], columns=parts)
+    claim = edge_density.claim(table, "splice", 40, "scene")
+    assert (claim.low, claim.value, claim.high) == (-0.1, 0.0, 0.1)
+    assert claim.verdict == "undecided"
