@@ -1,17 +1,21 @@
-"""The command line as a user starts it: a process, its exit code, its two streams."""
+"""The command line: its exit code and its two streams."""
 
+import contextlib
 import json
 import os
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from typer.testing import CliRunner
 
+from defocus_lib.__main__ import app
 from defocus_lib.data import manifest as m
 from tests import artefacts, trees
 
@@ -38,12 +42,22 @@ def project(tmp_path_factory):
     return folder
 
 
-def run(project: Path, *words: str, **variables: str) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), **variables}
-    command = [sys.executable, "-m", "defocus_lib", *words]
-    return subprocess.run(
+def run(project: Path, *words: str, **variables: str) -> SimpleNamespace:
+    """The command in ``project``, without the start of another Python."""
+    with contextlib.chdir(project):
+        done = CliRunner().invoke(app, words, env={"GOOD_ROOT": None, **variables})
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return SimpleNamespace(returncode=done.exit_code, stdout=done.stdout, stderr=done.stderr)
+
+
+def test_a_process_ends_with_the_exit_code_and_one_line(project):
+    command = [sys.executable, "-m", "defocus_lib", "data", "verify", "dog"]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
         command, cwd=project, env=environment, capture_output=True, text=True, check=False
     )
+    assert done.returncode == 2 and not done.stdout
+    assert done.stderr == "error: no data set 'dog' in the manifest; it lists good, bad, scenes\n"
 
 
 def test_help_imports_nothing_heavy(project):
