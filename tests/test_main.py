@@ -25,7 +25,7 @@ HEAVY = ("torch", "pandas", "numpy", "pydantic", "PIL", "pyarrow")
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory):
-    """A folder with a manifest of its own, two data sets beside it: a good one, and one with an unreadable image."""
+    """A folder with a manifest of a good data set and of one with an unreadable image."""
     folder = tmp_path_factory.mktemp("project")
     trees.folders(folder / "good", clips=10, size=16)
     trees.folders(folder / "bad pictures", clips=10, size=16)
@@ -50,23 +50,29 @@ def run(project: Path, *words: str, **variables: str) -> SimpleNamespace:
     return SimpleNamespace(returncode=done.exit_code, stdout=done.stdout, stderr=done.stderr)
 
 
-def test_a_process_ends_with_the_exit_code_and_one_line(project):
-    command = [sys.executable, "-m", "defocus_lib", "data", "verify", "dog"]
+def process(project: Path, *words: str) -> subprocess.CompletedProcess:
+    """Another Python in ``project``."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    done = subprocess.run(
-        command, cwd=project, env=environment, capture_output=True, text=True, check=False
-    )
+    command, pipes = [sys.executable, *words], {"capture_output": True, "text": True}
+    return subprocess.run(command, cwd=project, env=environment, check=False, **pipes)
+
+
+def test_a_process_ends_with_the_exit_code_and_one_line(project):
+    done = process(project, "-m", "defocus_lib", "data", "verify", "dog")
     assert done.returncode == 2 and not done.stdout
     assert done.stderr == "error: no data set 'dog' in the manifest; it lists good, bad, scenes\n"
 
 
 def test_help_imports_nothing_heavy(project):
-    code = "import sys, runpy; sys.argv[1:] = ['--help']\ntry: runpy.run_module('defocus_lib', run_name='__main__')\n"
-    code += f"except SystemExit as end: print(end.code, [name for name in {HEAVY} if name in sys.modules])"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=project, env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True,
-        text=True, check=True,
-    )  # fmt: skip
+    code = f"""
+import sys, runpy
+sys.argv[1:] = ["--help"]
+try:
+    runpy.run_module("defocus_lib", run_name="__main__")
+except SystemExit as end:
+    print(end.code, [name for name in {HEAVY} if name in sys.modules])
+"""
+    done = process(project, "-c", code)
     assert "data" in done.stdout and done.stdout.splitlines()[-1] == "0 []"
 
 

@@ -300,10 +300,6 @@ def test_a_single_group_has_no_interval():
     found = classification.evaluate(predictions, 0.5, n_bootstrap=20)
     assert found["value"].notna().all() and found[["low", "high"]].isna().all(axis=None)
     assert classification.wide(found, "frame").loc["splice", "AUC"] == "0.67"
-    assert classification.carries_over(found, "texture") == "splice 0.67 (no interval)"
-    assert classification.aim_verdict(found, "splice").endswith(
-        "missed; a single group gives no interval."
-    )
 
 
 def test_the_interval_of_frames_that_resemble_each_other_covers_the_truth():
@@ -459,40 +455,3 @@ def predicted(**changes):
 def test_bad_input_names_the_argument(call, message):
     with pytest.raises(ValueError, match=message):
         call()
-
-
-def auc_rows(*rows):
-    return pd.DataFrame(rows, columns=["manipulation", "value", "low", "high"]).assign(
-        metric="auc", level="frame"
-    )
-
-
-@pytest.mark.parametrize(
-    ("row", "said"),
-    [
-        ((0.9, 0.87, 0.93), "it is met, interval included"),
-        ((0.9, 0.80, 0.95), "it is met, though the interval does not rule out less"),
-        ((0.8, 0.75, 0.86), "it is missed, though the interval does not rule it out"),
-        ((0.7, 0.65, 0.75), "it is missed. Two likely reasons"),
-    ],
-)
-def test_the_verdict_follows_the_interval(row, said):
-    rows = auc_rows(("learned", *row), ("other", 0.5, 0.4, 0.6))
-    assert said in classification.aim_verdict(rows, "learned", aim=0.85)
-    assert said in classification.aim_verdict(
-        rows.assign(level="video"), "learned", "video", aim=0.85
-    )
-
-
-def test_what_carries_over_is_said_by_the_interval_and_leaves_out_what_was_learned():
-    rows = auc_rows(
-        ("splice", 0.9, 0.8, 0.95),
-        ("warp", 0.55, 0.45, 0.6),
-        ("odd", 0.3, 0.2, 0.4),
-        ("learned", 0.9, 0.8, 1.0),
-    )
-    said = classification.carries_over(
-        pd.concat([rows, rows.assign(metric="eer"), rows.assign(level="video")]), "learned"
-    )
-    assert said == "splice 0.90 (above chance), warp 0.55 (like chance), odd 0.30 (below chance)"
-    assert classification.carries_over(rows.tail(1), "learned") == "none in this run"
