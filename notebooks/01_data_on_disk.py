@@ -12,10 +12,17 @@
 # %% [markdown]
 # # Data
 #
-# **You will see** what the data set holds, what was left out and why, and examples of it.\
+# A result is worth as much as the data behind it. A file that cannot be read, the same
+# image in two splits, or a face that appears in training and in test can each make a
+# detector look better than it is. This page lists what the data set holds, what was
+# left out and why, and which identities two splits share.
+#
+# Every file is read once: its SHA-256 is taken and the image is decoded. The layout in
+# the manifest tells what an image shows by its path, and the split by names and seeds
+# alone ({doc}`../own_data`).\
 # **Reads** `data_manifest.yaml` and the files below the root that it names.\
-# **Writes** `records.parquet`, one row an image, and `sweep_records.parquet`, those that notebooks 11 and 14
-# learn from.
+# **Writes** `records.parquet`, one row per image, and `sweep_records.parquet`, the
+# records of the training sweeps in notebooks 11 and 14.
 
 # %% tags=["parameters"]
 profile: str = "ffpp"
@@ -28,7 +35,7 @@ size: int = 299
 groups: int = 0
 seed: int = 0
 
-# %%
+# %% tags=["hide-input"]
 import ipywidgets
 import pandas as pd
 from IPython.display import Markdown
@@ -46,17 +53,14 @@ entry = load_manifest(manifest or None).dataset(dataset)
 # %% [markdown]
 # ## The data set
 #
-# What the manifest says of it. The folder itself is not named here: it is the reader's own.
+# The entry of the manifest. The folder is not shown here, because it is the reader's
+# own.
 
 # %%
-described = {
-    name: getattr(entry, name)
-    for name in ("title", "homepage", "access", "licence", "layout")
-}
-described |= {
-    "split": entry.split_description,
-    "images that cannot be read": entry.on_unreadable,
-}
+keys = ("title", "homepage", "access", "licence", "layout")
+described = {key: getattr(entry, key) for key in keys}
+described["split"] = entry.split_description
+described["images that cannot be read"] = entry.on_unreadable
 pd.Series(described, name=dataset).to_frame().style.set_table_attributes(
     'class="dataframe"'
 )
@@ -64,20 +68,20 @@ pd.Series(described, name=dataset).to_frame().style.set_table_attributes(
 # %% [markdown]
 # ## The images
 #
-# Every file was read once: its SHA-256 taken, and the image decoded. The table counts what is used. Training and
-# validation images show one manipulation, which the detectors learn; the test images show all.
+# Training and validation images show one manipulation, which the detectors learn. The
+# test images show all manipulations, so that transfer can be measured.
 
 # %%
 index = load_index(entry, progress=True)
-found = records.choose(
-    index.records, [name.strip() for name in manipulations.split(",")]
-)
-every = records.sample(found, groups, seed) if groups else found
-chosen = collection.for_training_on(every, training_manipulation)
+names = [name.strip() for name in manipulations.split(",")]
+sweep_records = records.choose(index.records, names)
+if groups:
+    sweep_records = records.sample(sweep_records, groups, seed)
+chosen = collection.for_training_on(sweep_records, training_manipulation)
 about = collection.about(entry, chosen, size)
 folder = Folder.create(profile, artifacts, about)
 collection.save(folder, chosen)
-collection.save_sweep_records(folder, every)
+collection.save_sweep_records(folder, sweep_records)
 collection.write_summary(folder)
 records.counts(chosen)
 
@@ -87,32 +91,35 @@ glue("data_images", len(chosen), display=False)
 glue("data_groups", int(chosen["group"].nunique()), display=False)
 glue("data_units", f"{about.unit}s", display=False)
 glue("data_size", size, display=False)
-glue("data_train_on", training_manipulation, display=False)
+glue("data_training_manipulation", training_manipulation, display=False)
 glue("data_indexed", len(index.records), display=False)
 
 # %% [markdown]
-# Of {glue:text}`data_indexed` readable images, {glue:text}`data_images` of {glue:text}`data_groups`
-# {glue:text}`data_units` are used, as squares of {glue:text}`data_size` px. The detectors learn
-# {glue:text}`data_train_on`.
+# The run uses {glue:text}`data_images` images of {glue:text}`data_groups`
+# {glue:text}`data_units`, from {glue:text}`data_indexed` that can be read. Each is
+# brought to {glue:text}`data_size` px. The training manipulation is
+# {glue:text}`data_training_manipulation`.
 
 # %% [markdown]
-# ## What was left out, and what to know
+# ## What was left out
 #
-# An image that cannot be read is left out only where the manifest says so (`on_unreadable`), else it stops the run. A
-# pair is found by the name of the target and of the frame, never by position; a manipulated image without its real
-# counterpart is used for training and testing, not in the comparisons of pairs.
+# An image that cannot be read stops the run, unless the manifest says `on_unreadable:
+# skip`. A pair is found by the name of the target and of the frame, never by position.
+# A manipulated image without its real counterpart is used for training and testing, but
+# not where pairs are compared.
 
 # %%
-missing, twice = records.missing_pairs(chosen), records.duplicates(chosen)
 pd.Series(
     {
-        "images that could not be read": len(index.unreadable),
+        "images that cannot be read": len(index.unreadable),
         "files and folders without a place in the layout, or lacking images": len(
             index.odd
         ),
         "files that are no images": len(index.foreign),
-        "manipulated images without a real counterpart": len(missing),
-        "images whose content occurs more than once": len(twice),
+        "manipulated images without a real counterpart": len(
+            records.missing_pairs(chosen)
+        ),
+        "images whose content occurs more than once": len(records.duplicates(chosen)),
     },
     name="count",
 ).to_frame()
@@ -121,41 +128,57 @@ pd.Series(
 left_out = pd.concat([index.unreadable, index.odd])
 left_out.style.hide(axis="index").set_table_attributes('class="dataframe"') if len(
     left_out
-) else Markdown("Nothing.")
+) else Markdown("Nothing was left out.")
 
 # %% [markdown]
 # ## Identities across splits
 #
-# Where a face was put on another, a manipulated video has two identities, that of the target and that of the source. If an identity is in the training
-# set and in the test set, a detector may recognise the person instead of the manipulation. Each row is a pair of splits
-# that share identities.
+# Where one face replaces another, a manipulated video has two identities: that of the
+# target and that of the source. If an identity is in the training set and in the test
+# set, a detector may recognise the person instead of the manipulation. Each row is a
+# pair of splits that share identities.
 
 # %%
-leaks = records.leakage(chosen)
-leaks if len(leaks) else Markdown("No identity is in more than one split.")
+shared = records.leakage(chosen)
+shared if len(shared) else Markdown("No identity is in more than one split.")
 
 # %% [markdown]
 # ## Examples
 
 
-# %%
+# %% tags=["hide-input"]
 def examples(first: int):
-    pictures, rows, columns = collection.gallery(
-        chosen, collection.load(folder).reader, first
-    )
-    return figures.image_gallery(pictures, rows, columns)
+    reader = collection.load(folder).reader
+    return figures.image_gallery(*collection.gallery(chosen, reader, first))
 
 
-# %% mystnb={"figure": {"caption": "Test images: the real one on the left, then what each manipulation made of it, where the data have pairs; else any of each kind. Judge by eye first, then read how the detectors do.", "name": "fig-examples"}, "image": {"alt": "A grid of small photographs, real ones in the first column and manipulated ones in the others."}}
+# %% mystnb={"figure": {"caption": "Test images. Left: real images. Then a version by each manipulation: of the same frame where the data have pairs, else of any. Judge by eye which are manipulated before you compare detectors.", "name": "fig-examples"}, "image": {"alt": "A grid of small photographs, real ones in the first column and manipulated ones in the others."}}
 examples(0)
 
 # %% [markdown]
+# ## Limits
+#
+# Duplicates are found byte for byte. The same picture in another size or compression is
+# not noticed. Identities are those that the names of folders state: two videos of one
+# person under two numbers count as two identities.
+#
+# ## Exercises
+#
+# 1. Choose another split in the manifest and run the notebook again. How does the table
+#    of shared identities change, and which pages compare training with test images?
+# 2. Set `groups` to a small number. The counts shrink, but every split keeps both
+#    classes. How does the sample achieve that? Read `records.sample`.
+#
+# ```{admonition} Answer to 2
+# :class: dropdown
+# Groups are drawn within each split. Where real and manipulated images are in different
+# groups, both kinds are drawn in proportion to their number.
+# ```
+#
 # ## Try it
 #
 # In JupyterLab the slider shows other test images.
 
 # %% tags=["remove-output"]
-explore(
-    examples,
-    first=ipywidgets.IntSlider(0, 0, max(0, collection.real_test_groups(chosen) - 3)),
-)
+last = max(0, collection.real_test_groups(chosen) - 3)
+explore(examples, first=ipywidgets.IntSlider(0, 0, last))
