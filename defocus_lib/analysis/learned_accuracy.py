@@ -6,6 +6,7 @@ No image here was trained on: the photographs are those of the test scenes, or t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -220,33 +221,18 @@ def cards(seeds: Sequence[int] = learned.SEEDS) -> pd.DataFrame:
 
 
 def claims(scenes: Scenes, seed: int = 0) -> list[Claim]:
-    """Claims over scenes: `learned` is nearer to the truth than `physical`, and calibrated."""
-    learned_error, physical_error = (
-        scene_scores(scenes, name)[ERROR] for name in ("learned", "physical")
-    )
-    surest = [
+    """Claims over simulated scenes: `learned` is more accurate than `physical`, and calibrated."""
+    error = {name: scene_scores(scenes, name)[ERROR] for name in PRESETS}
+    ordered = [
         surest_first({name: scene}, [0.5, 1.0])["by uncertainty"] for name, scene in scenes.items()
     ]
+    less_error = error["learned"] - error["physical"]
+    coverage = scene_coverage(scenes, [0.9])[90.0]
+    surest = [errors[0.5] - errors[1.0] for errors in ordered]
+    below: dict[str, Any] = {"unit": "simulated scene", "seed": seed, "relation": "below"}
+    nominal = below | {"relation": "within", "compared_with": 90, "margin": 5, "style": ".1f"}
     return [
-        mean_claim(
-            "Error of `learned` less that of `physical`, simulated scenes (px)",
-            learned_error - physical_error,
-            seed,
-            relation="below",
-        ),
-        mean_claim(
-            "Coverage of the 90 % intervals of `learned`, simulated scenes (%)",
-            scene_coverage(scenes, [0.9])[90.0],
-            seed,
-            compared_with=90.0,
-            relation="within",
-            margin=5.0,
-            style=".1f",
-        ),
-        mean_claim(
-            "Error of the surest half of the pixels of `learned` less that of all (px)",
-            [errors[0.5] - errors[1.0] for errors in surest],
-            seed,
-            relation="below",
-        ),
+        mean_claim("Error of `learned` less that of `physical` (px)", less_error, **below),
+        mean_claim("Coverage of the 90 % intervals of `learned` (%)", coverage, **nominal),
+        mean_claim("Error of the surest half of the pixels less that of all (px)", surest, **below),
     ]

@@ -265,31 +265,24 @@ def border_profiles(
     return pd.DataFrame(columns)
 
 
-def mean_claim(statement: str, values: ArrayLike, seed: int = 0, **options) -> Claim:
+def mean_claim(
+    statement: str, values: ArrayLike, unit: str = "rendered scene", seed: int = 0, **options
+) -> Claim:
     """A claim about the mean of one number per scene; ``options`` are those of :class:`Claim`."""
     groups = np.arange(np.size(values))
     mean = bootstrap_mean(values, groups, seed=seed)
-    interval = (float(mean.value), float(mean.low), float(mean.high))
-    return Claim(statement, *interval, len(groups), **options)
+    return Claim(statement, *mean.scalars, len(groups), unit=unit, **options)
 
 
 def claims(scenes: Scenes, seed: int = 0) -> list[Claim]:
-    """Whether the maps of `physical` and `released` measure blur: claims over scenes."""
-    physical, released = (scene_scores(scenes, name) for name in ("physical", "released"))
+    """Claims over rendered scenes: `physical` measures blur, `released` does not rank it."""
+    error = scene_scores(scenes, "physical")[ERROR] - constant_errors(scenes)
+    rank = scene_scores(scenes, "released")[SPEARMAN].fillna(0)
+    below: dict[str, Any] = {"seed": seed, "relation": "below"}
+    around_0 = below | {"relation": "within", "margin": 0.2}
     return [
-        mean_claim(
-            "Error of `physical` less that of a constant map, rendered scenes (px)",
-            physical[ERROR] - constant_errors(scenes),
-            seed,
-            relation="below",
-        ),
-        mean_claim(
-            "Rank correlation of `released` with the true blur, rendered scenes",
-            released[SPEARMAN].fillna(0),
-            seed,
-            relation="within",
-            margin=0.2,
-        ),
+        mean_claim("Error of `physical` less that of a constant map (px)", error, **below),
+        mean_claim("Rank correlation of `released` with the true blur", rank, **around_0),
     ]
 
 

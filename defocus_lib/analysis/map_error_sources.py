@@ -206,22 +206,14 @@ def range_table(scenes: Scenes) -> pd.DataFrame:
 
 
 def claims(scenes: Scenes, seed: int = 0) -> list[Claim]:
-    """Which share of the error of `physical` comes from spreading: a claim over scenes."""
+    """Claim over rendered scenes: most of the error of `physical` comes from spreading."""
     errors = scene_parts(scenes)[ERROR].unstack("map")
     remaining, whole = errors[FROM_TRUTH].to_numpy(), errors["physical"].to_numpy()
 
     def share(weights: np.ndarray) -> float:
         return float(weights @ remaining / (weights @ whole))
 
-    found = bootstrap(share, np.zeros(len(errors)), np.arange(len(errors)), seed=seed)
-    return [
-        Claim(
-            "Share of the error of `physical` that the true blur at its edges would leave",
-            float(found.value),
-            float(found.low),
-            float(found.high),
-            len(errors),
-            compared_with=0.5,
-            style=".2f",
-        )
-    ]
+    estimate = bootstrap(share, np.zeros(len(errors)), np.arange(len(errors)), seed=seed)
+    statement = "Share of the error of `physical` that the true blur at its edges would leave"
+    options: dict[str, Any] = {"compared_with": 0.5, "unit": "rendered scene", "style": ".2f"}
+    return [Claim(statement, *estimate.scalars, len(errors), **options)]

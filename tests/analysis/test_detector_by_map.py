@@ -128,29 +128,29 @@ def test_detectors_learn_each_map_and_manipulation(tmp_path):
             return 0.1 + 0 * cache.stack(records)[0]
 
     common = Sweep(run.records, run.reader, cache, "test_resnet", 32, plan)
-    predictions = detector_by_map.run(
+    table = detector_by_map.run(
         common, {"physical": cache, "sure": Sure()}, [0], uncertain=["sure"]
     )
     sure = detector_by_map.WITH_UNCERTAINTY.format("sure")
-    assert set(predictions["map"]) == {"physical", "sure", sure}
+    assert set(table["map"]) == {"physical", "sure", sure}
     assert (
-        predictions.groupby("training_manipulation")["manipulation"].agg(set).map(sorted)
+        table.groupby("training_manipulation")["manipulation"].agg(set).map(sorted)
     ).tolist() == [
         ["Deepfakes", "real"],
         ["FaceSwap", "real"],
     ]
-    found = detector_by_map.by_map(predictions, ["sure", "physical"], ["FaceSwap", "Deepfakes"])
-    assert list(found) == [
+    predictions = detector_by_map.by_map(table, ["sure", "physical"], ["FaceSwap", "Deepfakes"])
+    assert list(predictions) == [
         "sure|FaceSwap",
         "sure|Deepfakes",
         "physical|FaceSwap",
         "physical|Deepfakes",
     ]
-    np.testing.assert_array_equal(found["sure|FaceSwap"].scores, found["physical|FaceSwap"].scores)
-    rows = predictions[
-        (predictions["map"] == sure) & (predictions["training_manipulation"] == "FaceSwap")
-    ]
-    assert (auc.predictions_of(rows).scores != found["sure|FaceSwap"].scores).any()
+    np.testing.assert_array_equal(
+        predictions["sure|FaceSwap"].scores, predictions["physical|FaceSwap"].scores
+    )
+    rows = table[(table["map"] == sure) & (table["training_manipulation"] == "FaceSwap")]
+    assert (auc.predictions_of(rows).scores != predictions["sure|FaceSwap"].scores).any()
 
 
 # Made-up predictions: for each map and manipulation a gap between real and manipulated images.
@@ -167,16 +167,16 @@ def outcome(**gaps):
     pairs = {
         name.replace("_", " "): dict(zip(KINDS, pair, strict=True)) for name, pair in gaps.items()
     }
-    found = predictions_with(
+    predictions = predictions_with(
         {f"{name}|{kind}": gap for name, pair in pairs.items() for kind, gap in pair.items()}
     )
-    resamples = auc.resampled(found, 200)
-    return found, resamples, detector_by_map.auc_table(found, resamples)
+    resamples = auc.resampled(predictions, 200)
+    return predictions, resamples, detector_by_map.auc_table(predictions, resamples)
 
 
 def test_gains_are_differences_of_auc_by_manipulation():
-    found, resamples, table = outcome(learned=(3, 1), physical=(1, 1))
-    gain = detector_by_map.gains(found, resamples, "learned", "physical")
+    predictions, resamples, table = outcome(learned=(3, 1), physical=(1, 1))
+    gain = detector_by_map.gains(predictions, resamples, "learned", "physical")
     wide = table.pivot(index="manipulation", columns="map", values="value")
     assert gain.index.tolist() == list(KINDS)
     np.testing.assert_allclose(
@@ -202,8 +202,8 @@ def test_auc_rises_with_accuracy_or_does_not():
 
 
 def test_each_gain_is_a_claim_with_its_seeds_and_epochs():
-    found, resamples, _ = outcome(learned=(3, 1), physical=(1, 1))
-    gain = detector_by_map.gains(found, resamples, "learned", "physical")
+    predictions, resamples, _ = outcome(learned=(3, 1), physical=(1, 1))
+    gain = detector_by_map.gains(predictions, resamples, "learned", "physical")
     claims = detector_by_map.gain_claims(gain, "Gain on {}", groups=60, seeds=3, epochs=6)
     assert [claim.statement for claim in claims] == ["Gain on splice", "Gain on texture"]
     assert [claim.value for claim in claims] == gain["value"].tolist()

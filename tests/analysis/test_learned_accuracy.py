@@ -70,8 +70,8 @@ def test_blind_spots_are_what_they_are_called():
 
 @pytest.mark.parametrize("shape", [(100, 200, 3), (200, 100, 3)])
 def test_a_fitted_photograph_keeps_its_proportions(shape):
-    found = learned_accuracy.fitted(np.full(shape, 7, np.uint8), 50)
-    assert found.shape == (shape[0] // 4, shape[1] // 4, 3) and (found == 7).all()
+    small = learned_accuracy.fitted(np.full(shape, 7, np.uint8), 50)
+    assert small.shape == (shape[0] // 4, shape[1] // 4, 3) and (small == 7).all()
 
 
 # Tables
@@ -81,11 +81,13 @@ def test_the_table_of_seeds_has_the_mean_over_scenes(photographs):
     scenes = learned_accuracy.unseen_scenes(photographs, 2, seed=0, size=48)
     table = learned_accuracy.seed_table({"simulated": scenes})
     assert table.index.tolist() == list(learned.SEEDS)
-    one = [
+    errors = [
         map_errors(learned_accuracy.learned_by(image)[0], *truth)
         for image, *truth in scenes.values()
     ]
-    assert table["simulated"].iloc[0].to_dict() == pytest.approx(pd.DataFrame(one).mean().to_dict())
+    assert table["simulated"].iloc[0].to_dict() == pytest.approx(
+        pd.DataFrame(errors).mean().to_dict()
+    )
 
 
 def test_steps_are_read_in_order():

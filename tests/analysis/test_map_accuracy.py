@@ -22,13 +22,13 @@ def rng(seed=0):
 
 @pytest.mark.parametrize("sigma", [0.75, 2, 5])
 def test_a_step_is_the_error_function(sigma):
-    found = map_accuracy.step_edge(sigma, 0, rng(), size=65, contrast=0.6)
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, literal.step(sigma, 65, contrast=0.6), atol=1e-6)
+    step = map_accuracy.step_edge(sigma, 0, rng(), size=65, contrast=0.6)
+    assert step.dtype == np.float32
+    np.testing.assert_allclose(step, literal.step(sigma, 65, contrast=0.6), atol=1e-6)
 
 
 def test_a_step_is_a_sharp_one_blurred():
-    sharp = 0.5 + 0.3 * np.sign(np.arange(129 * 21) - 64 * 21 - 10)  # 21 samples a pixel
+    sharp = 0.5 + 0.3 * np.sign(np.arange(129 * 21) - 64 * 21 - 10)  # 21 samples per pixel
     blurred = ndimage.gaussian_filter1d(sharp, 2 * 21, mode="nearest")[10::21]
     np.testing.assert_allclose(map_accuracy.step_edge(2.0, 0, rng())[0, 64], blurred, atol=1e-3)
 
@@ -68,9 +68,9 @@ def test_errors_by_hand():
     sigma = np.array([[1.5, 2.0, 0.5], [5.0, 4.5, 0.0]])
     known = np.array([[True, True, True], [True, True, False]])
     # Clipped to [0, 6], the estimate is off by 0.5, 0, 0.5, 1 and 0.5.
-    found = map_accuracy.map_errors(estimate, sigma, known)
-    assert found["error (px)"] == pytest.approx(0.5)
-    assert found["Spearman"] == pytest.approx(1.0)
+    errors = map_accuracy.map_errors(estimate, sigma, known)
+    assert errors["error (px)"] == pytest.approx(0.5)
+    assert errors["Spearman"] == pytest.approx(1.0)
     assert map_accuracy.map_errors(estimate, sigma, known, cap=3.0)["error (px)"] == pytest.approx(
         (0.5 + 0 + 0.5 + 2 + 1.5) / 5
     )
@@ -79,8 +79,8 @@ def test_errors_by_hand():
 def test_rank_correlation_is_that_of_the_ranks():
     estimate, sigma = rng(1).random((2, 12, 12)) * 5
     ranks = [stats.rankdata(values.ravel()) for values in (estimate, sigma)]
-    found = map_accuracy.map_errors(estimate, sigma, np.ones((12, 12), dtype=bool))
-    assert found["Spearman"] == pytest.approx(np.corrcoef(*ranks)[0, 1])
+    errors = map_accuracy.map_errors(estimate, sigma, np.ones((12, 12), dtype=bool))
+    assert errors["Spearman"] == pytest.approx(np.corrcoef(*ranks)[0, 1])
 
 
 def test_the_table_of_scores_has_each_estimator():
@@ -103,8 +103,8 @@ def test_the_table_of_scores_has_each_estimator():
 
 def test_a_constant_map_has_no_rank_correlation():
     sigma = rng().random((4, 4))
-    found = map_accuracy.map_errors(np.full((4, 4), 0.5), sigma, np.ones((4, 4), bool))
-    assert np.isnan(found["Spearman"]) and found["error (px)"] == pytest.approx(
+    errors = map_accuracy.map_errors(np.full((4, 4), 0.5), sigma, np.ones((4, 4), bool))
+    assert np.isnan(errors["Spearman"]) and errors["error (px)"] == pytest.approx(
         np.abs(sigma - 0.5).mean()
     )
 
@@ -139,10 +139,10 @@ def test_each_pixel_is_blurred_by_its_own_sigma():
 def test_the_motorcycle_is_that_of_the_literal_protocol():
     entry = manifest.load_manifest().photograph("motorcycle")
     picture, disparity = load_photograph(entry), load_disparity(entry)
-    found = map_accuracy.motorcycle_protocol(picture, disparity, 80)
+    scenes = map_accuracy.motorcycle_protocol(picture, disparity, 80)
     expected = literal.motorcycle(picture, disparity, 80)
-    assert tuple(found) == literal.FOCAL_PLANES
-    for index, (image, sigma, known) in enumerate(found.values()):
+    assert tuple(scenes) == literal.FOCAL_PLANES
+    for index, (image, sigma, known) in enumerate(scenes.values()):
         np.testing.assert_array_equal(image, expected.images[index])
         np.testing.assert_allclose(sigma, expected.sigmas[index])
         np.testing.assert_array_equal(known, expected.known)
@@ -164,10 +164,10 @@ def rendered(textures):
 
 
 def test_controlled_scenes_are_those_of_the_embedded_data_set(textures, rendered):
-    twin = photograph(list(textures.values()), (1, 1), 64)
+    exposed = photograph(list(textures.values()), (1, 1), 64)
     image, sigma, known = rendered["scene 1"]
-    np.testing.assert_array_equal(image, twin.images["real"])
-    np.testing.assert_array_equal(sigma, twin.sigma)
+    np.testing.assert_array_equal(image, exposed.images["real"])
+    np.testing.assert_array_equal(sigma, exposed.sigma)
     assert known.all() and list(rendered) == ["scene 0", "scene 1"]
 
 
@@ -197,28 +197,28 @@ def test_scores_by_hand():
     dense[5:7, 5:7], dense[0, 0] = 7.0, 99.0  # clipped to 6: off by 3
     edges, valid, sparse = np.zeros((3, 12, 12))
     edges[5, :4], valid[5, :3], sparse[5, :3] = 1, 1, [2.0, 3.0, 1.5]
-    found = map_accuracy.score(one_map(edges > 0, sparse, valid > 0, dense), sigma, known)
-    assert found["inside"] == pytest.approx(3.0) and found["outer 5 px"] == pytest.approx(0.5)
-    assert found["error (px)"] == found["bias (px)"] == pytest.approx((139 * 0.5 + 4 * 3) / 143)
-    assert found["spread (px)"] == pytest.approx(
-        np.sqrt((139 * 0.25 + 4 * 9) / 143 - found["bias (px)"] ** 2)
+    scores = map_accuracy.score(one_map(edges > 0, sparse, valid > 0, dense), sigma, known)
+    assert scores["inside"] == pytest.approx(3.0) and scores["outer 5 px"] == pytest.approx(0.5)
+    assert scores["error (px)"] == scores["bias (px)"] == pytest.approx((139 * 0.5 + 4 * 3) / 143)
+    assert scores["spread (px)"] == pytest.approx(
+        np.sqrt((139 * 0.25 + 4 * 9) / 143 - scores["bias (px)"] ** 2)
     )
-    assert found["Spearman"] == pytest.approx(1.0) and found["measured (%)"] == 75.0
-    assert found["edges (%)"] == pytest.approx(100 * 4 / 144)
-    assert found["at edges (px)"] == pytest.approx(1.5 / 3) and found[
+    assert scores["Spearman"] == pytest.approx(1.0) and scores["measured (%)"] == 75.0
+    assert scores["edges (%)"] == pytest.approx(100 * 4 / 144)
+    assert scores["at edges (px)"] == pytest.approx(1.5 / 3) and scores[
         "bias at edges"
     ] == pytest.approx(0.5 / 3)
 
 
 def test_without_edges_nothing_is_said_about_them():
     nothing = np.zeros((12, 12))
-    found = map_accuracy.score(
+    scores = map_accuracy.score(
         one_map(nothing > 0, nothing, nothing > 0, nothing), nothing + 1.0, nothing == 0
     )
     assert np.isnan(
-        [found[name] for name in ("at edges (px)", "bias at edges", "measured (%)", "Spearman")]
+        [scores[name] for name in ("at edges (px)", "bias at edges", "measured (%)", "Spearman")]
     ).all()
-    assert found["error (px)"] == 1.0
+    assert scores["error (px)"] == 1.0
 
 
 def test_the_table_of_scores_is_the_mean_over_scenes(rendered):

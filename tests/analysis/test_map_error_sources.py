@@ -77,13 +77,13 @@ def test_the_ablation_has_the_whole_preset_first_and_beats_its_start(motorcycle)
         ("motorcycle", name) for name in ("error (px)", "Spearman")
     ]
     scores = map_accuracy.score_table(motorcycle, {"physical": ("physical", None)})
-    found = table.xs("motorcycle", axis=1)
-    assert found.loc["physical"].tolist() == pytest.approx(
+    variants = table.xs("motorcycle", axis=1)
+    assert variants.loc["physical"].tolist() == pytest.approx(
         scores.loc["physical", ["error (px)", "Spearman"]].tolist()
     )
     assert (
-        found.loc["physical", "error (px)"]
-        < found.loc["the ratio of two scales alone", "error (px)"] - 0.05
+        variants.loc["physical", "error (px)"]
+        < variants.loc["the ratio of two scales alone", "error (px)"] - 0.05
     )
 
 
@@ -114,8 +114,8 @@ def test_true_blur_at_the_edges_of_an_even_scene_leaves_no_error():
 
 
 def test_parts_of_the_error_add_up(motorcycle):
-    one = {"plane": motorcycle[12.0]}
-    row = map_error_sources.parts_of_error(one).loc["physical"]
+    plane = {"plane": motorcycle[12.0]}
+    row = map_error_sources.parts_of_error(plane).loc["physical"]
     share = row["near (%)"] / 100
     assert row["error (px)"] == pytest.approx(
         share * row["near depth borders"] + (1 - share) * row["elsewhere"]
