@@ -458,6 +458,13 @@ _ = headline.save(Folder.open(profile, artifacts), "10_known_blur", page_claims)
 # 2. Double `scene_size`. Does the share of the error near depth borders change, and
 #    why?
 # 3. Find a photograph of your own that misleads `learned`, with a small uncertainty.
+#
+# ```{admonition} Answer to 2
+# :class: dropdown
+# The band of 12 px around a depth border has a fixed width, whereas the scene grows.
+# The share of pixels near borders therefore falls, and with it their part in the mean
+# error.
+# ```
 
 # %% [markdown]
 # ## Try it

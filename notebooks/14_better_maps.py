@@ -93,7 +93,7 @@ glue("better_groups", n_groups, display=False)
 # The maps of `released` are computed as in the authors' code, those of `published` as
 # in their published maps. `physical` reads the width of edges and spreads it;
 # {doc}`../method` has the formulas. `learned` is a small network that was trained on
-# rendered scenes of other photographs; it also estimates its own uncertainty.
+# simulated scenes of other photographs; it also estimates its own uncertainty.
 #
 # For each manipulation, seed and kind of map we train one {glue:text}`better_backbone`
 # at {glue:text}`better_input_size` px, for {glue:text}`better_epochs` epochs, with
@@ -281,6 +281,12 @@ _ = headline.save(folder, "14_better_maps", page_claims)
 #
 # 1. Set `groups` to 75. Which gains in AUC keep an interval above 0?
 # 2. Set `input_size` to 64. Does the order of the maps change?
+#
+# ```{admonition} Answer to 1
+# :class: dropdown
+# The width of an interval falls with the square root of the number of test groups, so
+# fewer groups widen it; with fewer training groups the gain itself may also change.
+# ```
 
 # %% [markdown]
 # ## Try it

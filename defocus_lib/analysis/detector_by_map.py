@@ -23,12 +23,7 @@ from defocus_lib.run.artifacts import Folder
 from defocus_lib.scenes.rendered import true_maps, true_regions
 from defocus_lib.stats import auc
 from defocus_lib.stats.auc import Predictions
-from defocus_lib.stats.bootstrap import (
-    NO_BREAK,
-    Estimate,
-    bootstrap_mean,
-    formatted_rows,
-)
+from defocus_lib.stats.bootstrap import NO_BREAK, Estimate, bootstrap_mean, formatted_rows
 from defocus_lib.stats.claims import Claim
 
 if TYPE_CHECKING:
@@ -95,8 +90,7 @@ def by_map(
 def auc_table(predictions: Mapping[str, Predictions], resamples: pd.DataFrame) -> pd.DataFrame:
     """AUC by map and manipulation, columns of these names and those of :func:`auc.summary`.
 
-    ``predictions`` as named by :func:`by_map`; ``resamples`` of them as :func:`auc.resampled` makes
-    them.
+    ``predictions`` are named by :func:`by_map`; their ``resamples`` are of :func:`auc.resampled`.
     """
     table = auc.summary(predictions, resamples)
     names = [str(name).split("|", 1) for name in table.index]
@@ -108,14 +102,12 @@ def gains(
     predictions: Mapping[str, Predictions], resamples: pd.DataFrame, name: str, other: str
 ) -> pd.DataFrame:
     """AUC on the map ``name`` minus that on another: value, low, high per manipulation."""
-    keys = [key.split("|", 1) for key in predictions]
-    rows = {
-        manipulation: auc.differences(
-            predictions, resamples, f"{name}|{manipulation}", [f"{other}|{manipulation}"]
-        ).iloc[0]
-        for key, manipulation in keys
-        if key == name
-    }
+    rows = {}
+    for key in predictions:
+        name_of_map, manipulation = key.split("|", 1)
+        if name_of_map == name:
+            others = [f"{other}|{manipulation}"]
+            rows[manipulation] = auc.differences(predictions, resamples, key, others).iloc[0]
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("manipulation")
 
 
@@ -184,7 +176,7 @@ def region_changes(
     for (name, source), (manipulation, fakes) in product(
         sources.items(), paired.groupby("manipulation", sort=False)
     ):
-        after, before = (source.stack(rows_)[0] for rows_ in (fakes, by_id.loc[fakes["pair"]]))
+        after, before = (source.stack(each)[0] for each in (fakes, by_id.loc[fakes["pair"]]))
         regions = true_regions(folder, fakes["id"].tolist(), after.shape[-1])
         change = ((after - before) * regions).sum((1, 2)) / np.maximum(regions.sum((1, 2)), 1)
         rows.append((name, manipulation, float(change.mean()), float(change.std())))
