@@ -214,6 +214,6 @@ def claims(scenes: Scenes, seed: int = 0) -> list[Claim]:
         return float(weights @ remaining / (weights @ whole))
 
     estimate = bootstrap(share, np.zeros(len(errors)), np.arange(len(errors)), seed=seed)
-    statement = "Share of the error of `physical` that the true blur at its edges would leave"
+    statement = "Share of the error of `physical` that comes from spreading alone"
     options: dict[str, Any] = {"compared_with": 0.5, "unit": "rendered scene", "style": ".2f"}
     return [Claim(statement, *estimate.scalars, len(errors), **options)]
