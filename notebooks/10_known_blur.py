@@ -70,8 +70,7 @@ motorcycle = map_accuracy.motorcycle_protocol(
 )
 photographs = {
     split: {
-        entry.name: load_photograph(entry)
-        for entry in listed.photographs_of(split)
+        entry.name: load_photograph(entry) for entry in listed.photographs_of(split)
     }
     for split in ("train", "test")
 }

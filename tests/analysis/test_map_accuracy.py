@@ -152,10 +152,7 @@ def test_the_motorcycle_is_that_of_the_literal_protocol():
 @pytest.fixture(scope="module")
 def textures():
     listed = manifest.load_manifest()
-    return {
-        name: load_photograph(listed.photograph(name))
-        for name in ("brick", "grass", "coins")
-    }
+    return {name: load_photograph(listed.photograph(name)) for name in ("brick", "grass", "coins")}
 
 
 @pytest.fixture(scope="module")
