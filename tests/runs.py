@@ -49,7 +49,7 @@ def prepare(path: Path) -> Path:
 
 
 def planned(
-    path: Path, target: Path, n_samples: int = 8, **changes
+    path: Path, target: Path, n_samples: int = 4, **changes
 ) -> tuple[Explanation, list[Shard]]:
     """What is to be explained of a prepared run, in shards of two images that go to ``target``."""
     run = collection.load(artifacts.Folder.open("tiny", path / "run"))

@@ -7,7 +7,15 @@ from torch import nn
 
 from defocus_lib.explain import expected_gradients
 from defocus_lib.explain.expected_gradients import Compute
+from defocus_lib.run import cluster
 from tests.reference import shapley as literal
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """For nets so small, handing work to threads takes longer than the work."""
+    with cluster.one_thread():
+        yield
 
 
 def small_net(channels=2):
@@ -84,6 +92,7 @@ def test_an_input_that_is_its_background_has_no_values(problem):
 # Against the quadrature
 
 
+@pytest.mark.slow
 def test_all_methods_come_close_to_the_quadrature(problem, truth):
     net, x, b = problem
     bounds = {

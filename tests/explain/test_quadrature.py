@@ -5,8 +5,16 @@ import pytest
 import torch
 
 from defocus_lib.explain import expected_gradients, quadrature
+from defocus_lib.run import cluster
 from tests.explain.test_expected_gradients import small_net
 from tests.reference import shapley as literal
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread():
+    """For nets so small, handing work to threads takes longer than the work."""
+    with cluster.one_thread():
+        yield
 
 
 def gram_of(backgrounds, seed=0, size=30):

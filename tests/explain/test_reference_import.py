@@ -1,4 +1,4 @@
-"""Files of the authors' code: object arrays, as NumPy of any age writes them; and files that only pretend to be that."""
+"""Files of the authors' code: object arrays, as NumPy of any age writes them; and forgeries."""
 
 import io
 import pickle

@@ -1,4 +1,5 @@
 import json
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -16,17 +17,18 @@ from tests import artefacts
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Seven images a set, in shards of five and two."""
+    """Seven images per set, in shards of five and two."""
     return artefacts.build(tmp_path_factory.mktemp("made"), scenes=7, size=32)
 
 
 @pytest.fixture
 def folder(made, tmp_path):
     """The same, to be disturbed."""
-    return artefacts.build(tmp_path / "run", scenes=7, size=32)
+    shutil.copytree(made.path, tmp_path / "run")
+    return artifacts.Folder.open("smoke", tmp_path / "run")
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def splice(made):
     return artefacts.load(made, "splice")
 
@@ -245,7 +247,8 @@ def test_verify_tells_what_is_there(made, folder):
         shards.verify(folder.path / "elsewhere")
 
 
-def test_small_folder_is_the_same_every_time(made, folder):
+def test_small_folder_is_the_same_every_time(made, tmp_path):
+    folder = artefacts.build(tmp_path, scenes=7, size=32)
     paths = [path for path in sorted(made.path.rglob("*")) if path.suffix in (".npz", ".parquet")]
     assert len(paths) == 12
     for path in paths:
