@@ -181,7 +181,7 @@ figures.localisation_bars(localisation)
 # %%
 page_claims = [
     Claim(
-        f"Precision of the mask for {name}, beyond the share that the region covers",
+        f"The mask of {name} finds the region better than chance (excess precision)",
         *map(float, row[["above chance", "low", "high"]]),
         groups=int(row["groups"]),
         unit=unit,

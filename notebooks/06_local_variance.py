@@ -266,7 +266,7 @@ effects.effect_text(effects.effect_table(inner, groups, n_bootstrap, seed))
 deltas = sizes[sizes["effect"] == effects.DELTA]
 page_claims = [
     Claim(
-        f"Local variance of {row.manipulation} against real images (Cliff's delta)",
+        f"Maps of {row.manipulation} vary less than real ones (Cliff's delta)",
         row.value,
         row.low,
         row.high,
@@ -279,7 +279,7 @@ page_claims = [
 if has_pairs:
     page_claims += [
         Claim(
-            f"Local variance relative to the paired real image, {windows}",
+            f"Manipulated maps vary less than their paired real maps, {windows}",
             *variance.paired_difference(pair, groups, n_bootstrap, seed).scalars,
             int(deltas["groups"].max()),
             relation="below",

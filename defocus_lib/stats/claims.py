@@ -19,7 +19,7 @@ MINIMUM = {"groups": 20, "seeds": 3, "epochs": 5}
 
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
 NOT_ENOUGH = "not enough data"
-RELATIONS = {"above": "> {0:g}", "below": "< {0:g}", "within": "{1:g} to {2:g}"}
+RELATIONS = {"above": "> {0}", "below": "< {0}", "within": "{1} to {2}"}
 COLUMNS = ["claim", "estimate [95 % CI]", "compared with", "n", "verdict"]
 
 
@@ -105,11 +105,12 @@ def _row(claim: Claim) -> list[str]:
     words = [
         f"{n:,}{NO_BREAK}{name}{'s' * (n != 1)}" for name, n in counts.items() if n is not None
     ]
-    compared_with = RELATIONS[claim.relation].format(claim.compared_with, *claim.claimed)
+    scale, percent = (100, "%") if claim.style.endswith("%") else (1, "")
+    numbers = [f"{scale * each:g}{percent}" for each in (claim.compared_with, *claim.claimed)]
     return [
         claim.statement,
         formatted(claim.value, low, high, claim.style),
-        compared_with.replace(" ", NO_BREAK),
+        RELATIONS[claim.relation].format(*numbers).replace(" ", NO_BREAK),
         ", ".join(words),
         claim.verdict,
     ]

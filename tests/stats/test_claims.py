@@ -57,10 +57,11 @@ def test_what_it_is_compared_with_is_shown_with_the_relation():
         [
             claim(0.1, 0.2, compared_with=0.5, relation="below", style=".1f"),
             claim(0.4, 0.6, compared_with=0.5, relation="within", margin=0.1, style=".1f"),
+            claim(0.1, 0.2, compared_with=0.1, style=".1%"),
         ]
     )
     cells = [cell.replace("\N{NO-BREAK SPACE}", " ") for cell in rows["compared with"]]
-    assert cells == ["< 0.5", "0.4 to 0.6"]
+    assert cells == ["< 0.5", "0.4 to 0.6", "> 10%"]
 
 
 @pytest.mark.parametrize(
@@ -70,3 +71,7 @@ def test_what_it_is_compared_with_is_shown_with_the_relation():
 def test_an_impossible_claim_is_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         claim(0.1, 0.2, **changes)
+
+
+def test_a_page_without_a_claim_has_an_empty_table():
+    assert table([]).empty and table([]).index.name == "claim"
