@@ -1,4 +1,4 @@
-"""Figures of the photographs, the lens and the images (pages 01)."""
+"""Figures of page 01: the lens, the scenes and the images."""
 
 from __future__ import annotations
 
@@ -28,15 +28,10 @@ def scene_gallery(
     scenes: Sequence[str],
     names: Sequence[str],
 ) -> Figure:
-    """One row a scene: the true blur, the real photograph, and its twins with the manipulated region outlined.
+    """One row per scene: the true blur, then the images with the manipulated region outlined.
 
-    Parameters
-    ----------
-    images : (S, K, H, W, 3) uint8
-    regions : (S, K, H, W) bool
-    sigma : (S, H, W), in px
-    scenes, names : S and K str
-        Row labels; column titles.
+    ``images`` (S, K, H, W, 3) uint8, ``regions`` (S, K, H, W) bool, ``sigma`` (S, H, W) in px.
+    ``scenes`` label the rows, ``names`` the columns of images.
     """
     rows, columns = images.shape[:2]
     fig, axes = plt.subplots(
@@ -56,7 +51,7 @@ def scene_gallery(
             show_image(axes[row, column + 1], images[row, column], name if row == 0 else "")
             outline(axes[row, column + 1], regions[row, column], color="white")
     fig.colorbar(shown, ax=axes, location="bottom", shrink=0.4, aspect=40, pad=0.01).set_label(
-        "sigma (px)"
+        r"true blur $\sigma$ (px)"
     )
     return fig
 
@@ -67,17 +62,13 @@ def image_gallery(
     row_names: Sequence[str],
     column_names: Sequence[str],
 ) -> Figure:
-    """A grid of images: one row a group, one column the real image or a manipulation.
+    """A grid of images: one row per group, one column for the real images and each manipulation.
 
-    Parameters
-    ----------
-    images : R rows of C (H, W, 3) uint8, or one (R, C, H, W, 3) array
-        None leaves the place blank.
-    row_names, column_names : R and C str
+    ``images`` are R rows of C (H, W, 3) uint8; None leaves a place blank.
     """
     rows, columns = len(row_names), len(column_names)
-    side = min(WIDTH / columns, 2.4)
-    fig, axes = plt.subplots(rows, columns, figsize=(WIDTH, side * rows + 0.3), squeeze=False)
+    width = min(WIDTH / columns, 2.4)
+    fig, axes = plt.subplots(rows, columns, figsize=(WIDTH, width * rows + 0.3), squeeze=False)
     for ax, name in zip(axes[0], column_names, strict=True):
         ax.set_title(name)
     for row, name, places in zip(images, row_names, axes, strict=True):
@@ -87,7 +78,7 @@ def image_gallery(
                 sns.despine(ax=ax, left=True, bottom=True)
             else:
                 show_image(ax, image, ax.get_title())
-        row_label(places[0], name, room=int(13 * side))
+        row_label(places[0], name, room=int(13 * width))
     return fig
 
 
@@ -99,6 +90,6 @@ def lens_curves(distance: np.ndarray, sigmas: Mapping[str, np.ndarray]) -> Figur
         sigmas.items(), PALETTE, ("-", "--", ":", "-."), strict=False
     ):
         ax.plot(distance, sigma, dash, color=color, label=name)
-    ax.set(xlabel="distance (m)", ylabel="sigma (px)", ylim=(0, None))
+    ax.set(xlabel="distance (m)", ylabel=r"blur $\sigma$ (px)", ylim=(0, None))
     ax.legend()
     return fig
