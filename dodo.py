@@ -87,7 +87,10 @@ FRONT_PAGE = ["overview.png", "this_run.md", "claims.md"]
 NOTEBOOKS = {
     # name                (reads, writes)
     "01_data": ([], [*DATA, "sweep_records.parquet", "this_run.md"]),
-    "02_defocus_map": (DATA, [MAPS, "stages/02_defocus_map.csv"]),
+    "02_defocus_map": (
+        DATA,
+        [MAPS, "stages/02_defocus_map.csv", "claims/02_defocus_map.json"],
+    ),
     "03_train_detector": (
         [*DATA, MAPS],
         [

@@ -1,8 +1,9 @@
-"""Time of a defocus map, and how many times less than a literal implementation takes: ``python -m benchmarks.maps``.
+"""Time of a defocus map, and that of a literal implementation: ``python -m benchmarks.maps``.
 
-One run, contestants in turn, medians. The literal one is what the authors' code does, in torch: scikit-image's Canny, four
-11x11 convolutions, a guided filter of box means. It runs with one thread and with two; the faster counts. The floor is
-the compiled sweeps alone, on planes that lie ready.
+One run, contestants in turn, medians. The literal one is the authors' code, in torch:
+scikit-image's Canny, four 11x11 convolutions, a guided filter of box means. It runs with one
+thread and with two; the faster counts. The floor is the compiled sweeps alone, on planes that lie
+ready.
 """
 
 from functools import lru_cache
@@ -83,7 +84,7 @@ def guided(guide: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
 
 
 def floor(grey: np.ndarray, six: np.ndarray, scales: tuple[float, float]) -> None:
-    """Canny, the gradients of two scales and the six box means of a guided filter, and nothing between them."""
+    """Canny, the gradients of two scales and the six box means of a guided filter, alone."""
     canny(grey, 1.5, SKIMAGE_THRESHOLD / 2, SKIMAGE_THRESHOLD)
     around = filters.padded(grey, RADIUS, False)
     for scale in scales:
@@ -103,7 +104,7 @@ def medians(contestants: dict, rounds: int = ROUNDS) -> dict:
 
 
 def agreement(images: np.ndarray, preset: str) -> dict:
-    """Whether the edges are scikit-image's in every pixel, and the largest difference of the dense maps, px."""
+    """Whether the edges are scikit-image's, and the largest difference of the dense maps, px."""
     ours = defocus_maps(images, preset)
     edges, dense = zip(*(literal(image, PRESETS[preset].scales) for image in images), strict=True)
     return {

@@ -298,15 +298,15 @@ def train_estimator(
         budget = learned_training.Budget(
             **{field.name: options[field.name] for field in fields(learned_training.Budget)}
         )
-        path, card = learned_training.perform(budget, output, resume)
+        path, card = learned_training.train_and_save(budget, output, resume)
     found = card["validation"]
     typer.echo(
         f"{path}: {card['steps']:,} steps, {card['scenes']:,} scenes; on scenes of other photographs off by "
         f"{found['error (px)']:.3f} px on average, and {found['held (%)']:.0f} % of them within the 90 % intervals."
     )
     typer.echo(
-        f"To use it as preset `learned`, copy it and its card, {path.stem}.json, to defocus_lib/weights, "
-        "and name its seed first in estimator.SEEDS."
+        f"To use it as preset `learned`, copy it and its card, {path.stem}.json, to defocus_lib/maps/weights, "
+        "and name its seed first in maps.learned.SEEDS."
     )
 
 

@@ -52,7 +52,7 @@ class CachedMap(NamedTuple):
 
 @once
 def version(preset: str = "physical") -> str:
-    """What stands for the method of a preset: 12 hex digits of its values and the code that it runs.
+    """Version of a preset's method: 12 hex digits of its values and the code that it runs.
 
     Presets of a network have 12 more, of the network's weights.
     """
@@ -189,7 +189,7 @@ class MapCache:
         return cached
 
     def stack(self, records: pd.DataFrame, n_workers: int = 1) -> tuple[np.ndarray, np.ndarray]:
-        """The maps of all records, in their order: dense (N, H, W) float32 and edges (N, H, W) bool.
+        """The maps of all records in order: dense (N, H, W) float32 and edges (N, H, W) bool.
 
         Raises as for one map; ValueError also if there is no record, or the maps differ in size.
         """
@@ -288,7 +288,7 @@ class MapCache:
 
 
 def _unpacked(bits: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """``(H, W)`` bool of eight pixels per byte; the bits themselves if they do not fit ``shape``."""
+    """``(H, W)`` bool of eight pixels per byte; the bytes as they are if they do not fit."""
     packed = bits.dtype == np.uint8 and len(shape) == 2
     fits = packed and bits.shape == (shape[0], -(-shape[1] // 8))
     return np.unpackbits(bits, axis=1, count=shape[1]).astype(bool) if fits else bits
@@ -323,7 +323,8 @@ def save_maps(folder: Folder, cache: MapCache, records: pd.DataFrame) -> Path:
 def load_maps(folder: Folder, reader: Reader) -> tuple[MapCache, dict[str, str]]:
     """The cache with the maps of a run, and their preset, propagation and version.
 
-    MissingArtifact if notebook 02 has not computed them; ValueError if the method has changed since.
+    MissingArtifact if notebook 02 has not computed them; ValueError if the method has changed
+    since.
     """
     path = folder.require(MAPS, made_by="02_defocus_map")
     saved = json.loads(path.read_text(encoding="utf-8"))

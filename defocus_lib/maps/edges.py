@@ -135,7 +135,8 @@ def _suppress_non_maxima(gy, gx, magnitude, low, high, one):
     """``(H, W)`` ridges: 2 where above ``high``, 1 where above ``low``, 0 elsewhere.
 
     On a ridge neither point one pixel up or down the gradient is larger; each is a mix of the two
-    nearest pixels, in the precision of ``one``. scikit-image's is double, which takes twice as long.
+    nearest pixels, in the precision of ``one``. scikit-image's is double, which takes twice as
+    long.
     """
     height, width = magnitude.shape
     ridges = np.zeros((height, width), np.uint8)

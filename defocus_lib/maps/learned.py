@@ -1,9 +1,9 @@
-"""A small network that reads blur everywhere in a picture, and says how sure it is.
+"""A small network that estimates blur everywhere in a photograph, and its own error.
 
-Where nothing can be read (a flat wall, a sky), a method that looks at edges has to spread what it knows from elsewhere.
-A network that has seen many scenes with known blur can weigh everything in reach at once. It is a U-Net (Ronneberger
-et al. 2015): four levels, each half as large as the one before, so that a pixel's estimate sees some 150 px to
-each side.
+Where nothing can be read (a flat wall, a sky), a method that uses edges has to spread blur from
+elsewhere. A network that was trained on many scenes of known blur can weigh everything in reach at
+once. It is a U-Net (Ronneberger et al. 2015): four levels, each half as large as the one before, so
+that the receptive field of a pixel reaches some 150 px to each side.
 """
 
 from __future__ import annotations
@@ -28,11 +28,7 @@ from defocus_lib.scenes.optics import LUMA
 
 WEIGHTS = Path(__file__).parent / "weights"  # in the package
 SEEDS = (0, 1, 2)  # of the packaged weights; the preset `learned` uses the first
-SCALES = (
-    0.7,
-    1.4,
-    2.8,
-)  # px, of the gradients that the network is given, those of the preset `physical`
+SCALES = (0.7, 1.4, 2.8)  # px, of the gradients that it is given, as in the preset `physical`
 FAINT = 1e-5  # added to their energies before the logarithm: what rounding to 8 bits leaves
 WIDTHS = (16, 32, 80, 128)  # channels at a half, a quarter, an eighth and a sixteenth of the side
 STRIDE = 16  # px: sides are multiples of it inside
@@ -44,7 +40,7 @@ class Estimator(nn.Module):
 
     def __init__(self, widths: tuple[int, ...] = WIDTHS):
         super().__init__()
-        # Four neighbouring pixels become four channels: as much is known, and everything costs a quarter.
+        # Four neighbouring pixels become four channels: the same input at a quarter of the cost.
         self.fold = nn.PixelUnshuffle(2)
         self.down = nn.ModuleList(
             nn.Sequential(
@@ -61,32 +57,29 @@ class Estimator(nn.Module):
             for width, deep in pairwise(widths)
         )
         self.head = nn.Conv2d(widths[0], 2, 1)
-        # By which the scale is multiplied so that 90 % intervals hold 90 % of the truth (on validation scenes).
+        # Factor of the scale at which 90 % intervals hold 90 % of the truth (on validation scenes).
+        self.calibration: torch.Tensor
         self.register_buffer("calibration", torch.ones(()))
         for number, scale in enumerate(SCALES):
             self.register_buffer(f"kernel{number}", _gaussian(scale), persistent=False)
 
     def forward(self, grey: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Sigma and the scale of a Laplace distribution around it, both in px and positive.
+        """Sigma and the scale of a Laplace distribution around it in px, (B, 1, H, W) each.
 
-        Parameters
-        ----------
-        grey : (B, 1, H, W) float in [0, 1], H and W multiples of :data:`STRIDE`
-
-        Returns
-        -------
-        (B, 1, H, W), (B, 1, H, W) float
+        `grey` (B, 1, H, W) float in [0, 1], H and W multiples of :data:`STRIDE`.
         """
-        given = torch.cat([(grey - CENTRE) / SPREAD, self._energies(grey)], 1)
-        features, seen = self.fold(given).contiguous(memory_format=torch.channels_last), []
+        inputs = torch.cat([(grey - CENTRE) / SPREAD, self._energies(grey)], 1)
+        features = self.fold(inputs).contiguous(memory_format=torch.channels_last)
+        levels = []
         for down in self.down:
             features = down(features)
-            seen.append(features)
+            levels.append(features)
         features = self.far(features)
-        for up, beside in zip(reversed(self.up), reversed(seen[:-1]), strict=True):
+        for up, skipped in zip(reversed(self.up), reversed(levels[:-1]), strict=True):
             larger = F.interpolate(features, scale_factor=2, mode="nearest")
-            features = up(torch.cat([larger, beside], 1))
-        # Smoothly back to every pixel: were each of the four a channel of its own, their grid would show.
+            features = up(torch.cat([larger, skipped], 1))
+        # Smoothly back to every pixel: were each of the four a channel of its own, their grid
+        # would show.
         whole = F.interpolate(self.head(features).float(), scale_factor=2, mode="bilinear")
         sigma, scale = F.softplus(whole).split(1, dim=1)
         return sigma, scale + 0.01
@@ -94,22 +87,24 @@ class Estimator(nn.Module):
     @torch.autocast("cpu", enabled=False)
     @torch.autocast("cuda", enabled=False)
     def _energies(self, grey: torch.Tensor) -> torch.Tensor:
-        """Logarithm of the gradient energy at each scale, (B, 3, H, W): a factor of contrast only adds to all of them,
-        and what two of them differ by is the ratio that tells the blur of an edge."""
-        parts = []
+        """Logarithm of the gradient energy at each scale, (B, 3, H, W).
+
+        A factor of contrast adds a constant to all; differences are ratios, which give the blur.
+        """
+        energies = []
         for number in range(len(SCALES)):
             kernel = getattr(self, f"kernel{number}")
             reach = kernel.shape[-1] // 2
             smooth = F.conv2d(F.pad(grey, (reach + 1,) * 4, mode="reflect"), kernel)
             smooth = F.conv2d(smooth, kernel.transpose(2, 3))
-            down = (smooth[..., 2:, 1:-1] - smooth[..., :-2, 1:-1]) / 2
-            across = (smooth[..., 1:-1, 2:] - smooth[..., 1:-1, :-2]) / 2
-            parts.append(torch.log(down**2 + across**2 + FAINT) / 4 + 2)
-        return torch.cat(parts, 1)
+            gy = (smooth[..., 2:, 1:-1] - smooth[..., :-2, 1:-1]) / 2
+            gx = (smooth[..., 1:-1, 2:] - smooth[..., 1:-1, :-2]) / 2
+            energies.append(torch.log(gy**2 + gx**2 + FAINT) / 4 + 2)
+        return torch.cat(energies, 1)
 
 
 class _Far(nn.Module):
-    """What lies within 32 px, by a kernel for each channel, added to what is there: flat parts learn from afar."""
+    """A residual depthwise convolution that reaches 32 px: flat parts take blur from afar."""
 
     def __init__(self, width: int):
         super().__init__()
@@ -127,27 +122,17 @@ def _gaussian(scale: float) -> torch.Tensor:
     return (weights / weights.sum()).view(1, 1, 1, -1)
 
 
-def _layer(before: int, after: int, side: int = 3, stride: int = 1) -> nn.Module:
-    return Conv2dNormActivation(before, after, side, stride)
+def _layer(before: int, after: int, kernel: int = 3, stride: int = 1) -> nn.Module:
+    return Conv2dNormActivation(before, after, kernel, stride)
 
 
 def estimate(
     images: torch.Tensor, estimator: Estimator | None = None
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Sigma and its uncertainty everywhere, each image alone.
+    """Sigma, and the standard deviation of its error that the network expects, each image alone.
 
-    Parameters
-    ----------
-    images : (B, 3, H, W) float in [0, 1], H and W at least 32
-    estimator : Estimator, optional
-        In eval mode; by default the packaged one.
-
-    Returns
-    -------
-    sigma : (B, 1, H, W) float32
-        In px, on the device of the images.
-    uncertainty : (B, 1, H, W) float32
-        One standard deviation of the error that the network expects, in px.
+    Both (B, 1, H, W) float32 in px, on the device of `images` (B, 3, H, W) float in [0, 1], H and
+    W at least 32. The estimator, in eval mode, is by default the packaged one.
     """
     estimator = (estimator or packaged()).to(images.device)
     height, width = images.shape[2:]
@@ -155,44 +140,33 @@ def estimate(
     luma = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
     whole = F.pad(luma, (0, -width % STRIDE, 0, -height % STRIDE), mode="reflect")
     with torch.inference_mode():
-        parts = [
-            estimator(one.contiguous(memory_format=torch.channels_last)) for one in whole.split(1)
+        estimates = [
+            estimator(grey.contiguous(memory_format=torch.channels_last)) for grey in whole.split(1)
         ]
-    sigma, scale = (torch.cat(part)[..., :height, :width] for part in zip(*parts, strict=True))
+    planes = (torch.cat(part) for part in zip(*estimates, strict=True))
+    sigma, scale = (plane[..., :height, :width] for plane in planes)
     # The standard deviation of a Laplace distribution is the root of 2 times its scale.
     return sigma.clone(), math.sqrt(2) * estimator.calibration * scale
 
 
 @lru_cache
 def packaged(seed: int = SEEDS[0]) -> Estimator:
-    """The trained network that comes with the package, in eval mode.
-
-    Parameters
-    ----------
-    seed : int
-        Which of the :data:`SEEDS` it was trained with.
-    """
+    """The trained network of one of the :data:`SEEDS` that come with the package, in eval mode."""
     return fused(load_estimator(WEIGHTS / f"estimator-{seed}.safetensors")[0])
 
 
 def fused(estimator: Estimator) -> Estimator:
     """The same network, its batch normalisation made part of the convolutions: a fifth faster."""
-    for layer in [
-        module for module in estimator.modules() if isinstance(module, Conv2dNormActivation)
-    ]:
+    layers = [layer for layer in estimator.modules() if isinstance(layer, Conv2dNormActivation)]
+    for layer in layers:
         layer[0], layer[1] = fuse_conv_bn_eval(layer[0], layer[1]), nn.Identity()
     return estimator.to(memory_format=torch.channels_last)
 
 
 def save_estimator(path: Path, estimator: Estimator, card: dict) -> Path:
-    """Write the weights in half precision, and beside them a card that says how they were made, and their digest.
+    """Write the weights in half precision to a ``.safetensors`` file, and their card beside it.
 
-    Parameters
-    ----------
-    path : Path
-        Ends in ``.safetensors``; the card has the same name and ends in ``.json``.
-    card : dict
-        Plain values.
+    The card, a ``.json`` of plain values, says how they were made, and their SHA-256.
     """
     weights = {
         name: value.half().contiguous() if value.is_floating_point() else value
@@ -205,34 +179,28 @@ def save_estimator(path: Path, estimator: Estimator, card: dict) -> Path:
 
 
 def load_estimator(path: Path) -> tuple[Estimator, dict]:
-    """Weights that :func:`save_estimator` wrote, in eval mode, and their card.
+    """The estimator that :func:`save_estimator` wrote, in eval mode, and its card.
 
-    Raises
-    ------
-    FileNotFoundError
-        If the file or its card is missing.
-    ValueError
-        If the weights are not those of the card, or fit no estimator.
+    FileNotFoundError if the file or its card is missing; ValueError if the weights are not those of
+    the card, or fit no estimator.
     """
-    said = _card(path)
+    card = _card(path)
     content = path.read_bytes()
-    found = hashlib.sha256(content).hexdigest()
-    if found != said.get("sha256"):
-        raise ValueError(
-            f"{path}: its SHA-256 is {found}; {said.get('sha256')} wanted, as its card says"
-        )
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != card.get("sha256"):
+        wanted = card.get("sha256")
+        raise ValueError(f"{path}: its SHA-256 is {digest}; {wanted} wanted, as its card says")
     estimator = Estimator()
     try:
         estimator.load_state_dict(load(content))
     except (SafetensorError, RuntimeError) as error:
-        raise ValueError(
-            f"{path}: no weights of an estimator ({str(error).splitlines()[0]})"
-        ) from error
-    return estimator.eval(), said
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path}: no weights of an estimator ({reason})") from error
+    return estimator.eval(), card
 
 
 def card(seed: int = SEEDS[0]) -> dict:
-    """What the card of packaged weights says: how they were made, how good they are, and their SHA-256."""
+    """The card of packaged weights: how they were made, how good they are, and their SHA-256."""
     return _card(WEIGHTS / f"estimator-{seed}.safetensors")
 
 

@@ -1,8 +1,9 @@
-"""Training the learned estimator on simulated photographs, each rendered when it is due and never seen again.
+"""Training of the learned estimator on simulated photographs, each rendered when due and used once.
 
-Loop, checkpoints, mixed precision and progress bar are Lightning's. Which scene comes when depends on the seed alone.
-Where the steps of the budget are used up first, two runs reach the same weights, also if one of them was killed and
-resumed; where the minutes are, it depends on the machine, and the card says how many steps that were.
+Loop, checkpoints, mixed precision and progress bar are Lightning's. The order of scenes depends
+on the seed alone. Where the steps of the budget end first, two runs reach the same weights, also
+if one of them was killed and resumed. Where the minutes do, the number of steps depends on the
+machine; the card states it.
 """
 
 from __future__ import annotations
@@ -36,57 +37,39 @@ from defocus_lib.scenes.simulated import SIDE, expose, source
 
 WARM_UP = 0.03  # share of the budget after which the learning rate is at its peak
 SETTLED = 0.25  # share of the budget after which batch normalisation no longer follows the batch
-# timm's name of AdaMuon: steps along orthogonal matrices, scaled by the second moment. After 1,500 steps of a network
-# half as large the error on validation scenes was .43 px, with AdamW .54.
+# timm's name of AdaMuon: steps along orthogonal matrices, scaled by the second moment. After 1,500
+# steps of a network half as large the error on validation scenes was .43 px, with AdamW .54.
 OPTIMIZER = "nadamuon"
-SLACK = 0.05  # of the minutes, before they count where there are steps too: a slow start changes no learning rate
+# Share of the minutes before they count where there are steps too: a slow start changes no rate.
+SLACK = 0.05
 COVERED = 0.9  # share of the truth that an interval is to hold
 LAST = "last.ckpt"
 
 
 @dataclass(frozen=True)
 class Budget:
-    """How to train.
-
-    Attributes
-    ----------
-    minutes : float
-        Training ends after so many, 0 for no limit; those before an interruption count.
-    steps : int
-        Training ends after so many, 0 for no limit.
-    seed : int
-        Of the first weights and the scenes.
-    batch_size : int
-        Scenes a step.
-    side : int
-        Of a scene in px, a multiple of 16.
-    learning_rate : float
-        At its peak; it falls to 0 along a cosine as the budget is used up.
-    every : int
-        Steps between checkpoints; an interruption loses at most these.
-    validation : int
-        Scenes that the error is watched on, and the uncertainty calibrated. They choose nothing else.
-    n_workers : int
-        Processes that render; 0 renders in the training process.
-    precision : str
-        Lightning's name, such as "32-true" or "bf16-mixed"; "auto" is the latter where the machine computes in it.
-
-    Raises
-    ------
-    ValueError
-        If there is no limit, or a number is out of range.
-    """
+    """How to train. ValueError if there is no limit, or a number is out of range."""
 
     minutes: float = 60
+    """Training ends after so many, 0 for no limit; those before an interruption count."""
     steps: int = 16000
+    """Training ends after so many, 0 for no limit."""
     seed: int = 0
+    """Of the first weights and the scenes."""
     batch_size: int = 8
+    """Scenes per step."""
     side: int = SIDE
+    """Of a scene in px, a multiple of 16."""
     learning_rate: float = 2e-3
+    """At its peak; it falls to 0 along a cosine as the budget is used up."""
     every: int = 500
+    """Steps between checkpoints; an interruption loses at most these."""
     validation: int = 512
+    """Scenes that measure the error and calibrate the uncertainty, and choose nothing else."""
     n_workers: int = 1
+    """Processes that render; 0 renders in the training process."""
     precision: str = AUTO
+    """Lightning's name, such as "32-true"; "auto" is "bf16-mixed" where that is supported."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "precision", for_training(self.precision, here()))
@@ -99,9 +82,7 @@ class Budget:
         if self.side % 16:
             raise ValueError(f"side is {self.side} px; a multiple of 16 wanted")
         if not (self.minutes or self.steps):
-            raise ValueError(
-                "minutes and steps are both 0: training would never end; one of them wanted"
-            )
+            raise ValueError("minutes and steps are both 0: training would never end; one wanted")
 
     def used(self, steps: int, seconds: float) -> float:
         """The share of the budget that is used up, in [0, 1]."""
@@ -113,30 +94,24 @@ class Budget:
 
 
 def rate(used: float) -> float:
-    """Learning rate at a share of the budget, relative to its peak: a linear rise, then half a cosine down to 0."""
+    """Learning rate at a share of the budget, over its peak: linear warm-up, then a cosine."""
     return min(1.0, used / WARM_UP) * (1 + math.cos(math.pi * used)) / 2
 
 
 def loss(sigma: torch.Tensor, scale: torch.Tensor, truth: torch.Tensor) -> torch.Tensor:
-    """Mean absolute error, and the negative log-likelihood of a Laplace distribution around the estimate.
+    """Mean absolute error, and the negative log-likelihood of a Laplace distribution.
 
-    The second term teaches the scale what the error is, and leaves the estimate alone.
-
-    Parameters
-    ----------
-    sigma, scale, truth : (B, 1, H, W) float, in px
+    The second term fits the scale to the error, and has no gradient with respect to the estimate.
+    All (B, 1, H, W) float in px.
     """
     error = (sigma - truth).abs()
     return error.mean() + 0.2 * (torch.log(scale) + error.detach() / scale).mean()
 
 
 def calibrated(error: np.ndarray, deviation: np.ndarray) -> float:
-    """The factor of the uncertainty at which 90 % of the errors lie within the 90 % interval of a normal distribution.
+    """Factor of the uncertainty at which 90 % of the errors lie within normal 90 % intervals.
 
-    Parameters
-    ----------
-    error, deviation : (N,) float
-        Absolute error, and standard deviation as the network says, in px.
+    `error` and `deviation` (N,) are the absolute error and the network's standard deviation in px.
     """
     half_width = ndtri((1 + COVERED) / 2)
     return float(np.quantile(error / (half_width * deviation), COVERED))
@@ -145,12 +120,8 @@ def calibrated(error: np.ndarray, deviation: np.ndarray) -> float:
 class Scenes(Dataset):
     """Simulated photographs, each by its number: luma and sigma, ``(1, H, W)`` float32.
 
-    Parameters
-    ----------
-    photographs : sequence of (h, w) uint8
-        See :func:`defocus_lib.scenes.simulated.source`.
-    seed : sequence of int
-        A scene depends on it and its number alone.
+    A scene depends on the seed and its number alone. Textures are cut from `photographs`, (h, w)
+    uint8 each, see :func:`defocus_lib.scenes.simulated.source`.
     """
 
     def __init__(
@@ -162,13 +133,13 @@ class Scenes(Dataset):
         return self.count
 
     def __getitem__(self, number: int) -> tuple[torch.Tensor, torch.Tensor]:
-        made = expose(self.photographs, np.random.default_rng([*self.seed, number]), self.side)
-        grey = torch.from_numpy(made.grey.astype(np.float32) / 255)
-        return grey[None], torch.from_numpy(made.sigma)[None]
+        exposure = expose(self.photographs, np.random.default_rng([*self.seed, number]), self.side)
+        grey = torch.from_numpy(exposure.grey.astype(np.float32) / 255)
+        return grey[None], torch.from_numpy(exposure.sigma)[None]
 
 
-class _NeverAgain(Sampler[int]):
-    """The numbers of an epoch: they go on where those of the epoch before ended, also in a run that is resumed."""
+class _Consecutive(Sampler[int]):
+    """The numbers of an epoch, which follow those of the epoch before, also in a resumed run."""
 
     def __init__(self, length: int, first: Callable[[], int]):
         self.length, self.first = length, first
@@ -182,7 +153,7 @@ class _NeverAgain(Sampler[int]):
 
 
 class _Task(pl.LightningModule):
-    """Loss, learning rate and validation; an epoch is what lies between two checkpoints."""
+    """Loss, learning rate and validation; an epoch lies between two checkpoints."""
 
     def __init__(
         self, estimator: Estimator, train: Scenes, val: Scenes, budget: Budget, timer: Timer
@@ -193,7 +164,7 @@ class _Task(pl.LightningModule):
 
     def train_dataloader(self) -> DataLoader:
         size = self.budget.batch_size
-        sampler = _NeverAgain(self.budget.every * size, lambda: self.global_step * size)
+        sampler = _Consecutive(self.budget.every * size, lambda: self.global_step * size)
         return DataLoader(
             self.train_scenes,
             size,
@@ -206,14 +177,12 @@ class _Task(pl.LightningModule):
 
     def val_dataloader(self) -> DataLoader:
         # Rendered once and kept: they are the same each time.
-        return DataLoader(
-            [self.val_scenes[number] for number in range(len(self.val_scenes))],
-            self.budget.batch_size,
-        )
+        scenes = [self.val_scenes[number] for number in range(len(self.val_scenes))]
+        return DataLoader(scenes, self.budget.batch_size)  # type: ignore[arg-type]
 
     def on_train_batch_start(self, _batch, _index) -> int | None:
         used = self.budget.used(self.global_step, self.timer.time_elapsed("train"))
-        for group in self.optimizers().param_groups:
+        for group in self.optimizers().param_groups:  # type: ignore[union-attr]
             group["lr"] = self.budget.learning_rate * rate(used)
         if used >= SETTLED:
             _settle(self.estimator)
@@ -225,13 +194,8 @@ class _Task(pl.LightningModule):
     def training_step(self, batch, _index):
         grey, truth = batch
         sigma, scale = self.estimator(grey.contiguous(memory_format=torch.channels_last))
-        self.log(
-            "train_error",
-            (sigma.detach() - truth).abs().mean(),
-            on_step=False,
-            on_epoch=True,
-            prog_bar=True,
-        )
+        error = (sigma.detach() - truth).abs().mean()
+        self.log("train_error", error, on_step=False, on_epoch=True, prog_bar=True)
         return loss(sigma, scale, truth)
 
     def validation_step(self, batch, _index):
@@ -240,14 +204,15 @@ class _Task(pl.LightningModule):
         self.log("val_error", (sigma - truth).abs().mean(), prog_bar=True)
 
     def configure_optimizers(self):
-        return create_optimizer_v2(
-            self.estimator, OPTIMIZER, lr=self.budget.learning_rate, weight_decay=1e-4
-        )
+        rate = self.budget.learning_rate
+        return create_optimizer_v2(self.estimator, OPTIMIZER, lr=rate, weight_decay=1e-4)
 
 
 def _settle(estimator: Estimator) -> None:
-    """Normalise by the means of all batches so far, as after training: the few scenes of one batch say little about
-    all, and an absolute number, a blur in px, suffers from what they happen to be."""
+    """Normalise by the means of all batches so far, as after training.
+
+    The statistics of a batch of few scenes are noisy, and with them an estimate in px.
+    """
     for module in estimator.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.eval()
@@ -257,32 +222,24 @@ def _one_thread(_worker: int) -> None:
     torch.set_num_threads(1)
 
 
-def perform(budget: Budget, folder: Path | None = None, resume: bool = False) -> tuple[Path, dict]:
-    """Train on the packaged photographs of the split `train`, calibrate on those of `val`, and write weights and card.
+def train_and_save(
+    budget: Budget, folder: Path | None = None, resume: bool = False
+) -> tuple[Path, dict]:
+    """Train on the packaged photographs of the split `train`, and calibrate on those of `val`.
 
-    Parameters
-    ----------
-    budget : Budget
-    folder : Path, optional
-        By default ``artifacts/estimator-SEED``.
-    resume : bool
-        Go on from the last checkpoint if there is one.
-
-    Returns
-    -------
-    Path
-        Of the weights.
-    dict
-        Their card: what :func:`train` tells, the photographs, and the commit.
+    Returns the path of the weights in `folder`, by default ``artifacts/estimator-SEED``, and their
+    card: that of :func:`train`, the photographs, and the commit.
     """
     folder = folder or project_root() / "artifacts" / f"estimator-{budget.seed}"
-    listed = load_manifest()
-    sources = {split: listed.photographs_of(split) for split in ("train", "val")}
-    used = {split: [source(load_photograph(one)) for one in of] for split, of in sources.items()}
-    estimator, card = train(used["train"], used["val"], budget, folder, resume)
-    names = {split: [one.name for one in of] for split, of in sources.items()}
+    manifest = load_manifest()
+    entries = {split: manifest.photographs_of(split) for split in ("train", "val")}
+    sources = {
+        split: [source(load_photograph(entry)) for entry in listed]
+        for split, listed in entries.items()
+    }
+    estimator, card = train(sources["train"], sources["val"], budget, folder, resume)
     card |= {
-        "photographs": names,
+        "photographs": {split: [entry.name for entry in entries[split]] for split in entries},
         "parameters": sum(p.numel() for p in estimator.parameters()),
         "commit": commit(Path(__file__).parent),
     }
@@ -297,56 +254,47 @@ def train(
     resume: bool = False,
     progress: bool = True,
 ) -> tuple[Estimator, dict]:
-    """Train an estimator and calibrate its uncertainty. The caller's random state is left as it was.
+    """Train an estimator and calibrate its uncertainty; the caller's random state is kept.
 
     Parameters
     ----------
     photographs, validation : sequences of (h, w) uint8
         What textures are cut from, see :func:`defocus_lib.scenes.simulated.source`.
-    budget : Budget
     folder : Path
         Gets ``last.ckpt`` and ``logs/``.
     resume : bool
         Go on from ``last.ckpt`` if there is one.
-    progress : bool
-        Show a progress bar.
 
     Returns
     -------
     Estimator
         In eval mode.
     dict
-        The budget, the steps and scenes that it allowed, and of the validation scenes: mean absolute error in px,
-        calibration, and the share (%) that 90 % intervals hold after it.
+        The budget, the steps and scenes that it allowed, and of the validation scenes: mean
+        absolute error in px, calibration, and the share (%) that 90 % intervals hold after it.
     """
     with generators_kept(), quietly(), _cores_left_for(budget.n_workers):
         torch.manual_seed(budget.seed)
         estimator = Estimator().to(memory_format=torch.channels_last)
         scenes = Scenes(photographs, (budget.seed, 0), sys.maxsize, budget.side)
-        # Of all seeds the same, so that they can be compared.
+        # The same for all seeds, so that they can be compared.
         held_out = Scenes(validation, (2**31, 1), budget.validation, budget.side)
         timer = Timer(timedelta(minutes=budget.minutes) if budget.minutes else None)
         trainer = _trainer(budget, folder, timer, progress)
         task = _Task(estimator, scenes, held_out, budget, timer)
-        last = folder / LAST
+        last = folder / LAST if resume and (folder / LAST).is_file() else None
         with redirect_stdout(sys.stderr):
-            trainer.fit(
-                task, ckpt_path=last if resume and last.is_file() else None, weights_only=True
-            )
+            trainer.fit(task, ckpt_path=last, weights_only=True)
         estimator = estimator.cpu().eval()
-        found = _calibrate(estimator, held_out)
+        errors = _calibrate(estimator, held_out)
     steps = trainer.global_step
-    return estimator, {
-        **asdict(budget),
-        "steps": steps,
-        "scenes": steps * budget.batch_size,
-        "validation": found,
-    }
+    results = {"steps": steps, "scenes": steps * budget.batch_size, "validation": errors}
+    return estimator, asdict(budget) | results
 
 
 @contextmanager
 def _cores_left_for(n_workers: int) -> Iterator[None]:
-    """Threads for what the rendering leaves: both at once on one core would slow each other down."""
+    """Leave cores to the rendering: both at once on one core would slow each other down."""
     before = torch.get_num_threads()
     torch.set_num_threads(max(1, before - n_workers))
     try:
@@ -365,7 +313,7 @@ def _trainer(budget: Budget, folder: Path, timer: Timer, progress: bool) -> pl.T
     return pl.Trainer(
         max_epochs=-1,
         max_steps=budget.steps or -1,
-        precision=budget.precision,
+        precision=budget.precision,  # type: ignore[arg-type]
         gradient_clip_val=1.0,
         accelerator="auto",
         devices=1,
@@ -382,7 +330,7 @@ def _trainer(budget: Budget, folder: Path, timer: Timer, progress: bool) -> pl.T
 
 
 def _calibrate(estimator: Estimator, scenes: Scenes) -> dict:
-    """Set the calibration from scenes, and say how good the estimator is on them."""
+    """Set the calibration from scenes, and return the estimator's error on them."""
     errors, deviations = [], []
     with torch.inference_mode():
         for number in range(len(scenes)):

@@ -31,8 +31,8 @@ def normalized_gaussian(
     """``(H, W)`` normalised convolution ``G(w s) / G(w)`` (Knutsson & Westin 1993).
 
     `values` and `weights` are of one float type. The Gaussian's standard deviation `spread` is in
-    px, by default 4 % of the shorter side (12 px at 299). `positions`, read row by row and ascending,
-    hold all pixels with a weight, if they are known already.
+    px, by default 4 % of the shorter side (12 px at 299). `positions`, read row by row and
+    ascending, hold all pixels with a weight, if they are known already.
     """
     if not weights.any():
         return np.zeros_like(values)
@@ -53,12 +53,12 @@ def normalized_gaussian(
 def _gaussian_basis(
     size: int, spread: float, dtype: np.dtype, halved: bool
 ) -> tuple[np.ndarray, np.ndarray]:
-    """One axis of a wide Gaussian in two narrower steps, over points c about half its spread s apart.
+    """One axis of a wide Gaussian in two narrower steps, over points c half its spread s apart.
 
-    The sum of ``exp(-(x - c)^2 / s^2) exp(-(c - y)^2 / s^2)`` over all c is ``exp(-(x - y)^2 / (2 s^2))``
-    times a constant that a quotient loses: the trapezoid rule, whose relative error is
-    ``2 exp(-2 pi^2 (s / 2)^2 / step^2)``. The points reach beyond the image until what is left out is
-    as small. Each term is positive: nothing cancels.
+    The sum of ``exp(-(x - c)^2 / s^2) exp(-(c - y)^2 / s^2)`` over all c is ``exp(-(x - y)^2 / (2
+    s^2))`` times a constant that a quotient loses: the trapezoid rule, whose relative error is
+    ``2 exp(-2 pi^2 (s / 2)^2 / step^2)``. The points reach beyond the image until what is left
+    out is as small. Each term is positive: nothing cancels.
 
     Returns the basis functions (points, pixels) at each pixel, or at every second from 2 px before
     the first, and their transpose. They are zero where below a rounding of their maximum.
@@ -77,8 +77,8 @@ def _gaussian_basis(
 def _on_points(values, weights, positions, basis):
     """``(H, 2 points)``: each row's ``w s`` beside its ``w``, both gathered on the points along x.
 
-    A pixel without a value has the weighted mean; all have a weight more that is too small to matter
-    where a value is near.
+    A pixel without a value has the weighted mean; all have a weight more that is too small to
+    matter where a value is near.
     """
     (height, width), count = values.shape, basis.shape[1]
     values, weights = values.ravel(), weights.ravel()
@@ -205,9 +205,9 @@ def guided_filter(
 ) -> np.ndarray:
     """``(H, W)`` guided filter (He, Sun & Tang 2013): a fit ``values = a guide + b`` per window.
 
-    `guide` and `values` (H, W) are of one float type. Without `weights` every pixel counts alike, as
-    in the authors' code, zeros included. Windows reach `radius` px to each side and are cut at the
-    border; `eps` is the ridge on ``a``, in squared units of the guide.
+    `guide` and `values` (H, W) are of one float type. Without `weights` every pixel counts alike,
+    as in the authors' code, zeros included. Windows reach `radius` px to each side and are cut at
+    the border; `eps` is the ridge on ``a``, in squared units of the guide.
     """
     if weights is None:
         fits = _fits(box_means(_moments(guide, values), radius), eps)
@@ -262,9 +262,9 @@ def closed_form(
 ) -> np.ndarray:
     """``(H, W)`` float64 by closed-form matting (Levin, Lischinski & Weiss 2008), in px.
 
-    Solves ``(L + trust D) x = trust D s`` for the matting Laplacian ``L`` of `image` (H, W, 3) float64
-    in [0, 1] and the diagonal ``D`` of `weights`; pymatting builds and solves it. The result is kept
-    within the range of the known values.
+    Solves ``(L + trust D) x = trust D s`` for the matting Laplacian ``L`` of `image` (H, W, 3)
+    float64 in [0, 1] and the diagonal ``D`` of `weights`; pymatting builds and solves it. The
+    result is kept within the range of the known values.
     """
     known = weights > 0
     if not values[known].any():  # nothing known, or only zeros: the solver has no start
@@ -273,8 +273,9 @@ def closed_form(
     from scipy import sparse
 
     pull = trust * weights.ravel()
-    # The ridge, far below the pull, keeps the system definite where nothing is known. The Laplacian's
-    # epsilon is the variance of colour that counts as flat: more than that of sensor noise.
+    # The ridge, far below the pull, keeps the system definite where nothing is known. The
+    # Laplacian's epsilon is the variance of colour that counts as flat: more than that of sensor
+    # noise.
     system = cf_laplacian(image, epsilon=1e-4) + sparse.diags(pull + 1e-6)
     solution = cg(system, pull * values.ravel(), M=ichol(system), rtol=1e-6, maxiter=2000)
     return np.clip(solution.reshape(values.shape), values[known].min(), values[known].max())

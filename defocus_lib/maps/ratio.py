@@ -1,8 +1,9 @@
 """Blur at edges from the ratio of two scales, as Jeon & Woo (2025) compute it.
 
-A step edge blurred by a Gaussian of ``sigma`` and filtered by the derivative of a Gaussian of scale
-``s`` has a gradient of variance ``sigma^2 + s^2`` across the edge. On its ridge the gradients of two
-scales ``s1 < s2`` have the ratio ``R = sqrt((sigma^2 + s2^2) / (sigma^2 + s1^2))`` (Zhuo & Sim 2011).
+A step edge blurred by a Gaussian of ``sigma`` and filtered by the derivative of a Gaussian of
+scale ``s`` has a gradient of variance ``sigma^2 + s^2`` across the edge. On its ridge the
+gradients of two scales ``s1 < s2`` have the ratio ``R = sqrt((sigma^2 + s2^2) / (sigma^2 +
+s1^2))`` (Zhuo & Sim 2011).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Blur at edges from the width of their ridges at one scale.
 
-Across a step edge blurred by a Gaussian of ``sigma``, the energy of the gradient at scale ``s`` falls
-like ``exp(-x^2 / (sigma^2 + s^2))``. The curvature of its logarithm is ``-2 / (sigma^2 + s^2)``, from
-which sigma follows. Noise decides which of three scales is read.
+Across a step edge blurred by a Gaussian of ``sigma``, the energy of the gradient at scale ``s``
+falls like ``exp(-x^2 / (sigma^2 + s^2))``. The curvature of its logarithm is ``-2 / (sigma^2 +
+s^2)``, from which sigma follows. Noise decides which of three scales is read.
 """
 
 from __future__ import annotations
@@ -193,10 +193,10 @@ def _curvatures(points, logarithms, gy, gx, energies):
 def curvature_error(noise: float, scale: float, step: int) -> float:
     """Standard deviation that image noise adds to a curvature, times the root of the energy there.
 
-    White noise of ``noise`` leaves ``noise / (sqrt(8 pi) s^2)`` in a Gaussian derivative of scale s;
-    between points x apart along the derivative it has the correlation
-    ``(1 - x^2 / (2 s^2)) exp(-x^2 / (4 s^2))``. The curvature of the logarithm of the energy is twice
-    the second difference of the derivative, over the derivative. Per squared step of the grid.
+    White noise of ``noise`` leaves ``noise / (sqrt(8 pi) s^2)`` in a Gaussian derivative of scale
+    s; between points x apart along the derivative it has the correlation ``(1 - x^2 / (2 s^2))
+    exp(-x^2 / (4 s^2))``. The curvature of the logarithm of the energy is twice the second
+    difference of the derivative, over the derivative. Per squared step of the grid.
     """
     near, far = (
         (1 - x**2 / (2 * scale**2)) * math.exp(-(x**2) / (4 * scale**2)) for x in (step, 2 * step)
@@ -256,7 +256,8 @@ def _written(pixels, values, is_open, readings):
 def noise_level(grey: np.ndarray) -> float:
     """Standard deviation of white noise in ``grey`` (H, W) float32 in [0, 1] (Immerkaer 1996).
 
-    It is the median response to a difference of Laplacians, and at least the rounding error of 8 bits.
+    It is the median response to a difference of Laplacians, and at least the rounding error of 8
+    bits.
     """
     responses = _responses(grey)
     lower_median = (len(responses) - 1) // 2

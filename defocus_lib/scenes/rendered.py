@@ -1,9 +1,10 @@
-"""The embedded data set: scenes with known depth, photographed through one thin lens, and their manipulated twins.
+"""The embedded data set: scenes of known depth, photographed through one thin lens.
 
-A controlled experiment with known truth, not deepfakes. A scene is a backdrop and a few overlapping shapes, each
-textured with a packaged photograph and each at its own distance; the nearest shape is the subject. The camera renders
-it, adds sensor noise and stores it as JPEG. A twin is the same photograph with a region of the subject manipulated
-before storage.
+A controlled experiment with known truth, not deepfakes. A scene is a backdrop and a few
+overlapping shapes, each textured with a packaged photograph and each at its own distance; the
+nearest shape is the subject. The camera renders it, adds sensor noise and stores it as JPEG. In a
+manipulated image a region of the subject is manipulated before storage, and all else is the
+paired real image.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from defocus_lib.scenes import optics
 
 SPLITS = ("train", "val", "test")
 TRUTH = "truth.npz"
-SMALLEST_SIDE = 32  # px, what a defocus map needs
+SMALLEST_SIDE = 32  # px, the smallest that a defocus map is computed of
 SENSOR_WIDTH = 36.0  # mm, full frame
 # No lens and no pixel grid is sharper than this, in px at 128 px.
 SHARPEST = 0.4
@@ -37,132 +38,91 @@ SHARPEST = 0.4
 
 @dataclass(frozen=True)
 class Scene:
-    """A photograph before storage, with its truth.
-
-    Attributes
-    ----------
-    image : (H, W, 3) float in [0, 1]
-        Rendered, with sensor noise.
-    sigma : (H, W) float
-        True blur in px of what is seen at each pixel.
-    subject : (H, W) bool
-        Pixels of the nearest object.
-    subject_sigma : float
-        Blur of the subject in px.
-    noise : float
-        Standard deviation of the sensor noise.
-    """
+    """A photograph before storage, with its truth."""
 
     image: np.ndarray
+    """(H, W, 3) float in [0, 1], rendered, with sensor noise."""
     sigma: np.ndarray
+    """(H, W) float, true blur in px of the surface seen at each pixel."""
     subject: np.ndarray
+    """(H, W) bool, pixels of the nearest object."""
     subject_sigma: float
+    """Blur of the subject in px."""
     noise: float
+    """Standard deviation of the sensor noise."""
 
 
 @dataclass(frozen=True)
-class Twins:
-    """One scene as stored, real and manipulated.
-
-    Attributes
-    ----------
-    images : dict of (H, W, 3) uint8
-        ``"real"`` and one image a manipulation.
-    regions : dict of (H, W) bool
-        The manipulated pixels; none in ``"real"``.
-    sigma : (H, W) float32
-        True blur of the real image in px.
-    region_sigma : dict of float
-        True blur in px of the manipulated pixels; of ``"real"`` that of the subject, which they belong to.
-    """
+class StoredScene:
+    """One scene as stored, real and manipulated; the keys are "real" and the manipulations."""
 
     images: dict[str, np.ndarray]
+    """(H, W, 3) uint8 each."""
     regions: dict[str, np.ndarray]
+    """(H, W) bool each, the manipulated pixels; none in "real"."""
     sigma: np.ndarray
+    """(H, W) float32, true blur of the real image in px."""
     region_sigma: dict[str, float]
+    """True blur in px of the manipulated pixels; of "real" that of the subject, where they lie."""
 
 
-class Altered(NamedTuple):
-    """What a manipulation makes of a photograph. Its region is cut out of it later.
-
-    Attributes
-    ----------
-    image : (H, W, 3) float in [0, 1]
-    sigma : float
-        Blur in px that the region then truly has: one number, because the subject's is one.
-    """
+class Manipulated(NamedTuple):
+    """A manipulated photograph, of which the region is cut out later."""
 
     image: np.ndarray
+    """(H, W, 3) float in [0, 1]."""
     sigma: float
+    """True blur of the region in px: one number, because the subject's is one."""
 
 
 def records(
-    counts: dict[str, int], train_on: str, manipulations: Sequence[str], by_all: int = 0
+    counts: dict[str, int],
+    training_manipulation: str,
+    manipulations: Sequence[str],
+    by_all: int = 0,
 ) -> pd.DataFrame:
-    """The table of images: every scene real, and manipulated by ``train_on``; test scenes by all manipulations.
+    """The table of images: every scene real and by `training_manipulation`, test scenes by all.
 
-    Parameters
-    ----------
-    counts : dict
-        Number of scenes for each of "train", "val", "test".
-    by_all : int
-        The first so many training and validation scenes, too, are manipulated by all.
-
-    Returns
-    -------
-    DataFrame
-        The columns of :data:`records.COLUMNS` without those of the stored file; video and group are the scene.
+    `counts` holds the number of scenes of each split. The first `by_all` training and validation
+    scenes, too, are manipulated by all. Returns the columns of
+    :data:`defocus_lib.data.records.COLUMNS` without those of the stored file; video and group are
+    the scene. ValueError if a manipulation is unknown.
     """
-    unknown = [name for name in (train_on, *manipulations) if name not in MANIPULATIONS]
+    unknown = {training_manipulation, *manipulations} - MANIPULATIONS.keys()
     if unknown:
-        raise ValueError(
-            f"unknown manipulation {unknown[0]!r}; one of {', '.join(MANIPULATIONS)} wanted"
-        )
+        known = ", ".join(MANIPULATIONS)
+        raise ValueError(f"unknown manipulation {min(unknown)!r}; one of {known} wanted")
     rows = []
     for split in SPLITS:
         for index in range(counts[split]):
             scene = f"{split}-{index:05d}"
-            first = () if split == "test" else (train_on,)
-            more = manipulations if split == "test" or index < by_all else ()
-            for name in dict.fromkeys(("real", *first, *more)):  # each once
-                path, label = f"images/{scene}/{name}.png", int(name != "real")
-                rows.append(
-                    (
-                        f"{scene}/{name}",
-                        path,
-                        label,
-                        name,
-                        scene,
-                        "",
-                        scene,
-                        split,
-                        f"{scene}/real",
-                        "",
-                    )
-                )
-    columns = [
-        "id",
-        "path",
-        "label",
-        "manipulation",
-        "video",
-        "frame",
-        "group",
-        "split",
-        "pair",
-        "source",
-    ]
-    return pd.DataFrame(rows, columns=columns)
+            always = () if split == "test" else (training_manipulation,)
+            others = manipulations if split == "test" or index < by_all else ()
+            for name in dict.fromkeys(("real", *always, *others)):  # each once
+                rows.append(_record(scene, split, name))
+    return pd.DataFrame(rows)
+
+
+def _record(scene: str, split: str, manipulation: str) -> dict[str, object]:
+    return {
+        "id": f"{scene}/{manipulation}",
+        "path": f"images/{scene}/{manipulation}.png",
+        "label": int(manipulation != "real"),
+        "manipulation": manipulation,
+        "video": scene,
+        "frame": "",
+        "group": scene,
+        "split": split,
+        "pair": f"{scene}/real",
+        "source": "",
+    }
 
 
 def store_images(root: Path, table: pd.DataFrame, images: np.ndarray) -> pd.DataFrame:
-    """Write ``images`` (M, H, W, 3) uint8 as PNG where the records ``table`` says; from then on they are read like any
-    other data set.
+    """Write `images` (M, H, W, 3) uint8 as PNG at the paths of the records `table`.
 
-    Returns
-    -------
-    DataFrame
-        The records with the SHA-256 of each file, its width and height.
+    Returns the records with the SHA-256 of each file, its width and height: from then on they are
+    read like any other data set.
     """
     digests = []
     for path, image in zip(table["path"], images, strict=True):
@@ -176,42 +136,31 @@ def photograph(
     seed: Sequence[int],
     size: int = 128,
     manipulations: Sequence[str] = (),
-) -> Twins:
-    """Make one scene, photograph it, and manipulate the photograph. The same arguments give the same bytes.
+) -> StoredScene:
+    """Compose a scene of `size` px, photograph it, and manipulate the photograph.
 
-    Parameters
-    ----------
-    photographs : sequence of (h, w, 3) uint8
-        Textures; at least two.
-    seed : sequence of int
-        Any number of integers, such as run, split and index.
-    size : int
-        Side of the image in px, at least 32.
-    manipulations : sequence of str
-        Names from :data:`MANIPULATIONS`.
+    The same arguments give the same bytes. Textures come from at least two `photographs`, (h, w, 3)
+    uint8 each; the seed is any number of integers, such as run, split and index; manipulations are
+    names from :data:`MANIPULATIONS`. ValueError if there are too few photographs, or pixels.
     """
     if len(photographs) < 2:
-        raise ValueError(
-            f"{len(photographs)} photographs; at least 2 wanted, so that a splice can come from another one"
-        )
+        given = f"{len(photographs)} photographs"
+        raise ValueError(f"{given}; at least 2 wanted, so that a splice can come from another one")
     if size < SMALLEST_SIDE:
         raise ValueError(f"size is {size} px; at least {SMALLEST_SIDE} wanted")
-    # Each step draws from its own stream: a twin does not depend on which others are made.
+    # Each step draws from its own stream: an image does not depend on which others are made.
     scene = compose(photographs, np.random.default_rng([*seed, 0]), size)
     quality = int(np.random.default_rng([*seed, 1]).integers(80, 96))
-    nothing = np.zeros(scene.subject.shape)
-    images, regions, blurs = (
-        {"real": jpeg(scene.image, quality)},
-        {"real": nothing > 0},
-        {"real": scene.subject_sigma},
-    )
+    images = {"real": jpeg(scene.image, quality)}
+    regions = {"real": np.zeros(scene.subject.shape, dtype=bool)}
+    blurs = {"real": scene.subject_sigma}
     region = choose_region(scene.subject, np.random.default_rng([*seed, 2]))
     for name in manipulations:
         rng = np.random.default_rng([*seed, 3, list(MANIPULATIONS).index(name)])
         altered, blurs[name] = MANIPULATIONS[name](scene, photographs, region, rng)
         mixed = scene.image + region[..., None] * (altered - scene.image)
         images[name], regions[name] = jpeg(mixed, quality), region >= 0.5
-    return Twins(images, regions, scene.sigma.astype(np.float32), blurs)
+    return StoredScene(images, regions, scene.sigma.astype(np.float32), blurs)
 
 
 def photograph_all(
@@ -222,25 +171,14 @@ def photograph_all(
     n_workers: int = -1,
     progress: bool = False,
 ) -> dict[str, np.ndarray]:
-    """Make every image of a table of records.
+    """The images of a table of :func:`records`, and their truth, in the order of the table.
 
-    Parameters
-    ----------
-    table : DataFrame
-        As :func:`records` makes it.
-    photographs : mapping of str to sequence of (h, w, 3) uint8
-        Textures of each split.
-    seed, size : int
-        See :func:`photograph`; a scene depends on seed, split and index alone, not on how many there are.
-    n_workers : int
-        Threads; -1 takes every core.
+    A scene depends on `seed`, split and index alone, not on how many there are. `photographs` are
+    the textures of each split, (h, w, 3) uint8; `n_workers` threads, -1 for every core.
 
-    Returns
-    -------
-    dict
-        ``ids`` (M,) str, ``images`` (M, H, W, 3) uint8, ``regions`` (M, H, W) bool and ``region_sigma`` (M,) float32
-        in px, as of :class:`Twins`, in the order of the table; ``scenes`` (S,) str and their true ``sigma`` (S, H, W)
-        float32 in px.
+    Returns ``ids`` (M,) str, ``images`` (M, H, W, 3) uint8, ``regions`` (M, H, W) bool and
+    ``region_sigma`` (M,) float32 in px, as of :class:`StoredScene`; ``scenes`` (S,) str and their
+    true ``sigma`` (S, H, W) float32 in px.
     """
     groups = list(table.groupby("group", sort=False))
     jobs = (
@@ -252,27 +190,27 @@ def photograph_all(
         )
         for scene, rows in groups
     )
-    made = Parallel(n_jobs=n_workers, prefer="threads", return_as="generator")(jobs)
-    twins = list(
-        tqdm(made, total=len(groups), desc="photographing", unit="scene", disable=not progress)
-    )
-    pairs = [
-        (one, name)
-        for one, (_, rows) in zip(twins, groups, strict=True)
+    results = Parallel(n_jobs=n_workers, prefer="threads", return_as="generator")(jobs)
+    options = {"desc": "photographing", "unit": "scene", "disable": not progress}
+    stored = list(tqdm(results, total=len(groups), **options))
+    images = [
+        (scene, name)
+        for scene, (_, rows) in zip(stored, groups, strict=True)
         for name in rows["manipulation"]
     ]
+    region_sigma = [scene.region_sigma[name] for scene, name in images]
     return {
         "ids": np.concatenate([rows["id"].to_numpy(dtype=str) for _, rows in groups]),
-        "images": np.stack([one.images[name] for one, name in pairs]),
-        "regions": np.stack([one.regions[name] for one, name in pairs]),
-        "region_sigma": np.array([one.region_sigma[name] for one, name in pairs], dtype=np.float32),
+        "images": np.stack([scene.images[name] for scene, name in images]),
+        "regions": np.stack([scene.regions[name] for scene, name in images]),
+        "region_sigma": np.array(region_sigma, dtype=np.float32),
         "scenes": np.array([scene for scene, _ in groups]),
-        "sigma": np.stack([one.sigma for one in twins]),
+        "sigma": np.stack([scene.sigma for scene in stored]),
     }
 
 
 def true_sigma(folder: Folder, scene: str) -> np.ndarray | None:
-    """The true blur (H, W) of a scene, in px, as notebook 01 wrote it; None where the data of the run have none."""
+    """(H, W) true blur of a scene in px; None where the data of the run have none."""
     if "depth" not in folder.about.has:
         return None
     truth, _ = read_arrays(folder.require(TRUTH, made_by="01_data"), {"scenes", "sigma"})
@@ -280,40 +218,37 @@ def true_sigma(folder: Folder, scene: str) -> np.ndarray | None:
 
 
 def true_maps(folder: Folder, ids: Sequence[str]) -> np.ndarray:
-    """The true blur (N, H, W) float32 of images, real or manipulated, in px.
+    """(N, H, W) float32 true blur of images, real or manipulated, in px.
 
-    That of a manipulated image is the blur of its scene, and within the region what the manipulation left there. Pixels
-    in the soft rim of a region belong to it if they are manipulated by half or more.
-
-    Raises
-    ------
-    MissingArtifact
-        If notebook 01 has not written the truth, or the data of the run have none.
+    That of a manipulated image is the blur of its scene, and within the region the one that the
+    manipulation left there. Pixels in the soft rim of a region belong to it if they are
+    manipulated by half or more. MissingArtifact if the data of the run have no truth.
     """
     path = folder.require(TRUTH, made_by="01_data")
     truth = _truth(path, path.stat().st_mtime_ns)
-    row, scene = (
-        {name: index for index, name in enumerate(truth[key].tolist())} for key in ("ids", "scenes")
-    )
-    rows = [row[one] for one in ids]
-    scenes = [scene[one.split("/")[0]] for one in ids]
+    rows = _rows_of(truth["ids"], ids)
+    scenes = _rows_of(truth["scenes"], [name.split("/")[0] for name in ids])
     inside = truth["region_sigma"][rows][:, None, None]
     return np.where(truth["regions"][rows], inside, truth["sigma"][scenes])
+
+
+def true_regions(folder: Folder, ids: Sequence[str], size: int) -> np.ndarray:
+    """(N, size, size) bool manipulated pixels of images; none where the data do not tell."""
+    if "regions" not in folder.about.has:
+        return np.zeros((len(ids), size, size), dtype=bool)
+    truth, _ = read_arrays(folder.require(TRUTH, made_by="01_data"), {"ids", "regions"})
+    return truth["regions"][_rows_of(truth["ids"], ids)]
+
+
+def _rows_of(names: np.ndarray, wanted: Sequence[str]) -> list[int]:
+    row = {name: index for index, name in enumerate(names.tolist())}
+    return [row[name] for name in wanted]
 
 
 @lru_cache(maxsize=1)
 def _truth(path: Path, _changed: int) -> dict[str, np.ndarray]:
     """Read once, however many batches are asked for."""
     return read_arrays(path, {"ids", "regions", "region_sigma", "scenes", "sigma"})[0]
-
-
-def true_regions(folder: Folder, ids: Sequence[str], size: int) -> np.ndarray:
-    """The manipulated pixels (N, size, size) of images; none where the data of the run do not tell."""
-    if "regions" not in folder.about.has:
-        return np.zeros((len(ids), size, size), dtype=bool)
-    truth, _ = read_arrays(folder.require(TRUTH, made_by="01_data"), {"ids", "regions"})
-    row = {name: index for index, name in enumerate(truth["ids"].tolist())}
-    return truth["regions"][[row[name] for name in ids]]
 
 
 def compose(photographs: Sequence[np.ndarray], rng: np.random.Generator, size: int) -> Scene:
@@ -334,56 +269,48 @@ def compose(photographs: Sequence[np.ndarray], rng: np.random.Generator, size: i
     sigmas = [float(np.hypot(lens.sigma(d), SHARPEST * size / 128)) for d in (backdrop, *distances)]
     noise = rng.uniform(0.002, 0.012)
     image = optics.render(colours, masks, sigmas) + rng.normal(0, noise, (size, size, 3))
-    return Scene(
-        np.clip(image, 0, 1),
-        optics.visible_sigma(masks, sigmas),
-        masks[-1] >= 0.5,
-        sigmas[-1],
-        noise,
-    )
+    sigma = optics.visible_sigma(masks, sigmas)
+    return Scene(np.clip(image, 0, 1), sigma, masks[-1] >= 0.5, sigmas[-1], noise)
 
 
 def texture(photographs: Sequence[np.ndarray], rng: np.random.Generator, size: int) -> np.ndarray:
-    """``(size, size, 3)`` float: a square of one photograph, turned at random, its contrast and tint varied.
+    """``(size, size, 3)`` float: a square of one photograph, turned, its contrast and tint varied.
 
-    Photographs are shrunk by two or more where they are large enough, so that their own blur is not taken for sharp. A
-    square without detail (sky) tells nothing about blur; another is drawn.
+    Photographs are shrunk by two or more where they are large enough, so that their own blur is not
+    taken for sharp. A square without detail (sky) tells nothing about blur; another is drawn.
     """
     for _ in range(8):
-        source = photographs[rng.integers(len(photographs))]
+        source = photographs[int(rng.integers(len(photographs)))]
         short = min(source.shape[:2])
         side = int(rng.integers(min(2 * size, short), short + 1))
         top, left = (int(rng.integers(0, length - side + 1)) for length in source.shape[:2])
-        crop = Image.fromarray(source[top : top + side, left : left + side]).resize(
-            (size, size), Image.Resampling.BOX
-        )
-        square = np.asarray(crop, dtype=float) / 255
+        crop = Image.fromarray(source[top : top + side, left : left + side])
+        shrunk = crop.resize((size, size), Image.Resampling.BOX)
+        square = np.asarray(shrunk, dtype=float) / 255
         if ndimage.gaussian_gradient_magnitude(square.mean(2), 1).mean() > 0.02:
             break
-    square = np.rot90(square, rng.integers(4)).copy()
+    square = np.rot90(square, int(rng.integers(4))).copy()
     if rng.random() < 0.5:
         square = square[:, ::-1]
     centre = square.mean((0, 1))
-    return np.clip(
-        (square - centre) * rng.uniform(0.9, 1.4) + centre * rng.uniform(0.7, 1.3, 3), 0, 1
-    )
+    contrasted = (square - centre) * rng.uniform(0.9, 1.4)
+    return np.clip(contrasted + centre * rng.uniform(0.7, 1.3, 3), 0, 1)
 
 
 def blob(rng: np.random.Generator, size: int, radius: float, spread: float = 0.38) -> np.ndarray:
-    """``(size, size)`` mask of a random smooth shape; ``radius`` and ``spread`` of its centre as shares of the side."""
+    """``(size, size)`` mask of a smooth random shape; radius and range are shares of the size."""
     centre = size * (0.5 + rng.uniform(-spread, spread, 2))
     y, x = np.indices((size, size))
     angle = np.arctan2(y - centre[0], x - centre[1])
     outline = np.ones_like(angle)
     for order in (2, 3, 5):
-        outline += (
-            rng.uniform(-0.2, 0.2) / order * 2 * np.cos(order * angle + rng.uniform(0, 2 * np.pi))
-        )
+        amplitude = rng.uniform(-0.2, 0.2) / order * 2
+        outline += amplitude * np.cos(order * angle + rng.uniform(0, 2 * np.pi))
     return np.clip(radius * size * outline - np.hypot(y - centre[0], x - centre[1]) + 0.5, 0, 1)
 
 
 def choose_region(subject: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """``(H, W)`` soft mask of the part of the subject to manipulate: inside its outline, feathered over a few px."""
+    """``(H, W)`` mask of the part of the subject to manipulate: inside its outline, feathered."""
     depth = ndimage.distance_transform_edt(subject)
     inset = rng.uniform(0.1, 0.3) * depth.max()
     feather = max(1.0, subject.shape[0] / 128)
@@ -392,61 +319,53 @@ def choose_region(subject: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
     """``(H, W, 3)`` float in [0, 1], stored as JPEG and read again as uint8."""
-    buffer = io.BytesIO()
-    Image.fromarray(np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)).save(
-        buffer, "JPEG", quality=quality
-    )
+    buffer, pixels = io.BytesIO(), np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
     return np.asarray(Image.open(buffer).convert("RGB"))
 
 
 def resynthesis(
     scene: Scene, _photographs: Sequence[np.ndarray], _region: np.ndarray, rng: np.random.Generator
-) -> Altered:
-    """Decode the region from a low resolution, as a face generator of fixed output size does (Deepfakes).
+) -> Manipulated:
+    """Decode the region from a low resolution, as generators of fixed size do (Deepfakes).
 
-    A generator of 64 px fills a face of 180 to 320 px: a factor of 0.2 to 0.35. An average over p px has a variance of
-    p^2/12. The bicubic kernel (Keys 1981) has a second moment of zero, so enlarging adds nothing to that. (It
-    overshoots, so an edge looks wider than this standard deviation says.)
+    A generator of 64 px fills a face of 180 to 320 px: a factor of 0.2 to 0.35. An average over p
+    px has a variance of p^2/12. The bicubic kernel (Keys 1981) has a second moment of zero, so
+    enlarging adds nothing to that. (It overshoots, so an edge looks wider than this standard
+    deviation says.)
     """
     size = scene.image.shape[0]
     small = max(8, round(size * rng.uniform(0.2, 0.35)))
     stored = Image.fromarray(np.rint(scene.image * 255).astype(np.uint8))
-    decoded = stored.resize((small, small), Image.Resampling.BOX).resize(
-        (size, size), Image.Resampling.BICUBIC
-    )
-    return Altered(
-        np.asarray(decoded, dtype=float) / 255,
-        float(np.hypot(scene.subject_sigma, size / small / 12**0.5)),
-    )
+    encoded = stored.resize((small, small), Image.Resampling.BOX)
+    decoded = encoded.resize((size, size), Image.Resampling.BICUBIC)
+    sigma = float(np.hypot(scene.subject_sigma, size / small / 12**0.5))
+    return Manipulated(np.asarray(decoded, dtype=float) / 255, sigma)
 
 
 def splice(
     scene: Scene, photographs: Sequence[np.ndarray], region: np.ndarray, rng: np.random.Generator
-) -> Altered:
-    """Paste another photograph, matched in colour, blurred as if it were at another depth (FaceSwap)."""
+) -> Manipulated:
+    """Paste another photograph, matched in colour, blurred as if at another depth (FaceSwap)."""
     size = scene.image.shape[0]
     step = rng.uniform(1, 2) * size / 128
-    sigma = (
-        scene.subject_sigma + step
-        if scene.subject_sigma < 1.5 * size / 128
-        else scene.subject_sigma - step
-    )
-    sigma = max(sigma, SHARPEST * size / 128)
+    sharp = scene.subject_sigma < 1.5 * size / 128
+    sigma = max(scene.subject_sigma + (step if sharp else -step), SHARPEST * size / 128)
     pasted = optics.blur(texture(photographs, rng, size), sigma)
     inside = region > 0.5
-    ours, theirs = scene.image[inside], pasted[inside]
-    pasted = (pasted - theirs.mean(0)) / (theirs.std(0) + 1e-6) * ours.std(0) + ours.mean(0)
-    return Altered(np.clip(pasted + rng.normal(0, scene.noise, pasted.shape), 0, 1), sigma)
+    old, new = scene.image[inside], pasted[inside]
+    pasted = (pasted - new.mean(0)) / (new.std(0) + 1e-6) * old.std(0) + old.mean(0)
+    return Manipulated(np.clip(pasted + rng.normal(0, scene.noise, pasted.shape), 0, 1), sigma)
 
 
 def reenactment(
     scene: Scene, _photographs: Sequence[np.ndarray], region: np.ndarray, rng: np.random.Generator
-) -> Altered:
-    """Warp the region smoothly and resample it, as moving a face's expression does (Face2Face).
+) -> Manipulated:
+    """Warp the region smoothly and resample it, as a change of expression does (Face2Face).
 
-    The blur travels with the pixels, and stays the subject's. Linear interpolation at a fraction t of a px mixes two
-    neighbours, with a variance of t (1 - t); its mean over all fractions, 1/6 px^2, comes on top. The warp stretches by
-    less than 1 % on average, which is left out.
+    The blur moves with the pixels, and stays the subject's. Linear interpolation at a fraction t
+    of a px mixes two neighbours, with a variance of t (1 - t); its mean over all fractions, 1/6
+    px^2, is added. The warp stretches by less than 1 % on average, which is left out.
     """
     size = scene.image.shape[0]
     field = ndimage.gaussian_filter(rng.normal(size=(2, size, size)), (0, size / 12, size / 12))
@@ -456,27 +375,26 @@ def reenactment(
     warped = [
         ndimage.map_coordinates(channel, position, order=1, mode="reflect") for channel in channels
     ]
-    return Altered(np.stack(warped, 2), float(np.hypot(scene.subject_sigma, 6**-0.5)))
+    return Manipulated(np.stack(warped, 2), float(np.hypot(scene.subject_sigma, 6**-0.5)))
 
 
 def rerender(
     scene: Scene, _photographs: Sequence[np.ndarray], _region: np.ndarray, rng: np.random.Generator
-) -> Altered:
-    """Smooth the detail and leave the faint grid of a learned upsampler, as neural rendering does (NeuralTextures).
+) -> Manipulated:
+    """Smooth the detail and leave the grid of a learned upsampler, as NeuralTextures does.
 
-    The blur stays the subject's: lowering total variation takes faint detail away and leaves edges as wide as they
-    were, which no lens does.
+    The blur stays the subject's: lowering total variation takes faint detail away and leaves
+    edges as wide as they were, which no lens does.
     """
     size = scene.image.shape[0]
     smooth = denoise_tv_chambolle(scene.image, weight=rng.uniform(0.02, 0.05), channel_axis=2)
     y, x = np.indices((size, size))
     grid = np.cos(2 * np.pi * x / 4) * np.cos(2 * np.pi * y / 4)
-    return Altered(
-        np.clip(smooth + rng.uniform(0.005, 0.015) * grid[..., None], 0, 1), scene.subject_sigma
-    )
+    image = np.clip(smooth + rng.uniform(0.005, 0.015) * grid[..., None], 0, 1)
+    return Manipulated(image, scene.subject_sigma)
 
 
-Manipulation = Callable[[Scene, Sequence[np.ndarray], np.ndarray, np.random.Generator], Altered]
+Manipulation = Callable[[Scene, Sequence[np.ndarray], np.ndarray, np.random.Generator], Manipulated]
 MANIPULATIONS: dict[str, Manipulation] = {
     "resynthesis": resynthesis,
     "splice": splice,
@@ -488,43 +406,28 @@ MANIPULATIONS: dict[str, Manipulation] = {
 def motorcycle(
     image: np.ndarray, disparity: np.ndarray, lens: optics.ThinLens, size: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """The Middlebury motorcycle through a lens, with the depth that was measured (Scharstein et al. 2014).
+    """The Middlebury motorcycle through a lens, with its measured depth (Scharstein et al. 2014).
 
-    Parameters
-    ----------
-    image : (h, w, 3) uint8
-    disparity : (h, w) float
-        In px; NaN where unknown.
-    lens : ThinLens
-        Its pixel pitch is that of the resized image.
-    size : int
-        Side in px of the centre square after resizing.
-
-    Returns
-    -------
-    image : (size, size, 3) uint8
-    sigma : (size, size) float, in px
-    known : (size, size) bool
-        Pixels whose depth was measured; others take that of the nearest one.
+    From the photograph (h, w, 3) uint8 and its disparity (h, w) in px, NaN where unknown: the
+    centre square as image (size, size, 3) uint8, true sigma (size, size) in px, and the mask
+    (size, size) of pixels whose depth was measured; others take that of the nearest one. The
+    lens's pixel pitch is that of the resized image.
     """
     square, disparity = (_centre_square(array) for array in (image, disparity))
-    sharp = (
-        np.asarray(
-            Image.fromarray(square).resize((size, size), Image.Resampling.LANCZOS), dtype=float
-        )
-        / 255
-    )
+    shrunk = Image.fromarray(square).resize((size, size), Image.Resampling.LANCZOS)
+    sharp = np.asarray(shrunk, dtype=float) / 255
     rows = ((np.arange(size) + 0.5) * len(disparity) / size).astype(int)
     disparity = disparity[np.ix_(rows, rows)]
     known = np.isfinite(disparity)
     nearest = ndimage.distance_transform_edt(~known, return_distances=False, return_indices=True)
     distance = motorcycle_distance(disparity[tuple(nearest)])
     sigma = lens.sigma(distance)
-    return np.rint(optics.render_depth(sharp, sigma, distance) * 255).astype(np.uint8), sigma, known
+    image = np.rint(optics.render_depth(sharp, sigma, distance) * 255).astype(np.uint8)
+    return image, sigma, known
 
 
 def motorcycle_distance(disparity: np.ndarray | float) -> np.ndarray:
-    """Distance in mm of a disparity in px, by the calibration given with the packaged pair."""
+    """Distance in mm of a disparity in px, by the calibration of the packaged pair."""
     return 193.001 * 994.978 / (np.asarray(disparity, dtype=float) + 31.086)
 
 

@@ -289,7 +289,8 @@ from pathlib import Path
 from defocus_lib.data.images import Reader
 from defocus_lib.maps.cache import MapCache
 folder, root, table = map(Path, sys.argv[1:])
-MapCache(folder, "physical", "", 64, "stretch").fill(pd.read_json(table), Reader(root, 64), n_workers=2)
+cache = MapCache(folder, "physical", "", 64, "stretch")
+cache.fill(pd.read_json(table), Reader(root, 64), n_workers=2)
 """
 
 

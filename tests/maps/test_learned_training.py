@@ -110,7 +110,7 @@ def test_a_scene_depends_on_its_number_alone(photographs):
 
 def test_no_scene_comes_twice():
     done = []
-    sampler = learned_training._NeverAgain(5, lambda: len(done))
+    sampler = learned_training._Consecutive(5, lambda: len(done))
     done += list(sampler)
     done += list(sampler)
     assert done == list(range(10)) and len(sampler) == 5
@@ -140,7 +140,7 @@ def test_the_budget_is_used_by_steps_or_minutes_whichever_is_first():
 
 @pytest.mark.parametrize("start", [0, 30, 170])
 def test_minutes_that_suffice_for_the_steps_change_nothing(start):
-    """Half a minute to begin, or nearly three, and a pace that needs 58 of 60 minutes for the steps."""
+    """A start of 0 to 170 s, and a pace that needs 58 of 60 minutes for the steps."""
     timed, endless = Budget(minutes=60, steps=100), Budget(minutes=0, steps=100)
     for steps in range(1, 101):
         seconds = start + steps / 100 * (58 * 60 - start)
@@ -183,10 +183,11 @@ def test_calibration_finds_the_unit_of_the_error(unit):
 
 
 def test_the_command_writes_weights_that_can_be_read(tmp_path):
-    asked = "train-estimator --minutes 0 --steps 1 --every 1 --batch-size 2 --side 32 --validation 2 --n-workers 0"
-    result = CliRunner().invoke(
-        app, [*asked.split(), "--precision", "32-true", "--seed", "7", "--output", str(tmp_path)]
+    options = (
+        "--minutes 0 --steps 1 --every 1 --batch-size 2 --side 32 --validation 2 --n-workers 0 "
+        f"--precision 32-true --seed 7 --output {tmp_path}"
     )
+    result = CliRunner().invoke(app, ["train-estimator", *options.split()])
     assert result.exit_code == 0, result.output
     network, card = learned.load_estimator(tmp_path / "estimator-7.safetensors")
     assert card["seed"] == 7 and card["steps"] == 1 and not network.training

@@ -23,7 +23,8 @@ def sparse():
 
 
 def test_gaussian_by_hand():
-    # One row: 1 px known on the left, 3 px on the right, twice as trusted; the prior is their weighted mean, 7/3.
+    # One row: 1 px known on the left, 3 px on the right, twice as trusted; the prior is their
+    # weighted mean, 7/3.
     values, weights = np.array([[1.0, 0.0, 3.0]]), np.array([[1.0, 0.0, 2.0]])
     near, far = np.exp(-1 / 2), np.exp(-4 / 2)
     p = 2 * propagation.PRIOR_WEIGHT
@@ -120,7 +121,8 @@ def test_guided_filter_is_the_literal_one(weights):
 
 
 def test_guided_filter_by_hand_under_a_flat_guide():
-    # A flat guide has no slope: the mean over windows of the window means. Three px in a row, radius 1.
+    # A flat guide has no slope: the mean over windows of the window means. Three px in a row,
+    # radius 1.
     guide, values = np.zeros((1, 3)), np.array([[0.0, 0.0, 6.0]])
     dense = propagation.guided_filter(guide, values, radius=1)[0]
     means = np.array([0.0, 2.0, 3.0])
@@ -137,7 +139,8 @@ def test_a_weighted_guided_filter_ignores_what_is_not_known(sparse):
 
 
 def test_guided_filter_follows_the_guide():
-    # Blur differs on the two sides of an edge in the guide; both filters know it at one pixel in nine.
+    # Blur differs on the two sides of an edge in the guide; both filters know it at one pixel in
+    # nine.
     guide = np.zeros((45, 45))
     guide[:, 22:] = 1
     weights = np.zeros((45, 45))

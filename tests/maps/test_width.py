@@ -26,7 +26,8 @@ def test_the_curvature_of_a_step_by_its_definition():
 
 @pytest.mark.parametrize(("scale", "step"), [(0.7, 1), (1.4, 1), (2.8, 2)])
 def test_the_error_that_noise_makes_is_that_of_a_simulation(scale, step):
-    # A ramp of slope 1 has no curvature: what is measured comes from the noise. The pixel grid is coarse for a scale of 0.7.
+    # A ramp of slope 1 has no curvature: all of it comes from the noise. The pixel grid is coarse
+    # for a scale of 0.7.
     noise, rng, margin = 0.01, np.random.default_rng(0), 12
     plane = np.arange(224.0) + rng.normal(0, noise, (224, 224))
     slope = ndimage.gaussian_filter(plane, scale, order=(0, 1))[margin:-margin, margin:-margin]

@@ -1,4 +1,4 @@
-"""The presets ``released`` and ``published``, stage by stage and window by window (Jeon & Woo 2025)."""
+"""The presets ``released`` and ``published`` (Jeon & Woo 2025), window by window."""
 
 import math
 
@@ -11,7 +11,7 @@ SCALES = {"released": (1.5, 2.0), "published": (2.0, 2.5)}
 def maps(image, preset):
     """Edges, sparse and dense map, each ``(H, W)``, of one image ``(3, H, W)`` in [0, 1]."""
     fine, coarse = SCALES[preset]
-    # Single precision up to here: a threshold of the edge detector must not fall between two roundings.
+    # Single precision: a threshold of the edge detector must not fall between two roundings.
     grey = (image.astype(np.float32) * 2 - 1).mean(axis=0, dtype=np.float32)
     edges = canny(np.clip(grey, 0, 1), sigma=1.5)
     grey = grey.astype(np.float64)
@@ -25,8 +25,8 @@ def maps(image, preset):
 def magnitude(grey, scale):
     """Gradient magnitude by two dense 11x11 kernels, zeros outside the image."""
     y, x = np.mgrid[-5:6, -5:6].astype(np.float64)
-    bell = np.exp(-(x**2 + y**2) / (2 * scale**2)) / (2 * math.pi * scale**4)
-    return np.hypot(correlate(grey, -x * bell), correlate(grey, -y * bell))
+    gaussian = np.exp(-(x**2 + y**2) / (2 * scale**2)) / (2 * math.pi * scale**4)
+    return np.hypot(correlate(grey, -x * gaussian), correlate(grey, -y * gaussian))
 
 
 def correlate(image, kernel):
@@ -46,7 +46,7 @@ def box_mean(image, radius):
 
 
 def guided(guide, values, radius, eps):
-    """Guided filter: in each window a line ``a guide + b``, at each pixel the mean of the lines of its windows."""
+    """Guided filter: a line ``a guide + b`` per window, and per pixel the mean of its lines."""
     guide_mean, value_mean = box_mean(guide, radius), box_mean(values, radius)
     covariance = box_mean(guide * values, radius) - guide_mean * value_mean
     slope = covariance / (box_mean(guide * guide, radius) - guide_mean**2 + eps)

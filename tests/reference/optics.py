@@ -1,4 +1,4 @@
-"""Images whose blur is known, made without layers: each pixel is taken from the Gaussian blur of its own sigma."""
+"""Images of known blur without layers: each pixel has the Gaussian blur of its own sigma."""
 
 import math
 from typing import NamedTuple
@@ -11,7 +11,7 @@ FOCAL_PLANES = (12, 20, 30, 40, 55)
 
 
 def step(sigma, size, angle=0.0, contrast=0.6):
-    """``(3, size, size)`` float32: an edge through the centre, turned by ``angle`` degrees, blurred by ``sigma``."""
+    """``(3, size, size)`` float32: an edge through the centre, turned by ``angle`` degrees."""
     turn = math.radians(angle)
     y, x = np.indices((size, size)) - (size - 1) / 2
     away = math.cos(turn) * x + math.sin(turn) * y
@@ -22,7 +22,8 @@ def step(sigma, size, angle=0.0, contrast=0.6):
 def blur_each_pixel(image, sigmas, spacing=0.1):
     """``image`` (H, W, 3) once for each map of ``sigmas`` (F, H, W): no occlusion.
 
-    The image is blurred at multiples of ``spacing`` px; a pixel between two of them is mixed from both.
+    The image is blurred at multiples of ``spacing`` px; a pixel between two of them is mixed from
+    both.
     """
     result = np.zeros((len(sigmas), *image.shape))
     for level in range(math.floor(sigmas.min() / spacing), math.ceil(sigmas.max() / spacing) + 1):
@@ -34,7 +35,7 @@ def blur_each_pixel(image, sigmas, spacing=0.1):
 
 
 class Motorcycle(NamedTuple):
-    """``sharp`` (H, W, 3); ``images`` (F, H, W, 3) uint8 focused at each plane, and their ``sigmas``; where known."""
+    """``sharp`` (H, W, 3); ``images`` (F, H, W, 3) uint8 focused at each plane; ``sigmas``."""
 
     sharp: np.ndarray
     disparity: np.ndarray
@@ -44,7 +45,7 @@ class Motorcycle(NamedTuple):
 
 
 def motorcycle(image, disparity, size=299):
-    """The centre square of a photograph (h, w, 3) with disparity (h, w), focused at each of :data:`FOCAL_PLANES`."""
+    """The centre square of a photograph with disparity, focused at :data:`FOCAL_PLANES`."""
     side = min(image.shape[:2])
     top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
     image, disparity = (a[top : top + side, left : left + side] for a in (image, disparity))

@@ -12,14 +12,16 @@ LENS = optics.ThinLens(focal_length=50, f_number=2, focus_distance=2050, pixel_p
 
 
 def test_the_circle_of_confusion_by_hand():
-    # Aperture 25 mm, magnification 50 / 2000: 25 * 0.025 * 2050 / 4100 = 0.3125 mm at 4100 mm; sigma is 31.25 px / 4.
+    # Aperture 25 mm, magnification 50 / 2000: 25 * 0.025 * 2050 / 4100 = 0.3125 mm at 4100 mm;
+    # sigma is 31.25 px / 4.
     assert float(LENS.circle_of_confusion(4100)) == pytest.approx(0.3125)
     assert float(LENS.sigma(4100)) == pytest.approx(7.8125)
     assert float(LENS.circle_of_confusion(1025)) == pytest.approx(0.625)
 
 
 def test_the_circle_is_that_of_the_rays():
-    # The image of a point lies at v = f u / (u - f); the cone behind the aperture is cut by the sensor.
+    # The image of a point lies at v = f u / (u - f); the cone behind the aperture is cut by the
+    # sensor.
     def image_distance(u):
         return LENS.focal_length * u / (u - LENS.focal_length)
 
@@ -199,8 +201,8 @@ def test_the_literal_blur_is_a_weighted_mean_of_the_neighbours():
     sigma = np.full((1, 41, 41), 1.0)
     sigma[0, 20, 20] = 2.03  # between two of the levels that are blurred
     y, x = np.mgrid[-20:21, -20:21]
-    bell = np.exp(-(x**2 + y**2) / (2 * 2.03**2))
-    expected = (image * (bell / bell.sum())[..., None]).sum((0, 1))
+    gaussian = np.exp(-(x**2 + y**2) / (2 * 2.03**2))
+    expected = (image * (gaussian / gaussian.sum())[..., None]).sum((0, 1))
     np.testing.assert_allclose(
         literal.blur_each_pixel(image, sigma)[0, 20, 20], expected, atol=1e-3
     )

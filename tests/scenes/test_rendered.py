@@ -25,7 +25,7 @@ def textures():
 
 
 @pytest.fixture(scope="module")
-def twins(textures):
+def scenes(textures):
     return [rendered.photograph(textures["test"], (7, index), SIZE, NAMES) for index in range(4)]
 
 
@@ -40,18 +40,18 @@ def same(first, second):
 # Determinism
 
 
-def test_same_seed_same_bytes(textures, twins):
+def test_same_seed_same_bytes(textures, scenes):
     again = rendered.photograph(textures["test"], (7, 2), SIZE, NAMES)
-    assert same(again, twins[2]) and np.array_equal(again.sigma, twins[2].sigma)
-    assert not np.array_equal(twins[1].images["real"], twins[2].images["real"])
+    assert same(again, scenes[2]) and np.array_equal(again.sigma, scenes[2].sigma)
+    assert not np.array_equal(scenes[1].images["real"], scenes[2].images["real"])
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_twin_does_not_depend_on_which_others_are_made(textures, twins, name):
+def test_an_image_does_not_depend_on_which_others_are_made(textures, scenes, name):
     alone = rendered.photograph(textures["test"], (7, 1), SIZE, [name])
     for kind in ("real", name):
-        np.testing.assert_array_equal(alone.images[kind], twins[1].images[kind])
-        np.testing.assert_array_equal(alone.regions[kind], twins[1].regions[kind])
+        np.testing.assert_array_equal(alone.images[kind], scenes[1].images[kind])
+        np.testing.assert_array_equal(alone.regions[kind], scenes[1].regions[kind])
 
 
 def test_a_scene_does_not_depend_on_how_many_there_are(textures):
@@ -189,9 +189,10 @@ def test_true_sigma_is_the_lens_formula(textures, monkeypatch, size):
 
 
 def blur_of(grey, inside, noise=0.0):
-    """Blur in px of what was white noise: its variance is sigma squared times its mean squared gradient."""
+    """Blur in px of white noise: its variance over its mean squared gradient, per axis."""
     dy, dx = np.gradient(grey)
-    # White sensor noise adds its variance to the image, and half of it to the squared difference along each axis.
+    # White sensor noise adds its variance to the image, and half of it to the squared difference
+    # along each axis.
     return np.sqrt((grey[inside].var() - noise**2) / ((dy**2 + dx**2)[inside].mean() - noise**2))
 
 
@@ -209,12 +210,13 @@ def test_surfaces_are_as_blurred_as_the_truth_says():
     assert checked >= 5
 
 
-def test_twins_differ_from_the_real_image_in_the_region_alone(twins):
-    for one in twins:
+def test_manipulated_images_differ_from_the_real_one_in_the_region_alone(scenes):
+    for stored in scenes:
         for name in NAMES:
-            differs = (one.images[name] != one.images["real"]).any(2)
-            region = one.regions[name]
-            # JPEG mixes colours within blocks of 16 px, and decoders smooth over one px more; the mask is feathered.
+            differs = (stored.images[name] != stored.images["real"]).any(2)
+            region = stored.regions[name]
+            # JPEG mixes colours within blocks of 16 px, and decoders smooth over one px more; the
+            # mask is feathered.
             touched = ndimage.binary_dilation(region, iterations=6)
             blocks = touched.reshape(SIZE // 16, 16, SIZE // 16, 16).any((1, 3))
             reach = ndimage.binary_dilation(
@@ -223,22 +225,22 @@ def test_twins_differ_from_the_real_image_in_the_region_alone(twins):
             assert not differs[~reach].any()
             assert differs[region].mean() > 0.5
             assert differs[region].mean() > 3 * differs[~touched].mean() or name == "texture"
-        assert not one.regions["real"].any()
+        assert not stored.regions["real"].any()
 
 
-def test_all_twins_share_one_region_inside_the_subject(textures, twins):
-    for index, one in enumerate(twins):
+def test_all_manipulations_share_one_region_inside_the_subject(textures, scenes):
+    for index, stored in enumerate(scenes):
         scene = rendered.compose(textures["test"], np.random.default_rng([7, index, 0]), SIZE)
-        region = one.regions[NAMES[0]]
-        assert all(np.array_equal(one.regions[name], region) for name in NAMES)
+        region = stored.regions[NAMES[0]]
+        assert all(np.array_equal(stored.regions[name], region) for name in NAMES)
         assert region.any() and not region[~scene.subject].any()
         assert 0.15 < region.sum() / scene.subject.sum() < 0.95
-        np.testing.assert_allclose(one.sigma, scene.sigma, rtol=1e-6)
+        np.testing.assert_allclose(stored.sigma, scene.sigma, rtol=1e-6)
 
 
-def test_the_stored_image_is_close_to_the_scene(textures, twins):
+def test_the_stored_image_is_close_to_the_scene(textures, scenes):
     scene = rendered.compose(textures["test"], np.random.default_rng([7, 0, 0]), SIZE)
-    error = np.abs(twins[0].images["real"] / 255 - scene.image)
+    error = np.abs(scenes[0].images["real"] / 255 - scene.image)
     assert 0 < error.mean() < 0.02
 
 
@@ -285,11 +287,11 @@ def test_resynthesis_keeps_coarse_detail_and_loses_fine(seed):
     assert power(after, 0.01, 0.05) > 0.6 * power(before, 0.01, 0.05)
 
 
-def test_resynthesis_lowers_high_frequencies_in_stored_images(twins):
-    for one in twins:
-        core = ndimage.binary_erosion(one.regions["resynthesis"], iterations=2)
+def test_resynthesis_lowers_high_frequencies_in_stored_images(scenes):
+    for stored in scenes:
+        core = ndimage.binary_erosion(stored.regions["resynthesis"], iterations=2)
         real, fake = (
-            ndimage.laplace(one.images[name].mean(2))[core].var()
+            ndimage.laplace(stored.images[name].mean(2))[core].var()
             for name in ("real", "resynthesis")
         )
         assert fake < 0.8 * real
@@ -323,10 +325,10 @@ def test_reenactment_moves_content_smoothly_by_a_few_px(seed):
     assert max(np.abs(np.gradient(shift[..., k])).max(0)[inner].max() for k in (0, 1)) < 0.5
 
 
-def test_reenactment_keeps_the_statistics_of_the_region(twins):
-    for one in twins:
-        core = ndimage.binary_erosion(one.regions["reenactment"], iterations=3)
-        real, fake = (one.images[name][core].astype(float) for name in ("real", "reenactment"))
+def test_reenactment_keeps_the_statistics_of_the_region(scenes):
+    for stored in scenes:
+        core = ndimage.binary_erosion(stored.regions["reenactment"], iterations=3)
+        real, fake = (stored.images[name][core].astype(float) for name in ("real", "reenactment"))
         np.testing.assert_allclose(fake.mean(0), real.mean(0), atol=12)
         np.testing.assert_allclose(fake.std(0), real.std(0), rtol=0.25)
         assert np.abs(fake - real).mean() > 1
@@ -351,7 +353,7 @@ def test_texture_smooths_and_leaves_a_grid_of_four_px(seed):
 
 @pytest.mark.parametrize("seed", range(4))
 def test_a_warp_adds_the_variance_of_linear_interpolation(seed):
-    """Mixing neighbours leaves a ramp as it is and lifts a parabola, by the variance of the mixture."""
+    """Mixing neighbours keeps a ramp and lifts a parabola by the variance of the mixture."""
     x = np.indices((SIZE, SIZE))[1] / SIZE
     scene, region = scene_of(np.stack([x**2, x, x], axis=2), sigma=2.0)
     altered = rendered.reenactment(scene, WHITE, region, np.random.default_rng(seed))
@@ -375,7 +377,7 @@ def test_decoding_adds_the_variance_of_the_pixels_it_came_from(seed):
 
 @pytest.mark.parametrize("small", [26, 30, 37, 45])
 def test_enlarging_keeps_second_moments_so_the_box_is_all_there_is(small):
-    """What becomes of a parabola is the second moment of the whole chain; reference: that of a box, p^2/12."""
+    """The change of a parabola is the second moment of the whole chain; a box has p^2/12."""
     x = np.tile(np.arange(SIZE, dtype=np.float32) - SIZE / 2, (SIZE, 1))
 
     def decoded(values):
@@ -414,16 +416,16 @@ def test_texture_leaves_edges_as_wide_as_they_were():
     assert altered.sigma == 1.5
 
 
-def test_true_blur_changes_in_the_region_alone_and_as_each_manipulation_says(twins):
-    for one in twins:
-        subject = one.region_sigma["real"]
-        assert (one.sigma[one.regions["splice"]] == np.float32(subject)).all()
-        assert one.region_sigma["resynthesis"] > np.hypot(
+def test_true_blur_changes_in_the_region_alone_and_as_each_manipulation_says(scenes):
+    for stored in scenes:
+        subject = stored.region_sigma["real"]
+        assert (stored.sigma[stored.regions["splice"]] == np.float32(subject)).all()
+        assert stored.region_sigma["resynthesis"] > np.hypot(
             subject, 0.8
         )  # a fifth to a third of the side
-        assert one.region_sigma["reenactment"] == pytest.approx(np.hypot(subject, 6**-0.5))
-        assert one.region_sigma["texture"] == subject
-        assert one.region_sigma["splice"] >= 0.4
+        assert stored.region_sigma["reenactment"] == pytest.approx(np.hypot(subject, 6**-0.5))
+        assert stored.region_sigma["texture"] == subject
+        assert stored.region_sigma["splice"] >= 0.4
 
 
 # The motorcycle

@@ -74,7 +74,8 @@ def test_the_point_spread_changes_the_picture_and_not_the_truth(photographs):
 
 
 def test_shapes_have_outlines_as_sharp_as_pixels():
-    # A step between two greys that averaging over a pixel has met takes at most one pixel between them.
+    # A step between two greys that averaging over a pixel has met takes at most one pixel between
+    # them.
     square = simulated._drawn(
         [np.array([[0.25, 0.25], [0.75, 0.25], [0.75, 0.75], [0.25, 0.75]])], [1.0], 0.0, 48
     )
@@ -97,7 +98,8 @@ def test_each_leaf_has_one_grey_where_its_texture_is_left_out(photographs, monke
 
 
 def test_a_texture_is_as_strong_on_each_leaf_as_its_contrast(photographs):
-    # Of 20 % of all leaves nothing but their grey is seen, on the others between a twentieth and one and a half.
+    # Of 20 % of all leaves nothing but their grey is seen, on the others between a twentieth and
+    # one and a half.
     rng, strengths = np.random.default_rng(0), []
     everything = [np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * 1.1]
     for _ in range(60):

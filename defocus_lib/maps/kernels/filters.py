@@ -17,7 +17,8 @@ def gaussian_factors(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Factors of the Gaussian derivative ``-x / (2 pi s^4) exp(-(x^2 + y^2) / (2 s^2))``.
 
-    Two (radius + 1,) float32, along x and along y, at 0 to `radius` px plus `phase` from the centre.
+    Two (radius + 1,) float32, along x and along y, at 0 to `radius` px plus `phase` from the
+    centre.
     """
     offsets = np.arange(radius + 1) + phase
     gaussian = np.exp(-(offsets**2) / (2 * scale**2))
@@ -27,7 +28,7 @@ def gaussian_factors(
 
 @reordered
 def padded(plane, margin, reflect):
-    """A plane with ``margin`` more px on each side: reflected about the outermost pixels, or zeros."""
+    """A plane with ``margin`` more px on each side: reflected at the outermost pixels, or 0."""
     height, width = plane.shape
     shape = (height + 2 * margin, width + 2 * margin)
     result = np.empty(shape, plane.dtype) if reflect else np.zeros(shape, plane.dtype)
@@ -121,12 +122,12 @@ def half_grid(
 ) -> np.ndarray:
     """A padded plane, smoothed by a Gaussian, at every second point of both axes and one beyond.
 
-    The points lie symmetrically: on pixels where a side is odd, midway between two where it is even,
-    so a flipped plane has the flipped grid.
+    The points lie symmetrically: on pixels where a side is odd, midway between two where it is
+    even, so a flipped plane has the flipped grid.
 
-    `plane` (H + 2 margin, W + 2 margin) float32 with `margin` of at least ``2 half_margin + radius +
-    3``; `scale` and `radius` of the Gaussian in px. Returns (h + 2 half_margin, w + 2 half_margin)
-    float32, scaled so that differences of neighbours are gradients per px.
+    `plane` (H + 2 margin, W + 2 margin) float32 with `margin` of at least ``2 half_margin +
+    radius + 3``; `scale` and `radius` of the Gaussian in px. Returns (h + 2 half_margin, w + 2
+    half_margin) float32, scaled so that differences of neighbours are gradients per px.
     """
     shifts = tuple(1 - (length - 2 * margin) % 2 for length in plane.shape)
     over_rows, over_columns = (_paired_factors(scale, radius, shift) for shift in shifts)
@@ -135,7 +136,7 @@ def half_grid(
 
 @lru_cache
 def _paired_factors(scale: float, radius: int, shift: int) -> np.ndarray:
-    """Factors for pairs of pixels; where the grid lies on a pixel, the centre is a pair with itself."""
+    """Factors for pairs of pixels; a grid point on a pixel pairs that pixel with itself."""
     _, gaussian = gaussian_factors(scale, radius, shift / 2)
     pairs = gaussian * np.where(np.arange(radius + 1) + shift > 0, 1, 0.5)
     # The Gaussian's sum, and for each axis the root of a step of 2 px.
@@ -197,7 +198,7 @@ def _window_sides(size: int, radius: int) -> np.ndarray:
 
 @cache
 def _box_means(radius: int):
-    """Running sums down the columns; along the rows all that is in the window, unrolled as above."""
+    """Running sums along the columns; along the rows the whole window, unrolled."""
 
     @reordered
     @for_radius(radius)
