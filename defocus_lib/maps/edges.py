@@ -40,8 +40,9 @@ def canny(grey: np.ndarray, sigma: float, low: float, high: float) -> np.ndarray
     """
     kernel = _half_gaussian(sigma)
     smoothed = _smoothing(len(kernel) - 1)(grey, kernel, _kernel_share(grey.shape, sigma))
-    thresholds = np.float32(low), np.float32(high)
-    return _hysteresis(_suppress_non_maxima(*_sobel(smoothed), *thresholds, np.float64(1)))
+    gy, gx, magnitude = _sobel(smoothed)
+    limits = np.float32(low), np.float32(high)
+    return _hysteresis(_suppress_non_maxima(gy, gx, magnitude, *limits, np.float64(1)))
 
 
 def ridges(
@@ -52,8 +53,8 @@ def ridges(
     `gy`, `gx` (H, W) float32; `magnitude` (H, W) float32, or what grows with it, in units of which
     the thresholds are. The outermost pixels are never marked.
     """
-    thresholds = np.float32(low), np.float32(high)
-    return _hysteresis(_suppress_non_maxima(gy, gx, magnitude, *thresholds, np.float32(1)))
+    limits = np.float32(low), np.float32(high)
+    return _hysteresis(_suppress_non_maxima(gy, gx, magnitude, *limits, np.float32(1)))
 
 
 @lru_cache

@@ -27,8 +27,10 @@ def blur_at_edges(grey: np.ndarray, preset: Preset) -> EdgeBlur:
     edges = canny(clipped, preset.canny_sigma, SKIMAGE_THRESHOLD / 2, SKIMAGE_THRESHOLD)
     around = padded(grey, RADIUS, False)
     fine, coarse = preset.scales
-    energies = [gradient_energy(around, RADIUS, scale, RADIUS) for scale in (fine, coarse)]
-    sparse, valid = _read(np.flatnonzero(edges), *energies, fine, coarse, preset.max_sigma)
+    energy_fine = gradient_energy(around, RADIUS, fine, RADIUS)
+    energy_coarse = gradient_energy(around, RADIUS, coarse, RADIUS)
+    pixels = np.flatnonzero(edges)
+    sparse, valid = _read(pixels, energy_fine, energy_coarse, fine, coarse, preset.max_sigma)
     return EdgeBlur(edges, sparse, valid)
 
 

@@ -6,21 +6,22 @@ images use many cores.
 """
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from numba import njit
 
 Kernel = TypeVar("Kernel", bound=Callable)
+OPTIONS: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 
 
 def exact(kernel: Kernel) -> Kernel:
     """Compile a kernel; each operation is rounded as written."""
-    return njit(cache=True, nogil=True, error_model="numpy")(kernel)
+    return njit(**OPTIONS)(kernel)
 
 
 def reordered(kernel: Kernel) -> Kernel:
     """Compile a kernel; sums may be reordered, and multiplied and added in one rounding."""
-    return njit(cache=True, nogil=True, error_model="numpy", fastmath=True)(kernel)
+    return njit(**OPTIONS, fastmath=True)(kernel)
 
 
 def for_radius(radius: int) -> Callable[[Kernel], Kernel]:
