@@ -50,6 +50,7 @@ from myst_nb import glue
 
 from defocus_lib.analysis import map_accuracy
 from defocus_lib.data import collection, manifest
+from defocus_lib.data.photographs import load_disparity, load_photograph
 from defocus_lib.figures import defocus_map as figures
 from defocus_lib.maps.cache import map_cache, save_maps
 from defocus_lib.maps.estimate import defocus_maps
@@ -128,8 +129,8 @@ pd.concat(readings, axis=1).round(2)
 
 # %%
 motorcycle = manifest.load_manifest().photographs_of("depth")[0]
-picture = manifest.load_photograph(motorcycle)
-disparity = manifest.load_disparity(motorcycle)
+picture = load_photograph(motorcycle)
+disparity = load_disparity(motorcycle)
 
 
 def focused(on_disparity: float) -> tuple[str, tuple]:
