@@ -9,7 +9,7 @@
 #     name: python3
 # ---
 
-# %% [markdown]
+# %% [markdown] tags=["needs-pairs"]
 # # Shapley alignment score
 #
 # **You will see** whether the detectors look at those values of the map that the
@@ -70,9 +70,8 @@ fakes = {
     for name, fake in fakes.items()
 }
 manipulation = manipulation or next(iter(fakes))
-page_claims: list[Claim] = []
 
-# %% [markdown] tags=["needs-pairs"]
+# %% [markdown]
 # ## One pair
 
 
@@ -95,7 +94,7 @@ def bars(manipulation: str, pair: int, bins: int):
 # %% mystnb={"figure": {"caption": "One pair: where the maps differ (grey) and where each detector looks (colour), by the value of the manipulated map. The dotted line is the uniform attribution, which only counts pixels. Look for coloured bars that follow the grey ones more closely than the dotted line does.", "name": "fig-alignment-pair"}, "image": {"alt": "Two bar charts over map values from 0 to 1, one for each detector, each with grey and coloured bars and a dotted step line."}}
 bars(manipulation, pair, bins)
 
-# %% [markdown] tags=["needs-pairs"]
+# %% [markdown]
 # ## All pairs
 #
 # The table holds mean and standard deviation over {glue:text}`alignment_pairs` pairs of
@@ -118,7 +117,16 @@ figures.alignment_scores(table)
 # %% tags=["remove-input"]
 glue("alignment_pairs", int(summary["pairs"].min()), display=False)
 glue("alignment_bins", bins, display=False)
-page_claims += [
+
+# %% [markdown]
+# ## What it means
+#
+# The claims compare the mean score of a detector with that of the uniform attribution,
+# over the pairs of all manipulations. Their 95 % intervals resample whole groups,
+# because the manipulations of one original resemble each other.
+
+# %%
+page_claims = [
     Claim(
         f"Alignment score of the {figures.MODEL_NAMES[model]} exceeds that of the"
         " uniform attribution",
@@ -129,15 +137,6 @@ page_claims += [
     )
     for model, excess in alignment.excess_over_uniform(table).items()
 ]
-
-# %% [markdown]
-# ## What it means
-#
-# The claims compare the mean score of a detector with that of the uniform attribution,
-# over the pairs of all manipulations. Their 95 % intervals resample whole groups,
-# because the manipulations of one original resemble each other.
-
-# %%
 headline.save(folder, "09_alignment_score", page_claims)
 claims.table(page_claims)
 
@@ -156,7 +155,7 @@ claims.table(page_claims)
 #   evidence for *fake*.
 # - The score depends on the number of bins. With one bin, every attribution scores 1.
 
-# %% [markdown] tags=["needs-pairs"]
+# %% [markdown]
 # ## Exercises
 #
 # 1. Set `bins` to 5 and to 50. How do the scores change, and how does their distance
@@ -170,7 +169,7 @@ claims.table(page_claims)
 # between numbers of bins.
 # :::
 #
-# ### Try it
+# ## Try it
 #
 # Choose a pair and the number of bins. In JupyterLab the controls draw them.
 

@@ -270,6 +270,8 @@ def knn_by_manipulation(
     second. Columns ``kNN accuracy``, ``low``, ``high`` (95 % interval), ``groups`` and
     ``silhouette``.
     """
+    from sklearn.metrics import silhouette_score
+
     tables = {}
     for name in names:
         rows, fake, chosen = real_and(name, manipulations, groups)
@@ -284,7 +286,8 @@ def knn_by_manipulation(
         accuracy = _accuracies(np.stack(list(correct.values())), fake, chosen, n_bootstrap, seed)
         columns = {ACCURACY: accuracy.value, "low": accuracy.low, "high": accuracy.high}
         table = pd.DataFrame(columns, list(correct)).assign(groups=len(np.unique(chosen)))
-        tables[name] = table.assign(silhouette=separation_table(parts, fake, chosen)["silhouette"])
+        silhouettes = {space: silhouette_score(points, fake) for space, points in parts.items()}
+        tables[name] = table.assign(silhouette=pd.Series(silhouettes, dtype=float))
     return pd.concat(tables, names=["manipulation", "features"])
 
 

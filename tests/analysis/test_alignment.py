@@ -229,7 +229,7 @@ def test_intervals_know_that_pairs_of_a_group_are_alike():
 
 def test_no_difference_is_seldom_called_one():
     intervals = [
-        alignment.compare_with_baselines(simulated(0.0, seed=seed), n_bootstrap=200).iloc[0]
+        alignment.compare_with_baselines(simulated(0.0, seed=seed), n_bootstrap=100).iloc[0]
         for seed in range(100)
     ]
     assert sum(row["low"] > 0 or row["high"] < 0 for row in intervals) <= 12

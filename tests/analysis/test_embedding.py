@@ -70,6 +70,7 @@ def test_pca_keeps_the_distances_that_tsne_sees():
     assert embedding.separation(picture, labels, np.tile(np.arange(10), 2))["silhouette"] > 0.4
 
 
+@pytest.mark.slow
 def test_umap_is_repeatable(clouds):
     features = clouds[0]
     first = embedding.umap(features, 6, seed=3)
@@ -165,7 +166,7 @@ def test_real_and_one_manipulation():
 
 @pytest.mark.parametrize("videos", [2, 3, 7])
 def test_frames_of_one_video_are_no_neighbours(videos):
-    """Each video is a tight cloud of its own, of which the fakes are a part: only its own frames could tell."""
+    """Each video is a tight cloud of its own with its fakes: only its own frames could tell."""
     rng = np.random.default_rng(0)
     groups = np.repeat([f"{video:03d}" for video in range(videos)], 24)
     fake = np.tile(np.repeat([False, True], 12), videos)
@@ -179,7 +180,7 @@ def test_frames_of_one_video_are_no_neighbours(videos):
 
 
 def test_a_group_may_hold_one_kind_only():
-    """Pictures without counterparts, unequal in number: neighbours are what the other folds hold."""
+    """Pictures without pairs, unequal in number: neighbours are what the other folds hold."""
     points = np.r_[np.zeros((3, 2)), np.ones((9, 2))] + np.random.default_rng(0).normal(
         0, 0.01, (12, 2)
     )
@@ -204,7 +205,7 @@ def test_trustworthiness_and_continuity_agree_with_the_definition():
 
 
 def test_a_picture_that_folds_is_not_trustworthy_and_one_that_tears_is_not_continuous():
-    """Points on a line, folded in the middle: strangers meet, nobody is lost. On a ring, cut open: the reverse."""
+    """A line, folded: distant points meet, no neighbour is lost. A ring, cut open: the reverse."""
     line, ring = np.arange(40.0), np.linspace(0, 2 * np.pi, 40, endpoint=False)
     folded = embedding.preservation(
         np.c_[line, 0 * line], np.c_[np.abs(line - 19.3), 0 * line], neighbors=3
@@ -239,7 +240,7 @@ def test_knn_by_manipulation_are_those_of_one_at_a_time(clouds):
 
 
 def test_the_interval_of_the_accuracy_is_that_of_a_mean_over_groups():
-    """Each group has a real and a fake image, so the accuracy is the mean of the groups' own, independent ones."""
+    """Each group has a real and a fake image: the accuracy is a mean of independent ones."""
     rng = np.random.default_rng(0)
     fake, groups = np.repeat([False, True], 150), np.tile(np.arange(150).astype(str), 2)
     strong, weak = (rng.normal(size=(300, 2)) + shift * fake[:, None] for shift in (1.5, 0.5))

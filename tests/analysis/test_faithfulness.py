@@ -16,7 +16,7 @@ from tests import artefacts, runs
 
 
 class Linear(torch.nn.Module):
-    """``w x``: the values are ``w (x - mean b)``, whatever the samples, once every background is drawn equally often."""
+    """``w x``: the values are ``w (x - mean b)`` if every background is drawn equally often."""
 
     def __init__(self, weights):
         super().__init__()
@@ -27,7 +27,7 @@ class Linear(torch.nn.Module):
 
 
 class Square(torch.nn.Module):
-    """``sum x^2``: the values are the mean of ``x^2 - b^2`` over the backgrounds; any one sample is off by its ``t``."""
+    """``sum x^2``: the values are the mean of ``x^2 - b^2``; a sample is off by its ``t``."""
 
     def forward(self, inputs):
         return inputs.square().sum((1, 2, 3))[:, None]
@@ -76,7 +76,7 @@ def test_rank_correlation_is_pearsons_of_the_ranks():
 
 
 def test_spearman_brown_predicts_the_mean_of_two():
-    """Simulated: a signal of variance 1 and noise of variance 1 correlate by 1/2, the means of two by 2/3."""
+    """Signal and noise of variance 1: measurements correlate by 1/2, the means of two by 2/3."""
     rng = np.random.default_rng(1)
     measured = rng.normal(size=200_000) + rng.normal(size=(4, 200_000))
     one = np.corrcoef(measured[:2])[0, 1]
@@ -99,8 +99,9 @@ def test_a_linear_detector_has_no_error():
     assert (errors[["pixels", "blocks", "completeness error"]] < 1e-4).all(axis=None)
 
 
-def test_errors_of_a_square_follow_theory(square):
-    """With one background the value of a sample is ``2 w (b + t w)``: random samples err by ``2 w^2 / sqrt(12 n)``."""
+def test_errors_of_a_square_follow_theory(square, monkeypatch):
+    """One background: a sample is ``2 w (b + t w)``, so random ones err by ``2 w^2 / sqrt(12 n)``."""
+    monkeypatch.setattr(faithfulness, "METHODS", ("random", "stratified"))
     one = replace(square, background=square.background[:1])
     errors = faithfulness.error_table(one, (4, 16), 400, repetitions=60, side=4)
     means = (
@@ -178,8 +179,9 @@ def test_images_are_taken_from_each_set_in_turn(tmp_path):
     np.testing.assert_array_equal(saved[2], sets["real"].rgb_shaps[0])
 
 
+@pytest.mark.slow
 def test_asks_what_notebook_04_asked(tmp_path):
-    """The same detectors, inputs and backgrounds: with the samples of the plan, its values come out again."""
+    """The same detectors, inputs and backgrounds: the samples of the plan give its values."""
     path = runs.prepare(tmp_path)
     plan, parts = runs.planned(path, tmp_path / "target", n_samples=4)
     explained = plan.explain(parts[0].records)

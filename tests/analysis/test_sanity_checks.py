@@ -46,7 +46,7 @@ def test_a_random_order_has_no_area_on_average():
     explainer, values = linear(images=1)
     areas = [
         sanity_checks.removal_areas(sanity_checks.removal_table(explainer, values, 8, 1, seed))
-        for seed in range(20)
+        for seed in range(10)
     ]
     found = pd.concat(areas)["random"]
     assert abs(found.mean()) < 3 * found.std() / len(found) ** 0.5
@@ -156,7 +156,7 @@ class Deep(torch.nn.Module):
 
 
 class Idle(torch.nn.Module):
-    """A linear detector with a layer that does nothing: its values owe nothing to weights that can be reset."""
+    """A linear detector with a layer that does nothing: no weight that matters can be reset."""
 
     def __init__(self):
         super().__init__()
@@ -166,7 +166,7 @@ class Idle(torch.nn.Module):
         return self.linear(inputs.square())
 
 
-def test_values_that_owe_nothing_to_the_weights_stay():
+def test_values_that_do_not_depend_on_the_weights_stay():
     table = sanity_checks.randomisation(
         explainer_of(Idle().eval().requires_grad_(False), side=16), 4
     )
@@ -188,7 +188,7 @@ def test_values_that_are_all_weights_go():
 
 
 def test_random_weights_are_those_that_the_layers_start_from():
-    """What Quantus does, by hand: reset from the output on, explain with the same samples, correlate."""
+    """What Quantus does, by hand: reset from the output on, explain anew, correlate."""
     explainer = explainer_of(Deep().eval().requires_grad_(False), images=2, side=16)
     table = sanity_checks.randomisation(explainer, 4, parts=2, seed=3)
     truth, model = explainer.values(4, seed=3).values, Deep().eval().requires_grad_(False)

@@ -1,4 +1,4 @@
-"""The figures of page 13 draw, are labelled, leave pyplot alone, and survive values that are all 0."""
+"""The figures of page 13 draw, are labelled, leave pyplot alone, and survive values of 0."""
 
 import warnings
 

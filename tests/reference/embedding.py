@@ -31,8 +31,11 @@ def knn_accuracy(points, labels, groups, neighbors):
 
 
 def trustworthiness(space, picture, neighbors):
-    """Venna & Kaski 2001, eq. 1: each of the k nearest in the picture that is not among them in the space costs its
-    rank there beyond k; scaled so that the worst case is 0."""
+    """Venna & Kaski 2001, eq. 1, scaled so that the worst case is 0.
+
+    Each of the k nearest in the picture that is not among them in the space costs its rank there
+    beyond k.
+    """
     n, k, cost = len(space), neighbors, 0
     for i in range(n):
         others = [j for j in range(n) if j != i]
