@@ -100,10 +100,10 @@ def test_a_linear_detector_has_no_error():
 
 
 def test_errors_of_a_square_follow_theory(square, monkeypatch):
-    """One background: a sample is ``2 w (b + t w)``, so random ones err by ``2 w^2 / sqrt(12 n)``."""
+    """One background: a sample is ``2 w (b + t w)``; random ones err by ``2 w^2 / sqrt(12 n)``."""
     monkeypatch.setattr(faithfulness, "METHODS", ("random", "stratified"))
     one = replace(square, background=square.background[:1])
-    errors = faithfulness.error_table(one, (4, 16), 400, repetitions=60, side=4)
+    errors = faithfulness.error_table(one, (4, 16), 400, repetitions=30, side=4)
     means = (
         errors.groupby(["method", "n_samples", "image"])["pixels"].apply(
             lambda e: np.sqrt((e**2).mean())
