@@ -52,22 +52,15 @@ def claims(auc: pd.DataFrame, gains: pd.DataFrame, **counts: Any) -> list[Claim]
         value, low, high = map(float, row[ESTIMATE])
         return Claim(statement, value, low, high, **options)
 
-    detector = "AUC of the defocus-map detector"
-    without_blur = {name: INPUTS[name].title for name in WITHOUT_BLUR}
+    detector, shuffled = "AUC of the defocus-map detector", INPUTS["shuffled"].title
+    without_blur = [INPUTS[name].title for name in WITHOUT_BLUR]
+    changed = title_of("defocus", ILLUMINATION)
     return [
         claim(f"{detector} exceeds chance", auc.loc[INPUTS["defocus"].title], **chance),
         *(
-            claim(f"Gain in {detector} over the input “{title}”", gains.loc[title], **counts)
-            for title in without_blur.values()
+            claim(f"Gain in {detector} over the control: {title}", gains.loc[title], **counts)
+            for title in without_blur
         ),
-        claim(
-            f"{detector} with shuffled labels is chance",
-            auc.loc[INPUTS["shuffled"].title],
-            **within,
-        ),
-        claim(
-            f"{detector} on an illumination change is chance",
-            auc.loc[title_of("defocus", ILLUMINATION)],
-            **within,
-        ),
+        claim(f"{detector} with {shuffled} is chance", auc.loc[shuffled], **within),
+        claim(f"{detector} on an illumination change is chance", auc.loc[changed], **within),
     ]

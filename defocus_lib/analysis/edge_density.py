@@ -41,28 +41,15 @@ def density_adjusted(
 ) -> dict[str, tuple[float, ...]]:
     """Effect of manipulation on mean local variance, with and without edge density held constant.
 
-    Ordinary least squares on ``fake``, without and with the share of edge pixels as covariate.
-    Intervals (95 %) are by a covariance that is robust to groups (statsmodels,
-    ``cov_type="cluster"``), with a t distribution.
+    Ordinary least squares of the mean local ``variance`` (N,) on ``fake`` (N,) bool, without and
+    with the share of edge pixels, ``density`` (N,), as covariate. Intervals (95 %) are by a
+    covariance that is robust to ``groups`` (N,) (statsmodels, ``cov_type="cluster"``), with a t
+    distribution.
 
-    Parameters
-    ----------
-    variance, density : (N,) float array_like
-        Mean local variance, and share of edge pixels, of each image.
-    fake : (N,) bool array_like
-    groups : (N,) array_like
-        What was sampled independently; at least 3.
-
-    Returns
-    -------
-    dict of (value, low, high)
-        ``alone`` and ``adjusted``: the effect of ``fake`` in units of the variance's mean.
-        ``density``: the effect of one standard deviation of density, adjusted for ``fake``.
-
-    Raises
-    ------
-    ValueError
-        If the lengths differ, a class is missing, or there are fewer than 3 groups.
+    Returns value, low and high of three effects in units of the mean of ``variance``: ``alone`` and
+    ``adjusted`` of ``fake``, and ``density``, of one standard deviation of density at equal
+    ``fake``. Raises ValueError if lengths differ, a class is missing, or there are fewer than 3
+    groups.
     """
     variance, density, fake, groups = map(np.asarray, (variance, density, fake, groups))
     if not len(variance) == len(density) == len(fake) == len(groups):

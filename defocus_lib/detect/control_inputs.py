@@ -82,18 +82,10 @@ class Batch:
 
 @dataclass(frozen=True)
 class Input:
-    """One kind of input.
+    """One kind of input, ``(N, C, H, W)`` float32 in [0, 1].
 
-    Attributes
-    ----------
-    title : str
-        For figures and tables.
-    reads : {"defocus", "rgb", "fusion"}
-        Kind of detector, which fixes the number of channels ``C``.
-    inputs : callable
-        :class:`Batch` -> ``(N, C, H, W)`` float32 in [0, 1].
-    shuffled : bool
-        Whether the labels to learn from are permuted.
+    ``reads`` is the kind of detector, "defocus", "rgb" or "fusion", which fixes ``C``. If
+    ``shuffled``, the labels to learn from are permuted.
     """
 
     title: str

@@ -52,19 +52,9 @@ class Run:
 class Sweep:
     """What all runs of a sweep share.
 
-    Attributes
-    ----------
-    records : DataFrame
-        Training and validation images of every training manipulation, and the test images.
-    reader : Reader
-    cache : Maps
-        Holds the maps of all records.
-    backbone : str
-        Name of a ``timm`` model.
-    input_size : int
-        Side in px that inputs are averaged to.
-    plan : Plan
-        Its seed is replaced by that of the run.
+    ``records`` are training and validation images of every training manipulation, and test images;
+    ``cache`` holds their maps. ``backbone`` is a ``timm`` model. Inputs are averaged to a side of
+    ``input_size`` px. The seed of a run replaces that of the ``plan``.
     """
 
     records: pd.DataFrame

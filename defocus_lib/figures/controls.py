@@ -64,11 +64,7 @@ def control_auc(table: pd.DataFrame, by_seed: Mapping[str, np.ndarray], highligh
 def density_effects(table: pd.DataFrame) -> Figure:
     """Effect of manipulation on mean local variance, unadjusted and at equal edge density.
 
-    Parameters
-    ----------
-    table : DataFrame
-        Index manipulation; columns ``(alone or adjusted, value, low or high)``, as shares of the
-        mean.
+    ``table`` is that of :func:`defocus_lib.analysis.edge_density.effect_table`.
     """
     fig, ax = plt.subplots(figsize=(WIDTH * 0.75, 0.9 + 0.45 * len(table)))
     styles = {

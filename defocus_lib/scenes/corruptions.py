@@ -19,18 +19,10 @@ from defocus_lib.scenes.optics import blur
 
 @dataclass(frozen=True)
 class Corruption:
-    """One kind of corruption.
+    """One kind of corruption of ``(H, W, 3)`` uint8 images.
 
-    Attributes
-    ----------
-    title, unit : str
-        For an axis; the unit is that of the level.
-    levels : tuple of float
-        From none to strong; the first one leaves the image unchanged.
-    apply : callable
-        ``(H, W, 3)`` uint8, level, generator -> ``(H, W, 3)`` uint8.
-    measure : callable
-        Level, generator -> the level as measured on a corrupted test picture.
+    The ``levels``, in ``unit``, go from none to strong; the first leaves an image unchanged.
+    ``measure`` applies a level to a test picture and returns the level that it measures there.
     """
 
     title: str
@@ -41,7 +33,6 @@ class Corruption:
 
     @property
     def label(self) -> str:
-        """Title and unit."""
         return f"{self.title} ({self.unit})" if self.unit else self.title
 
     def __call__(self, image: np.ndarray, level: float, rng: np.random.Generator) -> np.ndarray:
