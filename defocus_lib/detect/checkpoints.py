@@ -40,18 +40,14 @@ def read_weights(
     Parameters
     ----------
     path : str or Path
-        Safetensors written by :func:`defocus_lib.detect.model.save_detector`, or a pickle of torch
-        that holds a state dict, bare or under ``model_state_dict``.
-    reads : str
-        A name of :data:`defocus_lib.detect.inputs.KINDS`.
-    preset : str
-        Preset of the maps that the detector will read; irrelevant to a detector on photographs.
+        Safetensors of :func:`defocus_lib.detect.model.save_detector`, or a pickle of torch that
+        holds a state dict, bare or under ``model_state_dict``.
+    reads, preset : str
+        Input of the detector, and preset of the maps that it will read (irrelevant to ``rgb``).
     backbone : str
-        Name of a ``timm`` model; "" is that of our file, and ``legacy_xception`` for a released
-        one.
+        A ``timm`` model; "" is that of our file, and ``legacy_xception`` for a released one.
     input_size : int, optional
-        Size in px that inputs are averaged to, 0 for none; by default that of our file, and 0 for a
-        released one.
+        As in :class:`Detector`; by default that of our file, and 0 for a released one.
 
     Returns
     -------
@@ -65,8 +61,7 @@ def read_weights(
     FileNotFoundError
         If there is no file.
     ValueError
-        If it holds no weights, could run code when read, or its weights are for another input,
-        preset or backbone.
+        If it holds no weights, could run code when read, or its weights are for something else.
     """
     path, kind = Path(path), kind_of(reads)
     if not path.is_file():

@@ -47,23 +47,12 @@ TRAINING = ("data", "learned", "plan", "epoch", "commit")
 class Setup:
     """A detector and its images.
 
-    Attributes
-    ----------
-    records : DataFrame
-        One row per image; real and fake images in every split that is used.
-    reads : str
-        A name of :data:`defocus_lib.detect.inputs.KINDS`.
-    reader : Reader
-    cache : MapCache or None
-        Holds the maps of all records; None for ``rgb``.
-    plan : Plan
-        With 0 epochs ``weights`` are evaluated, and the training split may be empty.
-    backbone : str
-        Name of a ``timm`` model; "" with weights is theirs.
-    input_size : int or None
-        Size in px that inputs are averaged to, 0 for none; None is that of the weights, or 0.
-    weights : path, optional
-        Training starts from these; see :func:`defocus_lib.detect.checkpoints.read_weights`.
+    ``records`` has one row per image, real and fake ones in every split that is used: with 0 epochs
+    no training split is needed, and ``weights`` are evaluated. Otherwise training starts from them,
+    or from random ones. ``reads`` is a name of :data:`defocus_lib.detect.inputs.KINDS`; ``cache``
+    holds the maps of all records and may be None for ``rgb``. ``backbone`` is a ``timm`` model, or
+    "" for that of the weights. ``input_size`` is the size in px that inputs are averaged to, 0 for
+    none, or None for that of the weights.
     """
 
     records: pd.DataFrame
@@ -102,11 +91,11 @@ class Setup:
             self.weights, self.reads, preset, self.backbone, self.input_size
         )
         if self.cache and kind.map and "propagation" in about:
-            trained = about["propagation"] or PRESETS[about["preset"]].propagation
-            if trained != propagation_of(self.cache):
+            trained = PRESETS[about["preset"]].method(about["propagation"] or None)
+            if trained != (given := propagation_of(self.cache)):
                 raise ValueError(
                     f"{self.weights}: weights are for maps of propagation {trained!r}; "
-                    f"{propagation_of(self.cache)!r} given"
+                    f"{given!r} given"
                 )
         kept = ("kind", "preset", "normalisation", "best_val_acc", *TRAINING)
         origin = {name: about[name] for name in kept if name in about}
@@ -130,22 +119,20 @@ class Outcome:
 
     Attributes
     ----------
-    setup : Setup
     detector : Detector
         On the CPU, in fp32 and eval mode.
     history : DataFrame or None
-        One row per epoch, see :func:`defocus_lib.detect.training.fit`; None if nothing was trained.
+        See :func:`defocus_lib.detect.training.fit`; None if nothing was trained.
     predictions : DataFrame
-        One row per image of the validation and test splits: id, video, frame, group, manipulation,
-        label, split, logit, and probability, its sigmoid.
+        One row per image of the validation and test splits: the columns ``IDENTITY``, logit, and
+        probability, its sigmoid.
     features : (N, D) float32
         Pooled features of the test images, in the order of their rows in ``predictions``.
     threshold : float
         Probability from which an image is classified as fake, chosen on validation.
     about : dict
-        Plain values for the header of the weights: preset, propagation, size, fit, normalisation,
-        validation (loss, auc, accuracy at 0.5), threshold; plan and epoch (the best one) if
-        trained, weights if read from a file.
+        Plain values for the header of the weights: facts of the images, metrics on validation,
+        threshold; plan and best epoch if trained, weights if read from a file.
     """
 
     setup: Setup

@@ -95,7 +95,7 @@ class Inputs(torch.utils.data.Dataset):
 
 def propagation_of(cache: MapCache) -> str:
     """The name of the propagation that makes the maps of a cache dense."""
-    return cache.propagation or PRESETS[cache.preset].propagation
+    return PRESETS[cache.preset].method(cache.propagation or None)
 
 
 def as_input(reads: str, pixels: np.ndarray | None, dense: np.ndarray | None) -> torch.Tensor:

@@ -32,10 +32,9 @@ class Detector(nn.Module):
     ----------
     backbone : str
         Name of a ``timm`` model.
-    reads : str
-        A name of :data:`defocus_lib.detect.inputs.KINDS`. ``defocus``: maps ``(B, 1, H, W)`` in [0,
-        1], repeated to three channels (Jeon & Woo 2025). ``rgb``: images ``(B, 3, H, W)`` in [0,
-        1], scaled to [-1, 1]. ``fusion``: ``(B, 4, H, W)``, the image and then the map.
+    reads : {"defocus", "rgb", "fusion"}
+        Maps ``(B, 1, H, W)`` in [0, 1], repeated to three channels (Jeon & Woo 2025); images
+        ``(B, 3, H, W)`` in [0, 1], scaled to [-1, 1]; or ``(B, 4, H, W)``, image and then map.
     input_size : int
         Inputs are averaged to this height and width in px first; 0 takes them as they are.
     seed : int
@@ -47,8 +46,7 @@ class Detector(nn.Module):
     Raises
     ------
     ValueError
-        If the backbone or the input is unknown, or the residual branches of another backbone are to
-        be scaled.
+        If backbone or input are unknown, or branches of another backbone are to be scaled.
     """
 
     # timm's networks: their methods are not those of nn.Module.
@@ -203,7 +201,7 @@ def _read(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
     """Header and weights of a file."""
     with safe_open(path, framework="pt") as file:
         header = json.loads((file.metadata() or {})[HEADER])
-        weights = {name: file.get_tensor(name) for name in file.keys()}
+        weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     if "side" in header:  # as earlier versions wrote it
         header["input_size"] = header.pop("side")
     return header, weights

@@ -51,7 +51,7 @@ def fit(
     preview: Callable[[int, Detector], None] | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
-    """Train ``detector`` in place and keep the weights of the epoch that is best on validation.
+    """Train ``detector`` in place, keep the weights of the best epoch, and return the history.
 
     The caller's random state, and the detector's train or eval mode, are left as they were; the
     detector comes back on the CPU in fp32. Where Lightning starts several processes, all but the
@@ -66,11 +66,9 @@ def fit(
         Gets ``checkpoints/last.ckpt`` and ``best.ckpt`` after each epoch, ``logs/``, and
         ``history.csv`` at the end. By default nothing is kept.
     resume : bool
-        Continue from ``last.ckpt`` if it exists. Otherwise checkpoints of an earlier run are
-        deleted.
+        Continue from ``last.ckpt`` if it exists. Otherwise earlier checkpoints are deleted.
     preview : callable, optional
-        Called as ``preview(epoch, detector)`` after each validation, in eval mode without
-        gradients.
+        Called as ``preview(epoch, detector)`` after each validation, without gradients.
 
     Returns
     -------
@@ -81,9 +79,8 @@ def fit(
     Raises
     ------
     ValueError
-        If there is nothing to train, the machine lacks what the plan needs, a checkpoint was made
-        with another plan, detector or data, or the plan monitors ``val_auc`` and val holds one
-        class.
+        If there is nothing to train, the machine lacks what the plan needs, a checkpoint is of
+        another run, or the plan monitors ``val_auc`` and val holds one class.
     """
     _check_examples(plan, train, val)
     mode = detector.training
