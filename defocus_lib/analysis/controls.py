@@ -52,7 +52,7 @@ def claims(auc: pd.DataFrame, gains: pd.DataFrame, **counts: Any) -> list[Claim]
         value, low, high = map(float, row[ESTIMATE])
         return Claim(statement, value, low, high, **options)
 
-    detector, shuffled = "AUC of the defocus-map detector", INPUTS["shuffled"].title
+    detector, shuffled = "AUC of small defocus-map detectors", INPUTS["shuffled"].title
     without_blur = [INPUTS[name].title for name in WITHOUT_BLUR]
     changed = title_of("defocus", ILLUMINATION)
     return [

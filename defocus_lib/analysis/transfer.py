@@ -90,12 +90,12 @@ def claims(cells: pd.DataFrame, means: pd.DataFrame, groups: int, unit: str) -> 
     one.
     """
     if means.empty:
-        means, learned = cells.set_index("input")[ESTIMATE], "the manipulation that it learned"
+        means, learned = cells.set_index("input")[ESTIMATE], "the manipulation that they learned"
     else:
-        learned = "manipulations that it did not learn"
+        learned = "manipulations that they did not learn"
     return [
         Claim(
-            f"AUC on {learned} exceeds chance (input: {INPUTS[str(name)].title})",
+            f"AUC of small detectors on {learned} exceeds chance (input: {INPUTS[name].title})",
             value,
             low,
             high,

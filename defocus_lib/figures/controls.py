@@ -54,7 +54,7 @@ def control_auc(table: pd.DataFrame, by_seed: Mapping[str, np.ndarray], highligh
         ax.plot(value, row, "o", color=color, markersize=6)
         ax.plot(seeds, np.full(len(seeds), row + 0.22), "|", color="0.35", markersize=5)
     ax.axvline(0.5, **REFERENCE_LINE)
-    ax.set(xlabel="AUC: mean over seeds with 95 % interval (dotted: chance; ticks: single seeds)")
+    ax.set(xlabel="AUC (mean over seeds, 95 % interval)")
     ax.set(ylabel="input of the detector", yticks=range(len(table)), yticklabels=table.index)
     ax.set(ylim=(len(table) - 0.4, -0.6))
     return fig
@@ -76,7 +76,7 @@ def density_effects(table: pd.DataFrame) -> Figure:
         ax.hlines(rows, percent["low"], percent["high"], color=color)
         ax.plot(percent["value"], rows, marker, color=color, markersize=5, label=label)
     ax.axvline(0, **REFERENCE_LINE)
-    ax.set(xlabel="manipulated minus real mean local variance (% of the mean), 95 % interval")
+    ax.set(xlabel="difference in local variance (% of the mean), 95 % interval")
     ax.set(ylabel="manipulation", yticks=range(len(table)), yticklabels=table.index)
     ax.set(ylim=(len(table) - 0.5, -0.5))
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))
