@@ -40,8 +40,13 @@ RENAMED_FILES = {
 }
 """Names of files in version 0.1.0 -> now."""
 
-RENAMED_NAMES: dict[str, str] = {}
-"""Columns, arrays and values of text columns in version 0.1.0 -> now."""
+RENAMED_NAMES: dict[str, str] = {
+    "control": "input",
+    "trained_on": "training_manipulation",
+    "random sigma": "permuted blur",
+    "change of light": "illumination change",
+}
+"""Columns, arrays and values of text columns (also the last part of an id) in 0.1.0 -> now."""
 
 INTENDED: dict[str, str] = {}
 """Files whose content differs from that of version 0.1.0 on purpose -> why."""
@@ -81,6 +86,8 @@ def renamed(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         if values.dtype.kind == "U":
             for old, new in RENAMED_NAMES.items():
                 values = np.where(values == old, new, values)
+                in_id = np.char.endswith(values, f"/{old}")
+                values = np.where(in_id, np.char.replace(values, f"/{old}", f"/{new}"), values)
         present[RENAMED_NAMES.get(name, name)] = values
     return present
 

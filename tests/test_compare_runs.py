@@ -26,6 +26,13 @@ def test_equal_runs_are_equal_under_other_names(runs, capsys):
     assert lines[1:] == ["  shapley/shard.npz: identical", "  sweep.parquet: identical"]
 
 
+def test_renamed_columns_and_values_are_matched():
+    old = {"control": np.array(["random sigma", "rgb"]), "id": np.array(["a/change of light", "a"])}
+    new = {"input": ["permuted blur", "rgb"], "id": ["a/illumination change", "a"]}
+    renamed = compare_runs.renamed(old)
+    assert {name: values.tolist() for name, values in renamed.items()} == new
+
+
 @pytest.mark.parametrize(("shift", "code"), [(1e-9, 0), (1e-3, 1)])
 def test_a_difference_is_measured_against_the_tolerance(runs, capsys, shift, code):
     write_arrays(runs[1] / "shapley" / "shard.npz", {"dmaps": np.linspace(0, 1, 50) + shift})
