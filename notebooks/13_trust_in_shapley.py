@@ -68,6 +68,7 @@ from defocus_lib.run import headline
 from defocus_lib.run.artifacts import Folder, write_beside
 from defocus_lib.run.widgets import explore
 from defocus_lib.stats import claims
+from defocus_lib.stats.bootstrap import bootstrap_ratio
 from defocus_lib.stats.claims import Claim
 
 folder = Folder.open(profile, artifacts)
@@ -166,7 +167,7 @@ most = errors["n_samples"].max()
 errors_at_most = errors[errors["n_samples"] == most].pivot_table(
     "blocks", "image", "method"
 )
-ratio = faithfulness.ratio_of_means(
+ratio = bootstrap_ratio(
     errors_at_most["stratified"],
     errors_at_most["random"],
     few_owners,

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from defocus_lib.checks import check_maps, check_same_shape
 from defocus_lib.explain.attribution_set import AttributionSet
 from defocus_lib.explain.shards import ERRORS
-from defocus_lib.stats.bootstrap import N_BOOTSTRAP, Estimate, bootstrap
+from defocus_lib.stats.bootstrap import N_BOOTSTRAP, Estimate, bootstrap_ratio
 
 DETECTORS = ("defocus", "rgb")
 SHARE_ARRAYS = ("defocus_shaps", "rgb_shaps", "regions")
@@ -78,8 +78,4 @@ def error_share(table: pd.DataFrame, n_bootstrap: int = N_BOOTSTRAP, seed: int =
     error, explained = (
         np.abs(check_maps(name, table[name], ndim=1)) for name in ("error", "explained")
     )
-
-    def share(weights: np.ndarray) -> np.ndarray:
-        return weights @ error / (weights @ explained)
-
-    return bootstrap(share, np.zeros(len(table)), table["group"].to_numpy(), n_bootstrap, seed)
+    return bootstrap_ratio(error, explained, table["group"], n_bootstrap, seed)

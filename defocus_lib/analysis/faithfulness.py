@@ -8,8 +8,9 @@ pixel to pixel, and part of that averages out.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import product
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +28,6 @@ from defocus_lib.explain.attribution_set import ImageSet
 from defocus_lib.explain.expected_gradients import Attributions, Compute, shapley_values
 from defocus_lib.explain.jobs import stack
 from defocus_lib.maps.cache import MapCache
-from defocus_lib.stats.bootstrap import Estimate, bootstrap
 
 BLOCK = 8
 """Side in px of the blocks that values are averaged over."""
@@ -176,27 +176,18 @@ def error_table(
     """
     truth = explainer.values(reference, seed=seed).values
     parts = []
-    for method, n_samples, repetition in _settings(counts, repetitions):
-        found = explainer.values(n_samples, method, seed + 1 + repetition)
+    for method, n_samples, repetition in product(METHODS, counts, range(repetitions)):
+        attributions = explainer.values(n_samples, method, seed + 1 + repetition)
         setting = {"method": method, "n_samples": n_samples, "repetition": repetition}
         measured = {
             "image": np.arange(len(truth)),
-            "pixels": relative_error(found.values, truth),
-            "blocks": relative_error(blocks(found.values, side), blocks(truth, side)),
-            "completeness error": np.abs(found.completeness_errors),
-            "explained": np.abs(found.completeness_errors + found.values.sum((1, 2))),
+            "pixels": relative_error(attributions.values, truth),
+            "blocks": relative_error(blocks(attributions.values, side), blocks(truth, side)),
+            "completeness error": np.abs(attributions.completeness_errors),
+            "explained": np.abs(attributions.completeness_errors + attributions.values.sum((1, 2))),
         }
         parts.append(pd.DataFrame(setting | measured))
     return pd.concat(parts, ignore_index=True)
-
-
-def _settings(counts: Sequence[int], repetitions: int) -> Iterator[tuple[str, int, int]]:
-    return (
-        (method, n_samples, repetition)
-        for method in METHODS
-        for n_samples in counts
-        for repetition in range(repetitions)
-    )
 
 
 def error_summary(table: pd.DataFrame) -> pd.DataFrame:
@@ -242,25 +233,3 @@ def repeat_table(
             "blocks": rank_correlation(blocks(first, side), blocks(second, side)),
         }
     )
-
-
-def ratio_of_means(
-    numerator: ArrayLike,
-    denominator: ArrayLike,
-    groups: ArrayLike,
-    n_bootstrap: int = 1000,
-    seed: int = 0,
-) -> Estimate:
-    """Mean of one (N,) quantity over that of another, with a 95 % interval over the groups.
-
-    Raises ValueError if the lengths differ, or an array is empty or holds NaN.
-    """
-    numerator = check_maps("numerator", numerator, ndim=1).astype(np.float64)
-    denominator = check_maps("denominator", denominator, ndim=1).astype(np.float64)
-    groups = np.asarray(groups, dtype=str)
-    check_same_shape(numerator=numerator, denominator=denominator, groups=groups)
-
-    def ratio(weights: np.ndarray) -> np.ndarray:
-        return weights @ numerator / (weights @ denominator)
-
-    return bootstrap(ratio, np.ones(len(groups), dtype=int), groups, n_bootstrap, seed)

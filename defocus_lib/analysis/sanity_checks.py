@@ -22,10 +22,10 @@ from numpy.typing import ArrayLike
 from scipy.stats import rankdata
 from torch import nn
 
-from defocus_lib.analysis.faithfulness import Explainer, blocks, rank_correlation, ratio_of_means
+from defocus_lib.analysis.faithfulness import Explainer, blocks, rank_correlation
 from defocus_lib.checks import check_maps
 from defocus_lib.detect.model import Detector
-from defocus_lib.stats.bootstrap import Estimate, bootstrap_mean
+from defocus_lib.stats.bootstrap import Estimate, bootstrap_mean, bootstrap_ratio
 
 ORDERS = {
     "own": "its own values",
@@ -140,7 +140,7 @@ def share_left(
     table = pd.DataFrame(
         {"left": np.asarray(randomised), "repeated": np.asarray(repeated), "group": groups}
     ).dropna()
-    return ratio_of_means(table["left"], table["repeated"], table["group"], n_bootstrap, seed)
+    return bootstrap_ratio(table["left"], table["repeated"], table["group"], n_bootstrap, seed)
 
 
 def untrained_values(

@@ -16,7 +16,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import stats
 
-from defocus_lib.checks import check_maps
+from defocus_lib.checks import check_maps, check_same_shape
 
 CONFIDENCE = 0.95
 N_BOOTSTRAP = 2000
@@ -122,6 +122,28 @@ def bootstrap_mean(
         return weights @ sums / (weights @ sizes)
 
     return bootstrap(mean, np.zeros(len(sizes)), np.arange(len(sizes)), n_bootstrap, seed)
+
+
+def bootstrap_ratio(
+    numerator: ArrayLike,
+    denominator: ArrayLike,
+    groups: ArrayLike,
+    n_bootstrap: int = N_BOOTSTRAP,
+    seed: int = 0,
+) -> Estimate:
+    """Mean over images of one number each, `numerator` (N,), over that of another, `denominator`.
+
+    Raises ValueError if an array is empty or holds NaN, or the lengths differ.
+    """
+    numerator = check_maps("numerator", numerator, ndim=1).astype(np.float64)
+    denominator = check_maps("denominator", denominator, ndim=1).astype(np.float64)
+    check_same_shape(numerator=numerator, denominator=denominator)
+    groups = check_groups("numerator", numerator, groups)
+
+    def ratio(weights: np.ndarray) -> np.ndarray:
+        return weights @ numerator / (weights @ denominator)
+
+    return bootstrap(ratio, np.zeros(len(groups)), groups, n_bootstrap, seed)
 
 
 def check_groups(name: str, values: Sized, groups: ArrayLike) -> np.ndarray:

@@ -146,17 +146,6 @@ def test_fewest_samples_by_hand():
     assert found.loc["rgb"].tolist() == [200, 50, pd.NA]
 
 
-def test_a_ratio_of_means_and_its_interval_by_hand():
-    rng = np.random.default_rng(3)
-    ones, values = np.ones(400), rng.normal(2, 1, 400)
-    mean = faithfulness.ratio_of_means(values, ones, np.arange(400), 2000)
-    half = 1.96 * values.std() / 20
-    expected = (values.mean(), values.mean() - half, values.mean() + half)
-    assert (mean.value, mean.low, mean.high) == pytest.approx(expected, abs=0.02)
-    with pytest.raises(ValueError, match=r"denominator \(399,\)"):
-        faithfulness.ratio_of_means(values, ones[1:], np.arange(400))
-
-
 def test_two_seeds_agree_more_with_more_samples(square):
     few, many = (
         faithfulness.repeat_table(square, n_samples, "random", side=4) for n_samples in (3, 300)
@@ -180,7 +169,7 @@ def test_images_are_taken_from_each_set_in_turn(tmp_path):
 
 
 @pytest.mark.slow
-def test_asks_what_notebook_04_asked(tmp_path):
+def test_explains_what_notebook_04_explained(tmp_path):
     """The same detectors, inputs and backgrounds: the samples of the plan give its values."""
     path = runs.prepare(tmp_path)
     plan, parts = runs.planned(path, tmp_path / "target", n_samples=4)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from defocus_lib.stats.bootstrap import bootstrap, formatted, strata
+from defocus_lib.stats.bootstrap import bootstrap, bootstrap_ratio, formatted, strata
 
 
 def test_a_mean_has_the_interval_of_scipy_when_every_image_is_a_group():
@@ -59,3 +59,14 @@ def test_strata_are_groups_of_one_class_or_of_both():
 def test_an_estimate_is_formatted_on_one_line(arguments, text):
     assert formatted(*arguments).replace("\N{NO-BREAK SPACE}", " ") == text
     assert " " not in formatted(*arguments)
+
+
+def test_a_ratio_of_means_and_its_interval_by_hand():
+    rng = np.random.default_rng(3)
+    ones, values = np.ones(400), rng.normal(2, 1, 400)
+    mean = bootstrap_ratio(values, ones, np.arange(400), 2000)
+    half = 1.96 * values.std() / 20
+    expected = (values.mean(), values.mean() - half, values.mean() + half)
+    assert (mean.value, mean.low, mean.high) == pytest.approx(expected, abs=0.02)
+    with pytest.raises(ValueError, match=r"denominator \(399,\)"):
+        bootstrap_ratio(values, ones[1:], np.arange(400))
