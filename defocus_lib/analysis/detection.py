@@ -37,17 +37,19 @@ def auc_difference(
 
 
 def auc_claims(
-    measured: pd.DataFrame, trained_on: Sequence[str], unit: str, epochs: int | None
+    measured: pd.DataFrame, training_manipulations: Sequence[str], unit: str, epochs: int | None
 ) -> list[Claim]:
     """That this detector exceeds :data:`AIM` on its training manipulation, and chance elsewhere.
 
     ``measured`` holds the rows of one detector from
     :func:`defocus_lib.stats.classification.evaluate`; ``epochs`` is None where nothing was trained.
+    Claims on training manipulations come first.
     """
-    at_frames = (measured["metric"] == "auc") & (measured["level"] == "frame")
+    rows = measured[(measured["metric"] == "auc") & (measured["level"] == "frame")]
+    is_training = rows["manipulation"].isin(training_manipulations)
     claims = []
-    for row in measured[at_frames].itertuples():
-        trained = row.manipulation in trained_on
+    for row in pd.concat([rows[is_training], rows[~is_training]]).itertuples():
+        trained = row.manipulation in training_manipulations
         statement = (
             f"AUC of this defocus detector on {row.manipulation}, its training manipulation"
             if trained
@@ -70,8 +72,16 @@ def auc_claims(
 
 
 def difference_claim(
-    difference: Estimate, manipulation: str, groups: int, unit: str, epochs: int | None
+    tables: tuple[pd.DataFrame, pd.DataFrame],
+    manipulation: str,
+    unit: str,
+    epochs: int | None,
+    n_bootstrap: int,
+    seed: int,
 ) -> Claim:
-    """That this defocus detector has a higher AUC than this RGB detector."""
+    """That this defocus detector has a higher AUC than this RGB detector; ``tables`` of the two."""
+    difference = auc_difference(*tables, manipulation, n_bootstrap, seed)
+    rows = tables[0]["manipulation"].isin([REAL, manipulation])
+    groups = int(tables[0].loc[rows, "group"].nunique())
     statement = f"AUC of this defocus detector minus that of this RGB detector on {manipulation}"
     return Claim(statement, *difference.scalars, groups, unit=unit, epochs=epochs)

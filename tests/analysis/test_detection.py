@@ -63,6 +63,5 @@ def test_claims_compare_training_with_the_aim_and_the_rest_with_chance():
 
 def test_the_difference_is_claimed_to_be_positive():
     first, second = predictions({"splice": 9.0}), predictions({}, seed=1)
-    gain = detection.auc_difference(first, second, "splice", 50, 0)
-    claim = detection.difference_claim(gain, "splice", 24, "scene", 6)
-    assert claim.verdict == "supported" and claim.compared_with == 0
+    claim = detection.difference_claim((first, second), "splice", "scene", 6, 50, 0)
+    assert (claim.verdict, claim.groups, claim.compared_with) == ("supported", 24, 0)
