@@ -24,6 +24,7 @@ ESTIMATOR_LOOKS: dict[str, dict[str, Any]] = {
     "physical, closed form": {"color": PALETTE[3], "marker": "v", "linestyle": "-"},
     "constant mean": {"color": "0.6", "linestyle": "-", "linewidth": 1, "markersize": 0},
 }
+OTHER_LOOK: dict[str, Any] = {"color": "0.3", "marker": "X", "linestyle": "-."}
 ERROR_SCALE: dict[str, Any] = {"cmap": "PuOr", "vmin": -3.0, "vmax": 3.0}  # px
 TOP = 5.0  # px, of the scale that maps of several images share
 
@@ -40,7 +41,8 @@ def step_readings(table: pd.DataFrame) -> Figure:
     for ax, (noise, part) in zip(axes[0], panels, strict=True):
         ax.axline((0, 0), slope=1, color="0.6", linewidth=1, zorder=0)
         for name in PRESETS:
-            line, look = part[part["estimator"] == name], ESTIMATOR_LOOKS[name]
+            line = part[part["estimator"] == name]
+            look = ESTIMATOR_LOOKS.get(name, OTHER_LOOK)
             band = (line["sigma"], line["low"], line["high"])
             ax.fill_between(*band, color=look["color"], alpha=0.2, linewidth=0)
             ax.plot(line["sigma"], line["median"], markersize=3.5, label=name, **look)
@@ -87,7 +89,12 @@ def border_profiles(profiles: pd.DataFrame) -> Figure:
     """Mean absolute error (px) over the distance from the border (px, the index)."""
     fig, ax = plt.subplots(figsize=(WIDTH, 2.8))
     for name, errors in profiles.items():
-        ax.plot(profiles.index, errors, label=name, **ESTIMATOR_LOOKS[str(name)] | {"marker": None})
+        ax.plot(
+            profiles.index,
+            errors,
+            label=name,
+            **ESTIMATOR_LOOKS.get(str(name), OTHER_LOOK) | {"marker": None},
+        )
     ax.axvspan(0, 5, color="0.92", zorder=0, label="outer 5 px")
     ax.set(xlabel="distance from the border (px)", ylabel="mean absolute error (px)")
     ax.set(xlim=(0, None), ylim=(0, None))
@@ -111,7 +118,7 @@ def influences(tables: Mapping[str, pd.DataFrame]) -> Figure:
         level = table.columns[0]
         for ax, measure in zip(column, (ERROR, SPEARMAN), strict=True):
             for name, line in table.groupby("estimator", sort=False):
-                look = {"markersize": 4} | ESTIMATOR_LOOKS[str(name)]
+                look = {"markersize": 4} | ESTIMATOR_LOOKS.get(str(name), OTHER_LOOK)
                 ax.plot(line[level], line[measure], label=name, **look)
         if level == "factor":
             column[1].set_xscale("log", base=2)

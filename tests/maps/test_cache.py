@@ -145,8 +145,9 @@ def versions_anew():
     version.cache_clear()
 
 
+LISTED = {"physical", "learned", "released", "published"}
 ON_THE_PATH_OF = {
-    edges: {"physical", "learned", "released", "published"},
+    edges: LISTED,
     width: {"physical", "learned"},
     ratio: {"released", "published"},
     propagation: {"physical", "released", "published"},
@@ -161,13 +162,13 @@ ON_THE_PATH_OF = {
 def test_a_version_follows_the_code_on_its_path(
     monkeypatch, tmp_path, versions_anew, module, addition, computes
 ):
-    before = {preset: version(preset) for preset in map_cache.PRESETS}
+    before = {preset: version(preset) for preset in LISTED}
     assert all(len(text) == 12 or preset == "learned" for preset, text in before.items())
     edited = tmp_path / "edited.py"
     edited.write_bytes(Path(module.__file__).read_bytes() + addition)
     versions_anew()
     monkeypatch.setattr(module, "__file__", str(edited))
-    changed = {preset for preset in map_cache.PRESETS if version(preset) != before[preset]}
+    changed = {preset for preset in LISTED if version(preset) != before[preset]}
     assert changed == (ON_THE_PATH_OF[module] if computes else set())
 
 

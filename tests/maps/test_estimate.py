@@ -146,9 +146,7 @@ def test_unmeasurable_is_kept_apart_from_sharp(photograph):
 @pytest.fixture(scope="module")
 def motorcycle():
     entry = manifest.load_manifest().photograph("motorcycle")
-    return literal_optics.motorcycle(
-        load_photograph(entry), load_disparity(entry)
-    )
+    return literal_optics.motorcycle(load_photograph(entry), load_disparity(entry))
 
 
 def mean_errors(images, sigmas, known, propagation=None):
