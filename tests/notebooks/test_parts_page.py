@@ -24,7 +24,7 @@ def folder(tmp_path_factory):
     path = tmp_path_factory.mktemp("artifacts") / "photos"
     exec(
         example.replace(
-            "store.Folder.create(PROFILE)", f"store.Folder.create(PROFILE, {str(path)!r})"
+            "artifacts.Folder.create(PROFILE)", f"artifacts.Folder.create(PROFILE, {str(path)!r})"
         ),
         {},
     )
