@@ -71,9 +71,9 @@ def problem(plan: Plan) -> tuple[Detector, torch.Tensor, torch.Tensor, float]:
     folder = artifacts.Folder.open("speed")
     run = collection.load(folder)
     detector, about = load_detector(trained(folder, run, plan), reads="rgb")
-    images = run.records.query(f"split == 'test' and manipulation == '{run.training_manipulation}'").head(
-        ROUNDS
-    )
+    images = run.records.query(
+        f"split == 'test' and manipulation == '{run.training_manipulation}'"
+    ).head(ROUNDS)
     background = run.records.query("split == 'train' and label == 0").head(BACKGROUND)
     inputs, base = (
         jobs.stack("rgb", run.reader.stack(rows), [None] * len(rows))
@@ -207,7 +207,7 @@ def main() -> None:
         **ours,
         single: partial(explain, n_samples=50),
     }
-    seconds, values, gaps = ({name: [] for name in contestants} for _ in range(3))
+    seconds, values, errors = ({name: [] for name in contestants} for _ in range(3))
     for n in tqdm(
         range(ROUNDS), unit="round"
     ):  # in turn: a slow minute of the machine slows all of them
@@ -216,7 +216,7 @@ def main() -> None:
             seconds[name].append(took)
             if name == THEIRS or n == 0:  # ours are the same in all rounds
                 values[name].extend(found.values)
-                gaps[name].extend(found.completeness_errors)
+                errors[name].extend(found.completeness_errors)
     truth = [integral(detector, x, background) for x in inputs[:JUDGED]]
     rows = [
         {
@@ -226,7 +226,7 @@ def main() -> None:
                 float(np.median(np.divide(seconds[THEIRS], seconds[name]))), 1
             ),
             "relative_error": round(error(values[name], truth), 4),
-            "completeness_error": round(float(np.median(np.abs(gaps[name]))), 4),
+            "completeness_error": round(float(np.median(np.abs(errors[name]))), 4),
         }
         for name in contestants
     ]

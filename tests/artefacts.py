@@ -1,7 +1,8 @@
 """A small artefact folder made without training: what notebooks 05 to 09 read, in a second.
 
-Images are crops of photographs that ship with scikit-image. The maps are smoothed gradients and the Shapley values
-seeded noise: they have the shapes and ranges of the real ones, and mean nothing.
+Images are crops of photographs that ship with scikit-image. The maps are smoothed gradients and
+the Shapley values seeded noise: they have the shapes and ranges of the real ones, and mean
+nothing.
 """
 
 from __future__ import annotations
@@ -115,7 +116,7 @@ def load(folder: artifacts.Folder, name: str) -> AttributionSet:
 def build(
     path: Path, profile: str = "smoke", scenes: int = 12, size: int = 48, seed: int = 0
 ) -> artifacts.Folder:
-    """Write the folder: ``provenance.json``, all Shapley sets, ``features.npz``. Same arguments, same bytes."""
+    """Write ``provenance.json``, all sets and ``features.npz``. Same arguments, same bytes."""
     rng = np.random.default_rng(seed)
     folder = artifacts.Folder.create(profile, path)
     shelf = photographs()

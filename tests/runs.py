@@ -1,4 +1,4 @@
-"""A small run on a FaceForensics++ tree, as notebooks 01 to 03 leave it, with detectors that nobody trained."""
+"""A small run on a FaceForensics++ tree, as notebooks 01 to 03 leave it; detectors are untrained."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ SIZE = 40
 
 
 def begin(path: Path) -> tuple[artifacts.Folder, Dataset]:
-    """Write a tree of ten videos and two manipulations below ``path``, and begin a run on it in ``path/run``."""
+    """Write a tree of ten videos and two manipulations, and begin a run on it in ``path/run``."""
     tree = trees.faceforensics(path / "ffpp", videos=10, frames=3, size=48)
     entry = load_manifest().dataset("faceforensics")
     options = entry.options.model_copy(
@@ -51,7 +51,7 @@ def prepare(path: Path) -> Path:
 def planned(
     path: Path, target: Path, n_samples: int = 4, **changes
 ) -> tuple[Explanation, list[Shard]]:
-    """What is to be explained of a prepared run, in shards of two images that go to ``target``."""
+    """The explanation of a prepared run, in shards of two images that go to ``target``."""
     run = collection.load(artifacts.Folder.open("tiny", path / "run"))
     folder = artifacts.Folder.create("tiny", target, run.about)
     background = run.records.query("split == 'train' and label == 0").head(2)

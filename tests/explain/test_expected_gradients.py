@@ -114,7 +114,7 @@ def test_all_methods_come_close_to_the_quadrature(problem, truth):
         assert errors[0] < loose and errors[1] < tight and errors[1] < errors[0], method
 
 
-def test_strata_need_fewer_samples_than_random_draws(problem, truth):
+def test_strata_need_fewer_samples_than_random_ones(problem, truth):
     net, x, b = problem
     errors = {
         method: np.mean(
@@ -228,7 +228,7 @@ def test_midpoints_come_closer(problem, truth):
     assert errors["midpoint"] < errors["stratified"]
 
 
-def test_a_key_gives_an_input_its_draws_wherever_it_stands(problem):
+def test_a_key_gives_an_input_its_samples_wherever_it_stands(problem):
     net, x, b = problem
     options = {"n_samples": 6, "method": "random"}
     here = expected_gradients.shapley_values(net, x, b, keys=[7, 3], **options).values
@@ -244,7 +244,7 @@ def test_a_key_gives_an_input_its_draws_wherever_it_stands(problem):
         expected_gradients.shapley_values(net, x, b, keys=[1], **options)
 
 
-def test_two_inputs_draw_apart(problem):
+def test_two_inputs_get_different_samples(problem):
     net, x, b = problem
     found = expected_gradients.shapley_values(
         net, torch.stack([x[0], x[0]]), b, n_samples=3, method="random"

@@ -18,8 +18,8 @@ def one_thread():
 
 
 def gram_of(backgrounds, seed=0, size=30):
-    ways = np.random.default_rng(seed).normal(size=(backgrounds, size))
-    return ways @ ways.T
+    differences = np.random.default_rng(seed).normal(size=(backgrounds, size))
+    return differences @ differences.T
 
 
 def rule(method, samples, backgrounds=4, seed=0):
@@ -49,14 +49,14 @@ def test_backgrounds_and_strata_are_used_evenly(method, samples, backgrounds):
     assert np.floor(u * samples).tolist() == list(range(samples))
 
 
-def test_each_background_sees_the_whole_way():
+def test_points_of_each_background_cover_the_whole_path():
     rows, t, _ = rule("stratified", 200, 10)
     for k in range(10):
         assert float(t[rows == k].mean()) == pytest.approx(0.5, abs=0.05)
         assert float(t[rows == k].min()) < 0.1 and float(t[rows == k].max()) > 0.9
 
 
-def test_random_draws_are_independent():
+def test_random_samples_are_independent():
     rows, t, _ = rule("random", 2000)
     assert np.bincount(rows, minlength=4).std() > 1
     assert np.abs(np.corrcoef(rows, t)[0, 1]) < 0.1 and float(t.mean()) == pytest.approx(
@@ -75,7 +75,7 @@ def test_midpoints_lie_in_the_middle():
 
 
 @pytest.mark.parametrize("method", ["stratified", "midpoint", "random"])
-def test_a_drawn_point_counts_for_its_own_way(method):
+def test_a_sampled_point_counts_for_its_own_path(method):
     rows, _, shares = rule(method, 12)
     assert shares[np.arange(12), rows].tolist() == [1 / 12] * 12 and shares.sum() == pytest.approx(
         1
@@ -83,22 +83,22 @@ def test_a_drawn_point_counts_for_its_own_way(method):
 
 
 @pytest.mark.parametrize("samples", [1, 2, 5, 40])
-def test_interpolated_points_count_alike_for_every_way_together(samples):
+def test_interpolated_points_count_alike_for_every_path_together(samples):
     shares = rule("interpolated", samples).shares
     np.testing.assert_allclose(shares.sum(0), 1 / 4, atol=1e-9)
 
 
 @pytest.mark.parametrize("samples", [1, 2, 3, 8])
-def test_on_a_single_way_the_interpolant_is_linear_between_points(samples):
+def test_on_a_single_path_the_interpolant_is_linear_between_points(samples):
     _, t, shares = rule("interpolated", samples, backgrounds=1)
     fine = (np.arange(20_000) + 0.5) / 20_000
     expected = [np.interp(fine, t, one).mean() for one in np.eye(samples)]
     np.testing.assert_allclose(
         shares[:, 0], expected, atol=5e-4
-    )  # 64 steps of a way instead of 20,000
+    )  # 64 steps of a path instead of 20,000
 
 
-def test_ways_as_far_apart_as_can_be_share_less_than_ways_that_run_together():
+def test_paths_far_apart_share_less_than_paths_that_run_together():
     apart = np.eye(2)
     together = np.array([[1, 0.99], [0.99, 1]])
     other = []
@@ -109,9 +109,9 @@ def test_ways_as_far_apart_as_can_be_share_less_than_ways_that_run_together():
 
 
 def test_points_in_one_place_share_what_they_count():
-    ways = np.random.default_rng(0).normal(size=(2, 30))
+    differences = np.random.default_rng(0).normal(size=(2, 30))
     same = np.stack(
-        [ways[0], ways[1], ways[0], 0 * ways[0]]
+        [differences[0], differences[1], differences[0], 0 * differences[0]]
     )  # the third is the first, the last is the input itself
     rows, _, shares = interpolated(12, same @ same.T)
     np.testing.assert_allclose(shares.sum(0), 1 / 4, atol=1e-9)

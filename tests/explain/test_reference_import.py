@@ -20,7 +20,7 @@ def arrays():
 
 
 def objects(array):
-    """A one-dimensional object array of one array an image."""
+    """A one-dimensional object array of one array per image."""
     made = np.empty(len(array), dtype=object)
     made[:] = list(array)
     return made
@@ -44,7 +44,7 @@ def with_pickle(path, arrays, content):
 
 FORMS = {
     "plain numbers": lambda array: array,
-    "an array an image": objects,
+    "one array per image": objects,
     "numbers as objects": lambda array: array.astype(object),
     "doubles": lambda array: objects(array.astype(np.float64)),
     "big-endian": lambda array: objects(array.astype(">f4")),

@@ -1,4 +1,4 @@
-"""Expected gradients as a double sum: over every background, and over the midpoints of a fine grid on the way."""
+"""Expected gradients as a double sum, over backgrounds and a fine grid of midpoints on each path."""
 
 import torch
 
@@ -15,7 +15,7 @@ def expected_gradients(f, x, background, nodes):
 
 
 def interpolated(f, x, background, rows, t, nodes):
-    """The same sum, with gradients that are taken at ``(rows, t)`` and interpolated everywhere else."""
+    """The same sum, with gradients taken at ``(rows, t)`` and interpolated everywhere else."""
     pairs = zip(rows, t, strict=True)
     points = torch.stack([background[row] + step * (x - background[row]) for row, step in pairs])
     gradients = torch.stack(
