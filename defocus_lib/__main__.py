@@ -9,13 +9,14 @@ import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import MISSING, fields
-from inspect import Parameter, Signature
+from inspect import Parameter, Signature, signature
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
 
 from defocus_lib.detect.plan import Plan, Request
+from defocus_lib.maps.budget import Budget
 
 if TYPE_CHECKING:
     from defocus_lib.data.index import Index
@@ -214,7 +215,7 @@ def one_line_errors(unreadable: int = PROBLEMS) -> Iterator[None]:
 
 
 def options_of(*settings: type) -> Callable[[Callable], Callable]:
-    """Give a command, ``f(**options)``, the fields of some dataclasses as its options.
+    """Give a command the fields of some dataclasses as options, which it gets as ``**options``.
 
     A field's annotation is ``Annotated[type, help]``.
     """
@@ -236,7 +237,8 @@ def options_of(*settings: type) -> Callable[[Callable], Callable]:
             )
 
     def decorate(command: Callable) -> Callable:
-        command.__signature__ = Signature(parameters)  # type: ignore[attr-defined]
+        own = list(signature(command, eval_str=True).parameters.values())[:-1]
+        command.__signature__ = Signature(own + parameters)  # type: ignore[attr-defined]
         return command
 
     return decorate
@@ -261,52 +263,33 @@ def train(**options: Any) -> None:
 
 
 @app.command("train-estimator")
+@options_of(Budget)
 def train_estimator(
-    minutes: Annotated[
-        float, typer.Option(help="Training ends after so many; 0 for no limit.")
-    ] = 60,
-    steps: Annotated[
-        int, typer.Option(help="Training ends after so many; 0 for no limit.")
-    ] = 16000,
-    seed: Annotated[int, typer.Option(help="Of first weights and scenes.")] = 0,
     output: Annotated[
-        Path | None, typer.Option(help="Folder; artifacts/estimator-SEED if not given.")
+        Path | None, typer.Option(help="Folder; by default artifacts/estimator-SEED.")
     ] = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on from the last checkpoint.")
+        bool, typer.Option("--resume", help="Continue after the last checkpoint.")
     ] = False,
-    batch_size: Annotated[int, typer.Option(help="Scenes a step.")] = 8,
-    side: Annotated[int, typer.Option(help="Side of a scene in px, a multiple of 16.")] = 160,
-    learning_rate: Annotated[float, typer.Option(help="At its peak.")] = 2e-3,
-    every: Annotated[int, typer.Option(help="Steps between checkpoints.")] = 500,
-    validation: Annotated[int, typer.Option(help="Scenes that calibrate the uncertainty.")] = 512,
-    n_workers: Annotated[int, typer.Option(help="Processes that render scenes.")] = 1,
-    precision: Annotated[
-        str, typer.Option(help="Lightning's: 32-true, bf16-mixed ..., or auto.")
-    ] = "auto",
+    **options: Any,
 ) -> None:
     """Train the network of the preset `learned` on simulated blur.
 
-    The steps given are those of the packaged weights: on a machine that takes less than the minutes for them, the same
-    weights come out. With --steps 0 all minutes are used."""
-    options = locals().copy()
-    from dataclasses import fields
-
+    The default steps are those of the packaged weights: a machine that takes less than the minutes
+    for them reaches the same weights. With --steps 0 all minutes are used."""
     from defocus_lib.maps import learned_training
 
     with one_line_errors():
-        budget = learned_training.Budget(
-            **{field.name: options[field.name] for field in fields(learned_training.Budget)}
-        )
-        path, card = learned_training.train_and_save(budget, output, resume)
-    found = card["validation"]
+        path, card = learned_training.train_and_save(Budget(**options), output, resume)
+    error, coverage = card["validation"]["error (px)"], card["validation"]["held (%)"]
     typer.echo(
-        f"{path}: {card['steps']:,} steps, {card['scenes']:,} scenes; on scenes of other photographs off by "
-        f"{found['error (px)']:.3f} px on average, and {found['held (%)']:.0f} % of them within the 90 % intervals."
+        f"{path}: {card['steps']:,} steps, {card['scenes']:,} scenes. On scenes of other "
+        f"photographs the mean error is {error:.3f} px, and the 90 % intervals hold "
+        f"{coverage:.0f} % of the truth."
     )
     typer.echo(
-        f"To use it as preset `learned`, copy it and its card, {path.stem}.json, to defocus_lib/maps/weights, "
-        "and name its seed first in maps.learned.SEEDS."
+        f"To use it as preset `learned`, copy it and its card, {path.stem}.json, to "
+        "defocus_lib/maps/weights, and name its seed first in maps.learned.SEEDS."
     )
 
 

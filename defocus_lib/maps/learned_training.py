@@ -12,7 +12,7 @@ import math
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 
@@ -28,69 +28,20 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from defocus_lib.data.manifest import load_manifest
 from defocus_lib.data.photographs import load_photograph
+from defocus_lib.maps.budget import Budget
 from defocus_lib.maps.learned import Estimator, save_estimator
-from defocus_lib.precision import AUTO, for_training, here
 from defocus_lib.run.artifacts import project_root
 from defocus_lib.run.lightning import CheckpointFiles, ProgressBar, generators_kept, quietly
 from defocus_lib.run.provenance import commit
-from defocus_lib.scenes.simulated import SIDE, expose, source
+from defocus_lib.scenes.simulated import expose, source
 
 WARM_UP = 0.03  # share of the budget after which the learning rate is at its peak
 SETTLED = 0.25  # share of the budget after which batch normalisation no longer follows the batch
 # timm's name of AdaMuon: steps along orthogonal matrices, scaled by the second moment. After 1,500
 # steps of a network half as large the error on validation scenes was .43 px, with AdamW .54.
 OPTIMIZER = "nadamuon"
-# Share of the minutes before they count where there are steps too: a slow start changes no rate.
-SLACK = 0.05
 COVERED = 0.9  # share of the truth that an interval is to hold
 LAST = "last.ckpt"
-
-
-@dataclass(frozen=True)
-class Budget:
-    """How to train. ValueError if there is no limit, or a number is out of range."""
-
-    minutes: float = 60
-    """Training ends after so many, 0 for no limit; those before an interruption count."""
-    steps: int = 16000
-    """Training ends after so many, 0 for no limit."""
-    seed: int = 0
-    """Of the first weights and the scenes."""
-    batch_size: int = 8
-    """Scenes per step."""
-    side: int = SIDE
-    """Of a scene in px, a multiple of 16."""
-    learning_rate: float = 2e-3
-    """At its peak; it falls to 0 along a cosine as the budget is used up."""
-    every: int = 500
-    """Steps between checkpoints; an interruption loses at most these."""
-    validation: int = 512
-    """Scenes that measure the error and calibrate the uncertainty, and choose nothing else."""
-    n_workers: int = 1
-    """Processes that render; 0 renders in the training process."""
-    precision: str = AUTO
-    """Lightning's name, such as "32-true"; "auto" is "bf16-mixed" where that is supported."""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "precision", for_training(self.precision, here()))
-        for name in ("batch_size", "side", "learning_rate", "every", "validation"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; a positive number wanted")
-        for name in ("minutes", "steps", "seed", "n_workers"):
-            if not getattr(self, name) >= 0:
-                raise ValueError(f"{name} is {getattr(self, name)}; 0 or more wanted")
-        if self.side % 16:
-            raise ValueError(f"side is {self.side} px; a multiple of 16 wanted")
-        if not (self.minutes or self.steps):
-            raise ValueError("minutes and steps are both 0: training would never end; one wanted")
-
-    def used(self, steps: int, seconds: float) -> float:
-        """The share of the budget that is used up, in [0, 1]."""
-        by_steps = steps / self.steps if self.steps else 0.0
-        by_time = seconds / (60 * self.minutes) if self.minutes else 0.0
-        if self.steps:
-            by_time = (by_time - SLACK) / (1 - SLACK)
-        return min(1.0, max(by_steps, by_time))
 
 
 def rate(used: float) -> float:
