@@ -154,7 +154,7 @@ outcomes = {
 # %% tags=["remove-cell"]
 data = {
     "data": run.about.dataset,
-    "learned": run.training_manipulation,
+    "training_manipulation": run.training_manipulation,
     "commit": provenance.commit(project_root()),
 }
 for model, outcome in outcomes.items():
@@ -241,8 +241,8 @@ classification.wide(measured, "video", ("auc", "eer", "balanced_accuracy"))
 
 # %% tags=["hide-input"]
 defocus = outcomes["defocus"]
-learned = defocus.training_manipulation(run.training_manipulation)
-training_manipulations = (learned or run.training_manipulation).split(", ")
+trained_on = defocus.training_manipulation(run.training_manipulation)
+training_manipulations = (trained_on or run.training_manipulation).split(", ")
 n_epochs = None if defocus.history is None else len(defocus.history)
 of_defocus = measured[measured["detector"] == "defocus"]
 page_claims = detection.auc_claims(
@@ -306,5 +306,9 @@ arrays = {
 }
 arrays["features"] = defocus.features
 arrays["features_untrained"] = experiment.untrained_features(defocus)
-about = {"profile": profile, "backbone": defocus.detector.backbone, "learned": learned}
+about = {
+    "profile": profile,
+    "backbone": defocus.detector.backbone,
+    "training_manipulation": trained_on,
+}
 _ = write_arrays(folder.path / "features.npz", arrays, meta=about)

@@ -158,7 +158,9 @@ by_seed = embedding.over_seeds(
 embedding.ranges(by_seed)
 
 # %% mystnb={"figure": {"caption": "kNN accuracy of each manipulation against real images, with the trained and with the untrained backbone. Circles: in the features, with 95 % intervals over groups. Diamonds: in their t-SNE pictures, mean and extremes over the seeds. Look whether green lies to the right of grey. Where a diamond lies right of its circle, the layout separates more than the features do.", "name": "fig-tsne-baseline"}, "image": {"alt": "For each manipulation two green and two grey marks with horizontal bars, for trained and untrained features and their pictures, on an axis of kNN accuracy with a dotted line at one half."}}
-figures.knn_against_untrained(accuracies, by_seed, about.get("learned", ""))
+figures.knn_against_untrained(
+    accuracies, by_seed, about.get("training_manipulation", "")
+)
 
 # %% [markdown]
 # If trustworthiness exceeds continuity, a picture loses more by tearing neighbours

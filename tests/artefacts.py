@@ -151,6 +151,8 @@ def build(
         "features_untrained": pooled @ rng.normal(size=(pooled.shape[1], 16)).astype(np.float32),
     }
     artifacts.write_arrays(
-        folder.path / "features.npz", arrays, {"profile": profile, "learned": MANIPULATIONS[0]}
+        folder.path / "features.npz",
+        arrays,
+        {"profile": profile, "training_manipulation": MANIPULATIONS[0]},
     )
     return folder

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 DETECTOR = "detector.safetensors"
 IDENTITY = ["id", "video", "frame", "group", "manipulation", "label", "split"]
 # Entries of a weight file that describe how its weights were trained.
-TRAINING = ("data", "learned", "plan", "epoch", "commit")
+TRAINING = ("data", "training_manipulation", "plan", "epoch", "commit")
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ class Outcome:
         """``of_run`` if this run trained the detector, else that of its weight file, or ""."""
         if self.history is not None:
             return of_run
-        return self.about.get("weights", {}).get("learned", "")
+        return self.about.get("weights", {}).get("training_manipulation", "")
 
 
 def run(
@@ -439,5 +439,6 @@ def _chosen(records: pd.DataFrame, request: Request, plan: Plan) -> pd.DataFrame
 
 def _identity(entry: Dataset, records: pd.DataFrame) -> dict:
     """The data and the code, for the header of the weights."""
-    learned = ", ".join(records.loc[records["label"] == 1, "manipulation"].unique())
-    return {"data": entry.name, "learned": learned, "commit": commit(Path(__file__).parent)}
+    trained = ", ".join(records.loc[records["label"] == 1, "manipulation"].unique())
+    code = commit(Path(__file__).parent)
+    return {"data": entry.name, "training_manipulation": trained, "commit": code}

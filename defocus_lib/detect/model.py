@@ -19,6 +19,7 @@ from defocus_lib.detect.plan import DEFAULT_INITIALISATION
 from defocus_lib.run.artifacts import write_beside
 
 HEADER = "defocus_lib"
+EARLIER = {"side": "input_size", "learned": "training_manipulation"}  # names in older files
 
 
 class Detector(nn.Module):
@@ -185,7 +186,7 @@ def load_detector(path: Path, **required: object) -> tuple[Detector, dict]:
         raise ValueError(
             f"{path}: no detector written by defocus_lib (no {error} in its header)"
         ) from error
-    except (SafetensorError, RuntimeError, TypeError, ValueError) as error:
+    except (SafetensorError, AttributeError, RuntimeError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path}: not readable as a detector ({str(error).splitlines()[0]})"
         ) from error
@@ -202,6 +203,4 @@ def _read(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
     with safe_open(path, framework="pt") as file:
         header = json.loads((file.metadata() or {})[HEADER])
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    if "side" in header:  # as earlier versions wrote it
-        header["input_size"] = header.pop("side")
-    return header, weights
+    return {EARLIER.get(name, name): value for name, value in header.items()}, weights

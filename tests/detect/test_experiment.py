@@ -165,7 +165,7 @@ def test_the_untrained_backbone_is_where_training_starts(trained, records, root)
 def test_the_training_manipulation_is_that_of_this_run_or_of_the_weights(trained):
     outcome = trained[0]
     assert outcome.training_manipulation("Deepfakes") == "Deepfakes"
-    read = replace(outcome, history=None, about={"weights": {"learned": "FaceSwap"}})
+    read = replace(outcome, history=None, about={"weights": {"training_manipulation": "FaceSwap"}})
     assert read.training_manipulation("Deepfakes") == "FaceSwap"
     assert replace(outcome, history=None, about={}).training_manipulation("Deepfakes") == ""
 
@@ -281,7 +281,7 @@ def test_written_weights_evaluate_to_the_same(trained, written, records, reader,
         name: trained[0].about[name] for name in ("preset", "normalisation", "epoch", "plan")
     }
     about = load_detector(written[0] / "detector.safetensors")[1]
-    origin |= {name: about[name] for name in ("data", "learned") if name in about}
+    origin |= {name: about[name] for name in ("data", "training_manipulation") if name in about}
     assert again.about["weights"] == origin and "plan" not in again.about
     assert again.about["validation"] == trained[0].about["validation"]
 
@@ -515,7 +515,10 @@ def test_train_writes_what_it_promises(command, project):
     folder = project / "artifacts" / "train" / "clips-Deepfakes-defocus-released-48px-test_resnet"
     assert {path.relative_to(folder).as_posix() for path in folder.rglob("*.*")} == WRITTEN
     _, header = load_detector(
-        folder / "detector.safetensors", data="clips", learned="Deepfakes", preset="released"
+        folder / "detector.safetensors",
+        data="clips",
+        training_manipulation="Deepfakes",
+        preset="released",
     )
     assert (header["backbone"], header["reads"], header["input_size"]) == (
         "test_resnet",
@@ -566,7 +569,8 @@ def test_released_weights_are_evaluated_and_say_what_they_expect(command, projec
     names = {"detector.safetensors", "metrics.csv", "predictions.csv", "stages.csv"}
     _, header = load_detector(folder / "detector.safetensors")
     assert (
-        "learned" not in header and header["evaluated on"]["learned"] == "Deepfakes"
+        "training_manipulation" not in header
+        and header["evaluated on"]["training_manipulation"] == "Deepfakes"
     )  # the file does not say
     assert {path.name for path in folder.iterdir()} == names
     again = command(

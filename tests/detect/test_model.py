@@ -181,9 +181,9 @@ def test_round_trip_of_each_kind(reads, tmp_path):
 def test_a_file_of_an_earlier_version_is_read(tmp_path):
     model = make("rgb", seed=3, input_size=32)
     path = save_detector(tmp_path / "detector.safetensors", model, {})
-    rewrite(path, {"backbone": BACKBONE, "reads": "rgb", "side": 32})
+    rewrite(path, {"backbone": BACKBONE, "reads": "rgb", "side": 32, "learned": "splice"})
     found, header = load_detector(path, input_size=32)
-    assert found.input_size == 32 and header == HEADER
+    assert found.input_size == 32 and header == HEADER | {"training_manipulation": "splice"}
     with torch.no_grad():
         assert torch.equal(found(inputs_for("rgb")), model(inputs_for("rgb")))
 
