@@ -43,8 +43,8 @@ LEFT_OUT = {
 class Histograms:
     """Weight in each bin of the map's value, for N pairs.
 
-    `edges` (bins + 1,) are the borders of the bins in [0, 1]. Each row of `weights` (N, bins) sums
-    to 1, or to 0 if the pair has no weight at all.
+    ``edges`` (bins + 1,) are the borders of the bins in [0, 1]. Each row of ``weights`` (N, bins)
+    sums to 1, or to 0 if the pair has no weight at all.
     """
 
     edges: np.ndarray
@@ -54,9 +54,9 @@ class Histograms:
 def histograms(values: ArrayLike, weights: ArrayLike, bins: int = BINS) -> Histograms:
     """L1-normalised histograms of the map's value, weighted by ``|weights|``.
 
-    `values` (N, H, W) are normalised maps in [0, 1], `weights` (N, H, W) differences or
+    ``values`` (N, H, W) are normalised maps in [0, 1], ``weights`` (N, H, W) differences or
     attributions. A bin holds its lower border, the last bin also its upper one. Raises ValueError
-    if the shapes differ, a stack is empty or holds NaN, a value lies outside [0, 1], or `bins` is
+    if the shapes differ, a stack is empty or holds NaN, a value lies outside [0, 1], or ``bins`` is
     below 1.
     """
     values, weights = check_maps("values", values), check_maps("weights", weights)
@@ -111,9 +111,9 @@ def pair_histograms(
 ) -> dict[str, Histograms]:
     """The histograms of each pair: ``"difference"``, the attributions, and ``"uniform"``.
 
-    `fake` and `real` (N, H, W) are normalised maps in [0, 1], paired row by row; `attributions` are
-    the (N, H, W) Shapley values of each model for the manipulated images. Raises ValueError as
-    :func:`histograms`.
+    ``fake`` and ``real`` (N, H, W) are normalised maps in [0, 1], paired row by row;
+    ``attributions`` are the (N, H, W) Shapley values of each model for the manipulated images.
+    Raises ValueError as :func:`histograms`.
     """
     fake, real = check_maps("fake", fake), check_maps("real", real)
     check_same_shape(fake=fake, real=real)
@@ -145,7 +145,7 @@ def alignment_table(by_name: Mapping[str, Histograms], groups: ArrayLike) -> pd.
 def summary(table: pd.DataFrame, by: Sequence[str] = ("model",)) -> pd.DataFrame:
     """Mean and sample standard deviation over the pairs of :func:`alignment_table`.
 
-    One row per value of `by`. Tables with a further column such as ``manipulation`` may be
+    One row per value of ``by``. Tables with a further column such as ``manipulation`` may be
     concatenated. ``above uniform`` is the share of pairs in which the score is larger than that of
     the uniform attribution (NaN for that one itself).
     """
@@ -192,7 +192,7 @@ def permuted(attributions: ArrayLike, seed: int = 0) -> np.ndarray:
 def without_bin(by_name: Mapping[str, Histograms], left_out: str) -> dict[str, Histograms]:
     """Histograms of :func:`pair_histograms` without one bin, the rest scaled to sum to 1 again.
 
-    `left_out` is a key of :data:`LEFT_OUT`; ValueError if it is another.
+    ``left_out`` is a key of :data:`LEFT_OUT`; ValueError if it is another.
     """
     if left_out not in LEFT_OUT:
         raise ValueError(f"left out is {left_out!r}; one of {', '.join(LEFT_OUT)} wanted")
@@ -216,8 +216,8 @@ def baseline_scores(
 ) -> pd.DataFrame:
     """Score of every pair and model beside those of its baselines, with all bins or one left out.
 
-    `attributions` holds of each model the (N, H, W) Shapley values for the manipulated images, and
-    those of the same network with random weights; the other arguments are as in
+    ``attributions`` holds of each model the (N, H, W) Shapley values for the manipulated images,
+    and those of the same network with random weights; the other arguments are as in
     :func:`pair_histograms`. One row per model, choice of bins and pair: ``pair``, ``group``,
     ``model``, ``left out`` (a key of :data:`LEFT_OUT`), ``pixels left out`` (their share),
     ``score``, and one column per baseline of :data:`BASELINES`.
@@ -252,11 +252,11 @@ def compare_with_baselines(
 ) -> pd.DataFrame:
     """Mean score less that of each baseline, with a 95 % interval over the groups.
 
-    `table` is what :func:`baseline_scores` returns; those of several manipulations may be
-    concatenated. One row per value of `by` and ``baseline``: mean ``score`` and ``baseline score``,
-    their ``difference`` with ``low`` and ``high``, mean share of the ``pixels left out``, ``pairs``
-    and ``groups``. With a single group the difference from the mismatched pairs and all intervals
-    are NaN.
+    ``table`` is what :func:`baseline_scores` returns; those of several manipulations may be
+    concatenated. One row per value of ``by`` and ``baseline``: mean ``score`` and ``baseline
+    score``, their ``difference`` with ``low`` and ``high``, mean share of the ``pixels left out``,
+    ``pairs`` and ``groups``. With a single group the difference from the mismatched pairs and all
+    intervals are NaN.
     """
     rows = []
     for values, part in table.groupby(list(by), sort=False):

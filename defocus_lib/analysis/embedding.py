@@ -52,8 +52,8 @@ def real_and(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows (M,) of the real images and of one manipulation, whether each is fake, and its group.
 
-    `manipulations` (N,) holds the manipulation of each image, or "real". Raises ValueError if there
-    are no images of the manipulation, or no real ones, or the lengths differ.
+    ``manipulations`` (N,) holds the manipulation of each image, or "real". Raises ValueError if
+    there are no images of the manipulation, or no real ones, or the lengths differ.
     """
     manipulations, groups = np.asarray(manipulations, dtype=str), np.asarray(groups, dtype=str)
     check_same_shape(manipulations=manipulations, groups=groups)
@@ -70,7 +70,7 @@ def real_and(
 def at_most(images: int, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """At most so many images of each manipulation, from as many groups as possible.
 
-    The first image of each group is taken before a second one.     `arrays` (N, ...) hold
+    The first image of each group is taken before a second one. ``arrays`` (N, ...) hold
     ``groups``, ``manipulations``, and whatever goes with them; their order is kept.
     """
     table = pd.DataFrame({"manipulation": arrays["manipulations"], "group": arrays["groups"]})
@@ -97,7 +97,7 @@ def tsne(
 ) -> np.ndarray:
     """t-SNE embedding (N, 2) float32 of (N, D) features.
 
-    `start` is "pca", the first two principal components, or "random". The seed changes the last
+    ``start`` is "pca", the first two principal components, or "random". The seed changes the last
     digits of the first, and the whole of the second; what follows is deterministic, but amplifies
     small differences. Raises ValueError if the perplexity is not positive or not below N, or the
     features are too few, equal, or hold NaN.
@@ -118,8 +118,8 @@ def tsne(
 def umap(features: ArrayLike, neighbors: int = 15, seed: int = 42) -> np.ndarray:
     """UMAP embedding (N, 2) float32 of (N, D) features (McInnes et al. 2018, arXiv 1802.03426).
 
-    Raises ValueError if `neighbors` is below 2 or not below N, or the features are too few, equal,
-    or hold NaN.
+    Raises ValueError if ``neighbors`` is below 2 or not below N, or the features are too few,
+    equal, or hold NaN.
     """
     from umap import UMAP
 
@@ -147,9 +147,9 @@ def edge_components(
 ) -> np.ndarray:
     """Principal components (N, components) float32 of edge maps.
 
-    `edges` is (N, H, W) bool, or what :func:`flat_edges` returns.     ``N - 1`` components, which
-    hold all the variance, are never exceeded. Raises ValueError if `components` is below 2, or all
-    edge maps are equal.
+    ``edges`` is (N, H, W) bool, or what :func:`flat_edges` returns. ``N - 1`` components, which
+    hold all the variance, are never exceeded. Raises ValueError if ``components`` is below 2, or
+    all edge maps are equal.
     """
     from sklearn.decomposition import PCA
 
@@ -170,10 +170,10 @@ def knn_correct(
 ) -> np.ndarray:
     """Whether most of the nearest images of other groups are of an image's own class: (N,) bool.
 
-    `points` (N, D) are an embedding or features. Five-fold, whole groups left out: images of one
+    ``points`` (N, D) are an embedding or features. Five-fold, whole groups left out: images of one
     group, such as the frames of a video and of its fakes, never count as neighbours. All images
-    count where there are fewer than `neighbors`. Raises ValueError if the lengths differ, one class
-    is missing, or there are fewer than 2 groups.
+    count where there are fewer than ``neighbors``. Raises ValueError if the lengths differ, one
+    class is missing, or there are fewer than 2 groups.
     """
     from sklearn.model_selection import GroupKFold, cross_val_predict
     from sklearn.neighbors import KNeighborsClassifier
@@ -216,11 +216,11 @@ def preservation(
 ) -> dict[str, float]:
     """Which neighbours of an (N, D) space its (N, 2) picture kept.
 
-    Source: Venna & Kaski 2001, doi 10.1007/3-540-44668-0_68.     ``trustworthiness`` in [0, 1] is 1
+    Source: Venna & Kaski 2001, doi 10.1007/3-540-44668-0_68. ``trustworthiness`` in [0, 1] is 1
     where all neighbours in the picture are neighbours in the space; each false one costs as much as
-    it is far away there. ``continuity`` is the same with the two exchanged. `neighbors` is reduced
-    where it is not less than half of N. Raises ValueError if the numbers of images differ, or there
-    are fewer than 3.
+    it is far away there. ``continuity`` is the same with the two exchanged. ``neighbors`` is
+    reduced where it is not less than half of N. Raises ValueError if the numbers of images differ,
+    or there are fewer than 3.
     """
     from sklearn.manifold import trustworthiness
 
@@ -243,7 +243,7 @@ def separation_table(
 ) -> pd.DataFrame:
     """:func:`separation` of several pictures of the same images, one row per picture.
 
-    With `origin`, the (N, D) space that they were made from, :func:`preservation` of each stands
+    With ``origin``, the (N, D) space that they were made from, :func:`preservation` of each stands
     beside.
     """
     rows = {
@@ -264,7 +264,7 @@ def knn_by_manipulation(
 ) -> pd.DataFrame:
     """:func:`separation` of real images from each manipulation, with intervals over groups.
 
-    `spaces` are (N, D) features of the same images, such as ``trained`` and ``untrained``, which
+    ``spaces`` are (N, D) features of the same images, such as ``trained`` and ``untrained``, which
     share the resamples. Resampled are the images that are predicted; their neighbours stay. Index
     (manipulation, features); of two spaces there is also ``difference``, the first minus the
     second. Columns ``kNN accuracy``, ``low``, ``high`` (95 % interval), ``groups`` and

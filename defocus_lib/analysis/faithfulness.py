@@ -38,7 +38,7 @@ METHODS = ("random", "stratified", "interpolated")
 class Explainer:
     """A detector, the inputs that are explained, and the backgrounds that they are compared with.
 
-    `detector` maps (B, C, H, W) to logits (B, 1); `inputs` (N, C, H, W) and `background`
+    ``detector`` maps (B, C, H, W) to logits (B, 1); ``inputs`` (N, C, H, W) and ``background``
     (K, C, H, W) are float tensors in [0, 1].
     """
 
@@ -65,9 +65,9 @@ def load_explainers(
     ids: Sequence[str],
     meta: Mapping,
 ) -> dict[str, Explainer]:
-    """What notebook 04 explained of the images `ids`, by detector.
+    """What notebook 04 explained of the images ``ids``, by detector.
 
-    `detectors` are the weights of "defocus" and "rgb"; `meta` is what the shards say:
+    ``detectors`` are the weights of "defocus" and "rgb"; ``meta`` is what the shards say:
     ``background`` (a number of images), ``batch_size``, ``precision``, ``preset``. Raises KeyError
     if an id is not among the records, ValueError if the weights of the defocus detector are for
     other maps.
@@ -92,7 +92,7 @@ def load_explainers(
 
 
 def round_robin(sets: Mapping[str, ImageSet], images: int) -> list[str]:
-    """Ids of at most `images` images: one of each set in turn, each further on in its set."""
+    """Ids of at most ``images`` images: one of each set in turn, each further on in its set."""
     kinds = list(sets.values())
     places = (kinds[number % len(kinds)].ids[number:] for number in range(images))
     return [str(rest[0]) for rest in places if len(rest)]
@@ -107,7 +107,7 @@ def saved_values(sets: Mapping[str, ImageSet], ids: Sequence[str], detector: str
 
 
 def blocks(maps: ArrayLike, side: int = BLOCK) -> np.ndarray:
-    """Means over squares of `side` px, (N, H // side, W // side); the rest is dropped.
+    """Means over squares of ``side`` px, (N, H // side, W // side); the rest is dropped.
 
     Raises ValueError if the stack is empty or holds NaN, or no square fits into it.
     """
@@ -168,10 +168,10 @@ def error_table(
 ) -> pd.DataFrame:
     """Error of the values against the number of samples, for each of METHODS.
 
-    The values are compared with stratified ones of `reference` samples and of `seed`, whose own
+    The values are compared with stratified ones of ``reference`` samples and of ``seed``, whose own
     error adds to what is measured; the repetitions take the seeds that follow. One row per method,
     number of samples, repetition and image: ``method``, ``n_samples``, ``repetition``, ``image``
-    (row), ``pixels`` and ``blocks`` of `side` px (relative errors), ``completeness error`` and
+    (row), ``pixels`` and ``blocks`` of ``side`` px (relative errors), ``completeness error`` and
     ``explained`` (absolute values, in logits).
     """
     truth = explainer.values(reference, seed=seed).values
@@ -205,7 +205,7 @@ def error_summary(table: pd.DataFrame) -> pd.DataFrame:
 def fewest_samples(summary: pd.DataFrame, column: str = "blocks") -> pd.DataFrame:
     """The smallest number of samples as exact as the largest number of random ones.
 
-    One row per detector, one column per method.     `summary` is what :func:`error_summary`
+    One row per detector, one column per method. ``summary`` is what :func:`error_summary`
     returns; <NA> where no number that was tried is as exact.
     """
     errors = summary[column].unstack("method", sort=False)
@@ -218,10 +218,10 @@ def fewest_samples(summary: pd.DataFrame, column: str = "blocks") -> pd.DataFram
 def repeat_table(
     explainer: Explainer, n_samples: int, method: str, seed: int = 0, side: int = BLOCK
 ) -> pd.DataFrame:
-    """Spearman's correlation between the values of `seed` and of the next seed.
+    """Spearman's correlation between the values of ``seed`` and of the next seed.
 
     One row per image; columns ``values`` and ``magnitudes`` (absolute values) over the pixels, and
-    ``blocks`` of `side` px.
+    ``blocks`` of ``side`` px.
     """
     first, second = (
         explainer.values(n_samples, method, number).values for number in (seed, seed + 1)

@@ -95,7 +95,7 @@ def randomisation(
 ) -> pd.DataFrame:
     """Rank correlation with the trained detector's values while weights become random (MPRT).
 
-    Layers with weights are randomised from the output to the input in `parts` of about equal
+    Layers with weights are randomised from the output to the input in ``parts`` of about equal
     number; the detector itself is left as it is. Every step takes the same samples, so that only
     the weights change. One row per step and image: ``randomised`` (share of the layers, from 0),
     ``image``, and Spearman's correlation of the ``values`` and of their ``magnitudes``.
@@ -148,8 +148,8 @@ def untrained_values(
 ) -> np.ndarray:
     """Shapley values (N, H, W) of the same network with random weights.
 
-    They depend on images and backgrounds alone. The images take turns with so many `networks`;
-    `seed` is that of the first one, and the others count on.
+    They depend on images and backgrounds alone. The images take turns with so many ``networks``;
+    ``seed`` is that of the first one, and the others count on.
     """
     trained, images = cast(Detector, explainer.detector), len(explainer.inputs)
     values = np.empty((images, *explainer.inputs.shape[2:]), np.float32)
@@ -184,16 +184,16 @@ class _Composed(nn.Module):
 
 
 def _pixels_per_step(pixels: int, steps: int) -> int:
-    """The largest divisor of `pixels` that makes enough steps; Quantus wants them of equal size."""
+    """The largest divisor of ``pixels`` that makes enough steps; Quantus wants equal ones."""
     return next(size for size in range(max(1, pixels // steps), 0, -1) if pixels % size == 0)
 
 
 def deletion(explainer: Explainer, scores: ArrayLike, steps: int = 16) -> np.ndarray:
-    """Logit while pixels are replaced by the backgrounds, the highest (N, H, W) `scores` first.
+    """Logit while pixels are replaced by the backgrounds, the highest (N, H, W) ``scores`` first.
 
     (N, steps + 1) float64 in logits, from nothing replaced to everything in equal steps; more steps
-    if the number of pixels is not divisible by `steps`. Raises ValueError if the scores do not fit
-    the inputs, or hold NaN.
+    if the number of pixels is not divisible by ``steps``. Raises ValueError if the scores do not
+    fit the inputs, or hold NaN.
     """
     from quantus import PixelFlipping
 
@@ -228,7 +228,7 @@ def insertion(explainer: Explainer, scores: ArrayLike, steps: int = 16) -> np.nd
 
 
 def block_scores(values: ArrayLike, side: int) -> np.ndarray:
-    """Mean of the block of `side` px that each pixel lies in: (N, H, W).
+    """Mean of the block of ``side`` px that each pixel lies in: (N, H, W).
 
     Ordered by it, blocks are replaced whole. Mosaics of single pixels are unlike any
     photograph, and a detector may react to their seams alone. What is left at the lower and right

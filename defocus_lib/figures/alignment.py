@@ -27,9 +27,9 @@ def alignment_bars(
 ) -> Figure:
     """The histograms of one pair: where the maps differ, and where each model looks.
 
-    `edges` (bins + 1,) are the borders of the bins; `weights` (bins,) those of ``"difference"``,
-    the models, and ``"uniform"``; `scores` has the index model and the columns ``score`` and
-    ``KL``.
+    ``edges`` (bins + 1,) are the borders of the bins; ``weights`` (bins,) those of
+    ``"difference"``, the models, and ``"uniform"``; ``scores`` has the index model and the columns
+    ``score`` and ``KL``.
     """
     models = [name for name in weights if name not in ("difference", "uniform")]
     fig, axes = plt.subplots(1, len(models), figsize=(WIDTH, 3.3), sharey=True, squeeze=False)
@@ -57,7 +57,7 @@ def alignment_bars(
 def alignment_scores(table: pd.DataFrame) -> Figure:
     """Distribution of the alignment score over the pairs, for each manipulation and model.
 
-    `table` has one row per pair and model, with columns ``manipulation``, ``model``, ``score``.
+    ``table`` has one row per pair and model, with columns ``manipulation``, ``model``, ``score``.
     """
     fig, ax = plt.subplots(figsize=(WIDTH, 3.4))
     models = [name for name in MODEL_COLORS if name in set(table["model"])]

@@ -29,8 +29,8 @@ def embeddings(
 ) -> Figure:
     """Embeddings (N, 2) of a feature space by title, each with its separation scores.
 
-    `scores` is the :func:`embedding.separation_table` of these pictures; `name` is what the legend
-    calls the manipulated images.
+    ``scores`` is the :func:`embedding.separation_table` of these pictures; ``name`` is what the
+    legend calls the manipulated images.
     """
     columns = min(columns, len(pictures))
     rows = -(-len(pictures) // columns)
@@ -57,9 +57,9 @@ def knn_against_untrained(
 ) -> Figure:
     """kNN accuracy of features, with its interval, and of their t-SNE, one row per manipulation.
 
-    `accuracies` is what :func:`embedding.knn_by_manipulation` returns for ``trained`` and, where
-    there are some, ``untrained`` features; of `seeds`, what :func:`embedding.over_seeds` returns
-    for them, mean and extremes are drawn. `training_manipulations`, separated by commas, are
+    ``accuracies`` is what :func:`embedding.knn_by_manipulation` returns for ``trained`` and, where
+    there are some, ``untrained`` features; of ``seeds``, what :func:`embedding.over_seeds` returns
+    for them, mean and extremes are drawn. ``training_manipulations``, separated by commas, are
     marked.
     """
     names = accuracies.index.unique("manipulation").tolist()

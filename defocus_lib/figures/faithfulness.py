@@ -46,8 +46,8 @@ ORDER_LOOKS = {
 def sampling_errors(summary: pd.DataFrame, n_samples: int) -> Figure:
     """Errors over the number of samples, one line per method and one row per detector.
 
-    `summary` is what :func:`faithfulness.error_summary` returns; a vertical line marks the
-    `n_samples` of the saved values.
+    ``summary`` is what :func:`faithfulness.error_summary` returns; a vertical line marks the
+    ``n_samples`` of the saved values.
     """
     detectors = summary.index.unique("detector")
     size = (WIDTH, 2.2 * len(detectors) + 0.5)
@@ -85,7 +85,8 @@ def _plain_ticks(ax: Axes, counts: pd.Index) -> None:
 def two_seeds(first: np.ndarray, second: np.ndarray, correlation: float, title: str = "") -> Figure:
     """Shapley values (H, W) of one image from two seeds, and one against the other pixel by pixel.
 
-    `correlation` is Spearman's between the two, `title` names the image and the number of samples.
+    ``correlation`` is Spearman's between the two, ``title`` names the image and the number of
+    samples.
     """
     fig, axes = plt.subplots(1, 3, figsize=(WIDTH, 2.5))
     limit, exponent = symmetric_limit(np.stack([first, second]))
@@ -110,7 +111,7 @@ def randomisation_curves(
 ) -> Figure:
     """Correlation with the trained detector's values while weights become random, by detector.
 
-    `tables` are :func:`sanity_checks.randomisation`, `repeats` are
+    ``tables`` are :func:`sanity_checks.randomisation`, ``repeats`` are
     :func:`faithfulness.repeat_table` of two seeds, drawn as dotted lines, each by detector.
     """
     fig, axes = plt.subplots(1, len(tables), figsize=(WIDTH, 3.0), sharey=True, squeeze=False)
@@ -166,7 +167,7 @@ def removal_curves(tables: Mapping[str, pd.DataFrame]) -> Figure:
 def baseline_differences(compared: pd.DataFrame) -> Figure:
     """Alignment score less that of each baseline, with its interval, one panel per choice of bins.
 
-    `compared` is what :func:`alignment.compare_with_baselines` returns.
+    ``compared`` is what :func:`alignment.compare_with_baselines` returns.
     """
     models = compared["model"].unique().tolist()
     fig, axes = plt.subplots(1, len(LEFT_OUT), figsize=(WIDTH, 2.7), sharex=True, sharey=True)
