@@ -122,7 +122,7 @@ CORRUPTIONS = {
     "resize": Corruption("size divided by", "", (1, 1.33, 2, 4), resized, _measured_factor),
     "blur": Corruption("blur, sigma", "px", (0, 1, 2, 3), blurred, _measured_sigma),
     "noise": Corruption(
-        "noise, standard deviation",
+        "noise",
         "share of range",
         (0, 0.01, 0.03, 0.06),
         noisy,
