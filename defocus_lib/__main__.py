@@ -19,8 +19,8 @@ from defocus_lib.detect.plan import Plan, Request
 from defocus_lib.maps.budget import Budget
 
 if TYPE_CHECKING:
+    from defocus_lib.data.dataset import Dataset
     from defocus_lib.data.index import Index
-    from defocus_lib.data.manifest import Dataset
 
 PROBLEMS, USAGE = 1, 2  # exit codes
 OPTION_NAMES = {"reads": ["--input"]}  # where the option is not called like the field

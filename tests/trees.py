@@ -1,8 +1,8 @@
-"""Small data sets on disk, in the layout of the real ones, from photographs that ship with scikit-image.
+"""Small data sets on disk, in the layout of the real ones, from photographs of scikit-image.
 
-A video is a crop that wanders over a photograph, sharp in an oval in its middle and blurred around it. A fake is the
-real frame with the oval altered, each manipulation by an operation of its own that leaves a trace: a detector can learn
-something, and what it learns has nothing to do with faces. No photograph shows one. Same arguments, same bytes.
+A video is a crop that moves over a photograph, sharp in a central oval, blurred around it. A fake
+is the real frame with the oval altered. Each manipulation is another operation that leaves a trace,
+so that a detector can learn something. No photograph shows a face. Same arguments, same bytes.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def faceforensics(
     faces: str = "v1faces",
     seed: int = 0,
 ) -> Path:
-    """FaceForensics++: ``videos`` (an even number) real clips, as many fakes a manipulation, and the split lists."""
+    """FaceForensics++: an even number of videos, as many fakes per manipulation, split lists."""
     folders = {"real": root / "original_sequences" / "youtube" / compression / faces}
     folders |= {
         name: root / "manipulated_sequences" / name / compression / faces for name in manipulations
@@ -56,7 +56,7 @@ def faceforensics(
 
 
 def official_splits(root: Path, videos: int, seed: int = 0) -> Path:
-    """Write ``splits/{train,val,test}.json``, lists of id pairs, about 72:14:14, each pair once; returns the folder."""
+    """Write ``splits/{train,val,test}.json``, about 72:14:14, each pair of ids once; the folder."""
     pairs = np.random.default_rng(seed).permutation(_pairs(videos)).tolist()
     held_out = max(1, round(0.14 * len(pairs)))
     parts = {
@@ -71,7 +71,7 @@ def official_splits(root: Path, videos: int, seed: int = 0) -> Path:
 
 
 def cifake(root: Path, train: int = 20, test: int = 10, size: int = 32, seed: int = 0) -> Path:
-    """CIFAKE: so many images a class. Real and fake share file names, as in the original, and nothing else."""
+    """CIFAKE. Real and fake images share file names, as in the original, and no content."""
     for split, number in (("train", train), ("test", test)):
         for index in range(number):
             rng = np.random.default_rng([seed, split == "test", index])
@@ -113,7 +113,7 @@ def folders(
     size: int = 64,
     seed: int = 0,
 ) -> Path:
-    """``real/`` and ``fake/`` with the same file names in both; ``grouped``: with a subfolder a clip."""
+    """``real/`` and ``fake/`` with the same file names; ``grouped``: with a subfolder per clip."""
     for index in range(clips):
         real = clip(np.random.default_rng([seed, 3, index]), index, frames if grouped else 1, size)
         fake = [forge("NeuralTextures", frame, frame) for frame in real]
@@ -179,14 +179,14 @@ def still(rng: np.random.Generator, size: int) -> np.ndarray:
 
 
 def clip(rng: np.random.Generator, number: int, frames: int, size: int) -> list[np.ndarray]:
-    """The frames of a clip, ``(size, size, 3)`` float in [0, 1] each, from photograph ``number`` (modulo theirs)."""
+    """The frames of a clip, (size, size, 3) float in [0, 1] each, from photograph ``number``."""
     photograph = photographs()[number % len(photographs())]
     start, side = _window(photograph, rng, size, room=2 * frames)
-    spread, oval, mirrored = rng.uniform(1.2, 2.2) * size / 64, _oval(size), rng.random() < 0.5
+    spread, oval, flipped = rng.uniform(1.2, 2.2) * size / 64, _oval(size), rng.random() < 0.5
     made = []
     for index in range(frames):
         top, left = start[0] + index, start[1] + 2 * index
-        square = photograph[top : top + side, left : left + side][:, :: -1 if mirrored else 1]
+        square = photograph[top : top + side, left : left + side][:, :: -1 if flipped else 1]
         sharp = np.asarray(Image.fromarray(square).resize((size, size), Image.Resampling.BOX)) / 255
         frame = oval * sharp + (1 - oval) * ndimage.gaussian_filter(sharp, (spread, spread, 0))
         made.append(np.clip(frame + rng.normal(0, 0.004, frame.shape), 0, 1))
@@ -196,7 +196,7 @@ def clip(rng: np.random.Generator, number: int, frames: int, size: int) -> list[
 def _window(
     photograph: np.ndarray, rng: np.random.Generator, size: int, room: int
 ) -> tuple[tuple[int, int], int]:
-    """Corner and side of a square with some contrast (not the night sky behind the rocket), with room to wander."""
+    """Corner and width of a square with contrast (no night sky) and with room to move."""
     short = min(photograph.shape[:2]) - room
     for _ in range(20):
         side = int(rng.integers(min(2 * size, short * 2 // 3), short * 4 // 5))
@@ -216,7 +216,7 @@ def _oval(size: int) -> np.ndarray:
 
 
 def forge(name: str, real: np.ndarray, source: np.ndarray) -> np.ndarray:
-    """The frame with its oval altered, ``(size, size, 3)`` float in [0, 1]; ``source`` is a frame of the other clip."""
+    """``real`` with its oval altered, (size, size, 3) float in [0, 1]."""
     oval = _oval(len(real))
     return np.clip(real + oval * (OPERATIONS[name](real, source) - real), 0, 1)
 

@@ -39,12 +39,12 @@ class Row(NamedTuple):
     digest: str
 
 
-def read_image(path: str | Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """Read an image file as (H, W, 3) uint8.
-
-    Raises UnreadableImage if it cannot be opened, or as :func:`decode_image` does.
-    """
-    return decode_image(_read_bytes(path), str(path), max_pixels)
+def read_bytes(path: str | Path) -> bytes:
+    """The content of a file; raises UnreadableImage if it cannot be opened."""
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise UnreadableImage(f"{path}: can't be opened ({error.strerror or error})") from error
 
 
 def decode_image(content: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
@@ -129,7 +129,7 @@ class Reader:
         Raises UnreadableImage if it cannot be read, ValueError if it is not what was indexed.
         """
         path = Path(self.root) / record.path
-        content = _read_bytes(path)
+        content = read_bytes(path)
         sha256 = hashlib.sha256(content).hexdigest()
         if sha256 != record.digest:
             raise ValueError(
@@ -170,13 +170,6 @@ class Reader:
                 )
             stacked[index] = pixels
         return stacked
-
-
-def _read_bytes(path: str | Path) -> bytes:
-    try:
-        return Path(path).read_bytes()
-    except OSError as error:
-        raise UnreadableImage(f"{path}: can't be opened ({error.strerror or error})") from error
 
 
 def _check_fit(size: int, fit: str, smallest: int) -> None:

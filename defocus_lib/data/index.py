@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 import pandas as pd
 
 from defocus_lib.data.dataset import Dataset, Files, digest
-from defocus_lib.data.images import UnreadableImage, decode_image
+from defocus_lib.data.images import UnreadableImage, decode_image, read_bytes
 from defocus_lib.data.layouts import list_pictures
 from defocus_lib.data.manifest import Union
 from defocus_lib.data.records import COLUMNS, with_valid_pairs
@@ -111,14 +111,12 @@ def read_content(path: Path, max_pixels: int) -> Content:
     """Read and decode an image file; one that cannot be read has a reason and no size."""
     sha256 = ""
     try:
-        content = path.read_bytes()
+        content = read_bytes(path)
         sha256 = hashlib.sha256(content).hexdigest()
-        height, width, _ = decode_image(content, path.name, max_pixels).shape
+        height, width, _ = decode_image(content, str(path), max_pixels).shape
         return Content(sha256, width, height, "")
     except UnreadableImage as error:
-        return Content(sha256, 0, 0, str(error).removeprefix(f"{path.name}: "))
-    except OSError as error:
-        return Content(sha256, 0, 0, f"can't be opened ({error.strerror or error})")
+        return Content(sha256, 0, 0, str(error).removeprefix(f"{path}: "))
 
 
 def read_all(

@@ -1,4 +1,4 @@
-"""What ``verify`` finds wrong with a tree, and how it says so; lists of checksums come from ``sha256sum``."""
+"""What ``verify`` reports about a tree; lists of checksums come from ``sha256sum``."""
 
 import json
 import shutil
@@ -159,7 +159,7 @@ def test_long_lists_are_shortened_in_the_text_alone(tmp_path):
     assert len(report.as_json()["problems"]["odd"]) == 30
 
 
-# ---------------------------------------------------------------------------------------------------------------------
+# ------------------------------------------------------------------------------------------------
 # Checksums.
 
 

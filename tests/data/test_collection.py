@@ -1,4 +1,4 @@
-"""The images of a run: which are trained on, explained and shown, and how they and their maps are found again."""
+"""The images of a run: which are trained on, explained and shown, and where their maps are."""
 
 import numpy as np
 import pandas as pd
@@ -92,8 +92,8 @@ def test_without_pairs_as_many_fakes_are_explained():
 def test_only_one_manipulation_is_trained_on_and_all_are_tested():
     ids = ("1/a/real", "1_2/a/swap", "1_2/a/face")
     table = pd.concat([rows(*ids, split=split) for split in ("train", "val", "test")])
-    found = collection.for_training_on(table, "swap")
-    assert found.groupby("split")["manipulation"].unique().map(list).to_dict() == {
+    chosen = collection.for_training_on(table, "swap")
+    assert chosen.groupby("split")["manipulation"].unique().map(list).to_dict() == {
         "train": ["real", "swap"],
         "val": ["real", "swap"],
         "test": ["real", "swap", "face"],

@@ -19,8 +19,9 @@ from defocus_lib.data.images import (
     Row,
     UnreadableImage,
     as_planes,
+    decode_image,
     fit_square,
-    read_image,
+    read_bytes,
 )
 from tests import trees
 
@@ -38,7 +39,7 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def png(values: np.ndarray, size: tuple[int, int] | None = None, extra: bytes = b"") -> bytes:
-    """A PNG made by hand, of ``(H, W, channels)`` uint8 or uint16; ``size`` is what its header claims."""
+    """A PNG written by hand: (H, W, channels) uint8 or uint16; its header claims ``size``."""
     height, width, channels = values.shape
     width, height = size or (width, height)
     header = struct.pack(
@@ -57,6 +58,10 @@ def write(path: Path, content: bytes) -> Path:
 def save(path: Path, image: Image.Image, **options) -> Path:
     image.save(path, **options)
     return path
+
+
+def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
+    return decode_image(read_bytes(path), str(path), max_pixels)
 
 
 def grey_of(values: np.ndarray) -> np.ndarray:

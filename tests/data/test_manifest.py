@@ -1,4 +1,4 @@
-"""The manifest: what it refuses and how it says so, the photographs that it promises, and where data sets lie."""
+"""The manifest: what it refuses and with which message, photographs, and where data sets lie."""
 
 import hashlib
 import json
@@ -45,7 +45,7 @@ def manifest() -> m.Manifest:
 
 @pytest.fixture
 def package(tmp_path, monkeypatch):
-    """A folder that Python finds as the package ``pictures``; the manifest entry of a file in it."""
+    """A function that puts a file into an importable package, and returns its manifest entry."""
     folder = tmp_path / "pictures"
     folder.mkdir()
     monkeypatch.syspath_prepend(tmp_path)

@@ -21,8 +21,9 @@ from tests.entries import REAL, entry, fake, ffpp
 
 
 def test_leakage_against_a_count_by_hand(tree):
-    # Trained on 000 to 006, validated on 007, tested on 008 and 009. Fakes go in pairs: 006_007 shows 007 in training,
-    # 007_006 shows 006 in validation. Two manipulations of three frames: 4 videos, 12 images. 008 and 009 are together.
+    # Training 000 to 006, validation 007, test 008 and 009. Fakes go in pairs: 006_007 shows 007 in
+    # training, 007_006 shows 006 in validation. Two manipulations of three frames: 4 videos, 12
+    # images. 008 and 009 are both in the test.
     found = leakage(build_index(ffpp(tree)).records)
     assert found.to_dict("records") == [
         {

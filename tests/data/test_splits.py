@@ -18,7 +18,7 @@ def splits_of(records: pd.DataFrame, column: str = "video") -> dict[str, str]:
     return dict(zip(records[column], records["split"], strict=True))
 
 
-def test_cut_is_that_of_the_reference():
+def test_cut_is_that_of_the_authors_code():
     assert [32 * part for part in cut(1000, (7, 1, 2))] == [22400, 3200, 6400]
     for number in range(60):
         borders = number * 7 // 10, number * 8 // 10
@@ -40,8 +40,8 @@ def test_sequential_split_cuts_sorted_folders_apart(tree):
     assert splits_of(found[found["label"] == 0]) == wanted
     swapped = found[found["manipulation"] == "FaceSwap"]
     assert {target[:3]: split for target, split in splits_of(swapped).items()} == {
-        "002": "train", "003": "train", "004": "train", "005": "train", "006": "train", "007": "val", "008": "test",
-        "009": "test",
+        "002": "train", "003": "train", "004": "train", "005": "train", "006": "train",
+        "007": "val", "008": "test", "009": "test",
     }  # fmt: skip
 
 
@@ -63,8 +63,9 @@ def test_official_split_is_that_of_the_lists(tree):
     index = build_index(ffpp(tree, {"scheme": "official", "lists": "lists"}))
     found = splits_of(index.records)
     assert found == {
-        "000": "train", "001": "train", "004": "train", "005": "train", "002": "val", "003": "val", "006": "test",
-        "007": "test", "000_001": "train", "001_000": "train", "004_005": "train", "005_004": "train",
+        "000": "train", "001": "train", "004": "train", "005": "train",
+        "002": "val", "003": "val", "006": "test", "007": "test",
+        "000_001": "train", "001_000": "train", "004_005": "train", "005_004": "train",
         "002_003": "val", "003_002": "val", "006_007": "test", "007_006": "test",
     }  # fmt: skip
     left = [
