@@ -11,7 +11,8 @@ from pathlib import Path, PurePosixPath
 import pandas as pd
 
 from defocus_lib.data.dataset import Dataset, Files
-from defocus_lib.data.index import PROBLEM, Index, build_index, load_index, read_all
+from defocus_lib.data.images import in_threads
+from defocus_lib.data.index import PROBLEM, Index, build_index, load_index
 from defocus_lib.data.records import (
     counts,
     duplicates,
@@ -199,7 +200,7 @@ def _compare_part(
         if path.startswith(prefix) and path not in listed:
             yield path, "not in the list of checksums"
     others = [path for path in listed if path not in actual]
-    digests = read_all(_sha256, [root / path for path in others], n_workers, title)
+    digests = in_threads(_sha256, [root / path for path in others], n_workers, title)
     actual |= dict(zip(others, digests, strict=True))
     yield from (
         (path, "in the list of checksums, not on disk") for path in listed if actual[path] is None

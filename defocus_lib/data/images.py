@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import numpy as np
 from PIL import (
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 MAX_PIXELS = 64_000_000
 FITS = ("stretch", "crop")
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 
 class UnreadableImage(ValueError):
@@ -107,6 +109,21 @@ def as_planes(pixels: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(np.moveaxis(pixels, 2, 0), dtype=np.float32) / np.float32(255)
 
 
+def in_threads(
+    function: Callable[[Item], Result], items: Sequence[Item], n_workers: int, title: str = ""
+) -> Iterator[Result]:
+    """The results for all items, in their order as they come; with a bar if it has a title."""
+    from joblib import Parallel, delayed
+    from tqdm.auto import tqdm
+
+    # Threads: decoding and hashing release the interpreter's lock, and nothing has to be pickled.
+    results = Parallel(n_jobs=n_workers, prefer="threads", return_as="generator")(
+        delayed(function)(item) for item in items
+    )
+    shown = title and items
+    yield from tqdm(results, total=len(items), desc=title, unit="file", disable=not shown)
+
+
 @dataclass(frozen=True)
 class Reader:
     """Reads the images of a table of records, if they still are what was indexed.
@@ -148,19 +165,11 @@ class Reader:
         ``n_workers`` are threads, -1 for one per core. Raises as for one record, and ValueError if
         there is no record or images as stored differ in size.
         """
-        from joblib import Parallel, delayed
-        from tqdm.auto import tqdm
-
         if len(records) == 0:
             raise ValueError("records has no row; at least one image wanted")
         rows = rows_of(records)
-        images = Parallel(n_jobs=n_workers, prefer="threads", return_as="generator")(
-            delayed(self)(row) for row in rows
-        )
-        bar = tqdm(
-            images, total=len(rows), desc="reading images", unit="image", disable=not progress
-        )
-        for index, pixels in enumerate(bar):
+        title = "reading images" if progress else ""
+        for index, pixels in enumerate(in_threads(self, rows, n_workers, title)):
             if index == 0:
                 stacked = np.empty((len(rows), *pixels.shape), np.uint8)
             if pixels.shape != stacked.shape[1:]:

@@ -9,15 +9,16 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import pandas as pd
 
 from defocus_lib.data.dataset import Dataset, Files, digest
-from defocus_lib.data.images import UnreadableImage, decode_image, read_bytes
+from defocus_lib.data.images import UnreadableImage, decode_image, in_threads, read_bytes
 from defocus_lib.data.layouts import list_pictures
 from defocus_lib.data.manifest import Union
 from defocus_lib.data.records import COLUMNS, with_valid_pairs
@@ -27,7 +28,6 @@ from defocus_lib.run.artifacts import project_root, write_beside
 PROBLEM = ["path", "reason"]  # columns of every table of what is wrong with files
 FORMAT = 1  # of the stored walk: another number, and all trees are walked again
 META = b"defocus_lib"
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
@@ -119,22 +119,6 @@ def read_content(path: Path, max_pixels: int) -> Content:
         return Content(sha256, 0, 0, str(error).removeprefix(f"{path}: "))
 
 
-def read_all(
-    read: Callable[[Path], Result], paths: Iterable[Path], n_workers: int, title: str
-) -> list[Result]:
-    """Apply ``read`` to files in threads, in their order, with a progress bar if it has a title."""
-    from joblib import Parallel, delayed
-    from tqdm.auto import tqdm
-
-    paths = list(paths)
-    # Threads: decoding and hashing release the interpreter's lock, and nothing has to be pickled.
-    contents = Parallel(n_jobs=n_workers, prefer="threads", return_as="generator")(
-        delayed(read)(path) for path in paths
-    )
-    bar = tqdm(contents, total=len(paths), desc=title, unit="file", disable=not title or not paths)
-    return list(bar)
-
-
 @dataclass(frozen=True)
 class Walk:
     """A tree as it was found: its images without splits but with :class:`Content`, and the rest."""
@@ -147,12 +131,10 @@ class Walk:
     def take(cls, dataset: Files, n_workers: int, progress: bool) -> Walk:
         """Find the images of a data set and read them all."""
         table, tree = list_pictures(dataset)
-        contents = read_all(
-            lambda path: read_content(path, dataset.max_pixels),
-            [tree.root / path for path in table["path"]],
-            n_workers,
-            f"reading {dataset.name}" if progress else "",
-        )
+        read = partial(read_content, max_pixels=dataset.max_pixels)
+        paths = [tree.root / path for path in table["path"]]
+        title = f"reading {dataset.name}" if progress else ""
+        contents = list(in_threads(read, paths, n_workers, title))
         columns = {key: [getattr(content, key) for content in contents] for key in Content._fields}
         return cls(table.assign(**columns), tree.odd, tree.foreign)
 
