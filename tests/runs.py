@@ -1,4 +1,4 @@
-"""A small run on a FaceForensics++ tree, as notebooks 01 to 03 leave it; detectors are untrained."""
+"""A small run on a FaceForensics++ tree, as notebooks 01 to 03 leave it; nothing is trained."""
 
 from __future__ import annotations
 

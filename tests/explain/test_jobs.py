@@ -58,7 +58,7 @@ def written(folder):
     return sorted(folder.glob("shapley/*/shard-*.npz"))
 
 
-def wait_for(condition, seconds=60.0):
+def wait_for(condition, seconds=300.0):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it never happened"

@@ -1,4 +1,4 @@
-"""Expected gradients as a double sum, over backgrounds and a fine grid of midpoints on each path."""
+"""Expected gradients as a double sum: over backgrounds, and a fine grid of midpoints per path."""
 
 import torch
 
