@@ -29,7 +29,7 @@ STORAGE = ("float32", "float16")
 
 KEYS = ("ids", "pairs")
 FLOAT_MAPS = ("dmaps", "defocus_shaps", "rgb_shaps")
-MAPS = (*FLOAT_MAPS, "edges", "regions")
+MAPS = ("edges", "regions", *FLOAT_MAPS)
 ERRORS = ("defocus_completeness_errors", "rgb_completeness_errors")
 ARRAYS = (*KEYS, "images", *MAPS, *ERRORS)
 SCALES = {name: f"{name}_scale" for name in FLOAT_MAPS}
