@@ -96,6 +96,6 @@ def _interpolated(rows: np.ndarray, t: np.ndarray, gram: np.ndarray) -> np.ndarr
 
 
 def _placed(gram: np.ndarray) -> np.ndarray:
-    """Coordinates ``(K, K)`` of the backgrounds, with the input at the origin; distances are kept."""
+    """Coordinates ``(K, K)`` of the backgrounds around the input, which keep all distances."""
     values, vectors = np.linalg.eigh(gram)
     return vectors * np.sqrt(np.maximum(values, 0))
