@@ -143,9 +143,7 @@ def build(
     pooled = np.concatenate(list(pooled.values())).astype(np.float32)
     arrays = {
         "ids": np.concatenate([part.ids for part in sets.values()]),
-        "groups": np.concatenate(
-            [np.strings.partition(part.pairs, "/")[0] for part in sets.values()]
-        ),
+        "groups": np.concatenate([part.groups for part in sets.values()]),
         "manipulations": np.repeat(list(sets), scenes),
         "features": pooled,
         "features_untrained": pooled @ rng.normal(size=(pooled.shape[1], 16)).astype(np.float32),
