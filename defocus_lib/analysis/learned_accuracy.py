@@ -227,12 +227,12 @@ def claims(scenes: Scenes, seed: int = 0) -> list[Claim]:
         surest_first({name: scene}, [0.5, 1.0])["by uncertainty"] for name, scene in scenes.items()
     ]
     less_error = error["learned"] - error["physical"]
-    coverage = scene_coverage(scenes, [0.9])[90.0]
+    coverage = scene_coverage(scenes, [0.9])[90.0] / 100
     surest = [errors[0.5] - errors[1.0] for errors in ordered]
     below: dict[str, Any] = {"unit": "simulated scene", "seed": seed, "relation": "below"}
-    nominal = below | {"relation": "within", "compared_with": 90, "margin": 5, "style": ".1f"}
+    nominal = below | {"relation": "within", "compared_with": 0.9, "margin": 0.05, "style": ".1%"}
     return [
         mean_claim("Error of `learned` less that of `physical` (px)", less_error, **below),
-        mean_claim("Coverage of the 90 % intervals of `learned` (%)", coverage, **nominal),
+        mean_claim("Coverage of the 90 % intervals of `learned`", coverage, **nominal),
         mean_claim("Error of the surest half of the pixels less that of all (px)", surest, **below),
     ]

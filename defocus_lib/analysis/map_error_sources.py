@@ -29,7 +29,7 @@ from defocus_lib.maps.kernels import filters
 from defocus_lib.maps.presets import NETWORK, PRESETS
 from defocus_lib.maps.propagation import normalized_gaussian
 from defocus_lib.scenes import rendered
-from defocus_lib.stats.bootstrap import bootstrap
+from defocus_lib.stats.bootstrap import bootstrap_ratio
 from defocus_lib.stats.claims import Claim
 
 PHYSICAL = PRESETS["physical"]
@@ -208,12 +208,8 @@ def range_table(scenes: Scenes) -> pd.DataFrame:
 def claims(scenes: Scenes, seed: int = 0) -> list[Claim]:
     """Claim over rendered scenes: most of the error of `physical` comes from spreading."""
     errors = scene_parts(scenes)[ERROR].unstack("map")
-    remaining, whole = errors[FROM_TRUTH].to_numpy(), errors["physical"].to_numpy()
-
-    def share(weights: np.ndarray) -> float:
-        return float(weights @ remaining / (weights @ whole))
-
-    estimate = bootstrap(share, np.zeros(len(errors)), np.arange(len(errors)), seed=seed)
+    remaining, whole = errors[FROM_TRUTH], errors["physical"]
+    share = bootstrap_ratio(remaining, whole, np.arange(len(errors)), seed=seed)
     statement = "Share of the error of `physical` that comes from spreading alone"
-    options: dict[str, Any] = {"compared_with": 0.5, "unit": "rendered scene", "style": ".2f"}
-    return [Claim(statement, *estimate.scalars, len(errors), **options)]
+    options: dict[str, Any] = {"compared_with": 0.5, "unit": "rendered scene", "style": ".0%"}
+    return [Claim(statement, *share.scalars, len(errors), **options)]

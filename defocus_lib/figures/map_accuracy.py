@@ -89,12 +89,8 @@ def border_profiles(profiles: pd.DataFrame) -> Figure:
     """Mean absolute error (px) over the distance from the border (px, the index)."""
     fig, ax = plt.subplots(figsize=(WIDTH, 2.8))
     for name, errors in profiles.items():
-        ax.plot(
-            profiles.index,
-            errors,
-            label=name,
-            **ESTIMATOR_LOOKS.get(str(name), OTHER_LOOK) | {"marker": None},
-        )
+        look = ESTIMATOR_LOOKS.get(str(name), OTHER_LOOK) | {"marker": None}
+        ax.plot(profiles.index, errors, label=name, **look)
     ax.axvspan(0, 5, color="0.92", zorder=0, label="outer 5 px")
     ax.set(xlabel="distance from the border (px)", ylabel="mean absolute error (px)")
     ax.set(xlim=(0, None), ylim=(0, None))

@@ -166,9 +166,9 @@ def test_claims_rest_on_one_number_per_scene(photographs):
     errors = {name: scene_scores(scenes, name)["error (px)"] for name in ("learned", "physical")}
     assert nearer.value == pytest.approx((errors["learned"] - errors["physical"]).mean())
     assert calibrated.value == pytest.approx(
-        learned_accuracy.coverage_table({"all": scenes}, [0.9]).loc["all", 90]
+        learned_accuracy.coverage_table({"all": scenes}, [0.9]).loc["all", 90] / 100
     )
-    assert calibrated.claimed == (85, 95)
+    assert calibrated.claimed == pytest.approx((0.85, 0.95))
     surest = [
         learned_accuracy.surest_first({"one": scene}, [0.5, 1.0]) for scene in scenes.values()
     ]
