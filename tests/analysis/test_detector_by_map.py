@@ -9,7 +9,6 @@ from defocus_lib.analysis.detector_by_map import ERROR, SPEARMAN, TRUE
 from defocus_lib.data import collection
 from defocus_lib.detect.sweep import Sweep
 from defocus_lib.detect.training import Plan
-from defocus_lib.figures import detector_by_map as figures
 from defocus_lib.run import artifacts
 from defocus_lib.scenes import rendered
 from defocus_lib.stats import auc
@@ -220,37 +219,3 @@ def test_tables_keep_the_order_of_maps_and_manipulations():
         "physical",
         "learned",
     ] and shown.columns.tolist() == list(KINDS)
-
-
-# Figures
-
-
-def errors_of(**errors):
-    columns = pd.MultiIndex.from_product([(ERROR, SPEARMAN), ("value", "low", "high")])
-    rows = [[e, e - 0.1, e + 0.1, 0.5, 0.4, 0.6] for e in errors.values()]
-    return pd.DataFrame(rows, index=list(errors), columns=columns)
-
-
-def test_markers_stand_at_the_error_of_their_map_and_the_truth_at_none():
-    *_, table = outcome(physical=(1, 1), learned=(2, 1), true_sigma=(4, 0))
-    fig = figures.auc_against_error(table, errors_of(physical=0.6, learned=0.3))
-    assert [ax.get_title() for ax in fig.axes] == list(KINDS)
-    places = [line.get_xdata().tolist() for line in fig.axes[0].lines if line.get_marker() in "^D*"]
-    assert places == [[0.6], [0.3], [0.0]]
-    assert "px" in fig.axes[0].get_xlabel() and "AUC" in fig.axes[0].get_ylabel()
-    assert [text.get_text() for text in fig.legends[0].get_texts()] == ["physical", "learned", TRUE]
-
-
-def test_without_errors_maps_stand_side_by_side_under_their_names():
-    *_, table = outcome(physical=(1, 1), learned=(2, 1))
-    (ax, _) = figures.auc_against_error(table).axes
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["physical", "learned"]
-
-
-def test_maps_of_a_pair_share_one_scale():
-    maps = {"physical": np.ones((2, 8, 8)), TRUE: np.full((2, 8, 8), 3.0)}
-    fig = figures.maps_of_pair(np.zeros((2, 8, 8, 3), np.uint8), maps, ["real", "splice"])
-    assert {
-        ax.images[0].get_clim() for ax in fig.axes[:6] if ax.images[0].get_array().ndim == 2
-    } == {(0, 3)}
-    assert [fig.axes[row].get_ylabel() for row in (0, 3)] == ["real", "splice"]
