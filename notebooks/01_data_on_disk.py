@@ -103,10 +103,10 @@ glue("data_indexed", len(index.records), display=False)
 # %% [markdown]
 # ## What was left out
 #
-# An image that cannot be read stops the run, unless the manifest says `on_unreadable:
-# skip`. A pair is found by the name of the target and of the frame, never by position.
-# A manipulated image without its real counterpart is used for training and testing, but
-# not where pairs are compared.
+# An image that cannot be read stops the run, unless the manifest says
+# `on_unreadable: skip`. A pair is found by the name of the target and of the frame,
+# never by position. A manipulated image without its real counterpart is used for
+# training and testing, but not where pairs are compared.
 
 # %%
 pd.Series(
