@@ -11,7 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "maps.estimate": ["DefocusMaps", "defocus_maps", "normalize_per_sample"],
         "detect.model": ["Detector", "load_detector"],
         "detect.checkpoints": ["read_weights"],
-        "explain.expected_gradients": ["Attributions", "shapley_values"],
+        "explain.expected_gradients": ["Attributions", "Compute", "shapley_values"],
         "explain.attribution_set": ["AttributionSet", "StoredSet", "open_set", "open_sets"],
         "analysis.mask": ["active_mask"],
         "analysis.variance": ["local_variance"],
