@@ -105,7 +105,7 @@ def test_the_leak_of_the_sequential_split_is_a_problem(tree):
                 "identities": 2,
                 "fake_videos": 4,
                 "fake_images": 12,
-            },
+            }
         ]
     }
 

@@ -139,11 +139,7 @@ def test_every_fault_is_reported_at_once(tmp_path):
         m.load_manifest(write(tmp_path, wrong))
     assert [
         re.match(r"manifest\.yaml, line (\d+)", line)[1] for line in str(caught.value).splitlines()
-    ] == [
-        "3",
-        "10",
-        "7",
-    ]
+    ] == ["3", "10", "7"]
 
 
 @pytest.mark.parametrize(
