@@ -231,7 +231,7 @@ def test_another_split_title_or_rule_needs_no_walk(tree, tmp_path):
         {"max_megapixels": 1},
         {"root": "moved"},
         {"refresh": True},
-        {"damage": b"PAR1"},
+        {"content": b"PAR1"},
     ],
 )
 def test_another_entry_walks_again(tree, tmp_path, changed):
@@ -239,9 +239,9 @@ def test_another_entry_walks_again(tree, tmp_path, changed):
     (tree / REAL / "000" / "0000.png").unlink()
     if "root" in changed:
         tree = tree.rename(tmp_path / changed["root"])
-    if "damage" in changed:
+    if "content" in changed:
         (file,) = index_files(ffpp(tree), tmp_path / "index")
-        file.write_bytes(changed["damage"])
+        file.write_bytes(changed["content"])
     others = {key: value for key, value in changed.items() if key in ("frames", "max_megapixels")}
     index = load_index(
         ffpp(tree, **others), tmp_path / "index", refresh=changed.get("refresh", False)
