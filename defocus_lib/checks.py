@@ -14,15 +14,16 @@ def check_maps(name: str, maps: ArrayLike, ndim: int = 3) -> np.ndarray:
     name : str
         Name of the argument, for the message.
     maps : array_like
-        ``(N, H, W)`` for ``ndim=3``, ``(N, D)`` for ``ndim=2``, ``(N,)`` for ``ndim=1``; numbers or booleans.
+        ``(N, H, W)`` for ``ndim=3``, ``(N, D)`` for ``ndim=2``, ``(N,)`` for ``ndim=1``; numbers or
+        booleans.
     ndim : int
         Number of axes wanted.
 
     Raises
     ------
     ValueError
-        If the number of axes is another one, an axis is empty, the values are no real numbers, or one is NaN or
-        infinite.
+        If the number of axes is another one, an axis is empty, the values are no real numbers, or
+        one is NaN or infinite.
     """
     array = np.asarray(maps)
     if array.ndim != ndim:

@@ -1,9 +1,11 @@
-"""What a device computes fastest with: half precision where it is native, and how many images in one pass.
+"""What a device computes fastest with: half precision where it is native, and how many images in
+one pass.
 
-Where bfloat16 is not native it is emulated, and takes several times as long as single precision: a processor with AVX2
-alone needs nine times as long for a convolution. On a processor, more images in one pass are not faster: activations
-that are too large for the caches and the allocator are requested from the system anew in each pass, page by page
-(``python -m benchmarks.shapley`` measures the cost).
+Where bfloat16 is not native it is emulated, and takes several times as long as single precision: a
+processor with AVX2 alone needs nine times as long for a convolution. On a processor, more images in
+one pass are not faster: activations that are too large for the caches and the allocator are
+requested from the system anew in each pass, page by page (``python -m benchmarks.shapley`` measures
+the cost).
 """
 
 from __future__ import annotations
@@ -29,7 +31,8 @@ def here() -> str:
 
 
 def for_training(precision: str, device: torch.device | str) -> str:
-    """Lightning's name of a precision: "auto" is "bf16-mixed" or, where that is not native, "32-true"."""
+    """Lightning's name of a precision: "auto" is "bf16-mixed" or, where that is not native,
+    "32-true"."""
     return ("bf16-mixed" if is_native(device) else "32-true") if precision == AUTO else precision
 
 

@@ -165,12 +165,12 @@ histories = {
     if outcome.history is not None
 }
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Cross-entropy on training and validation images, and AUC and accuracy on validation, after each epoch. Where the validation loss rises above the training loss, the detector memorises its training images.", "name": "fig-training"}, "image": {"alt": "Two panels over the epochs: training and validation loss of the detectors, and their AUC and accuracy on validation."}}
+# %% mystnb={"figure": {"caption": "Cross-entropy on training and validation images, and AUC and accuracy on validation, after each epoch. Where the validation loss rises above the training loss, the detector memorises its training images.", "name": "fig-training"}, "image": {"alt": "Two panels over the epochs: training and validation loss of the detectors, and their AUC and accuracy on validation."}} tags=["hide-input"]
 figures.training_curves(histories) if histories else Markdown(
     "Nothing was trained in this run."
 )
 
-# %% tags=["hide-input"] mystnb={"figure": {"caption": "Four validation images after the last epoch, each beside its map, with its label and the probability that the defocus detector predicts. The run writes such a picture after every epoch.", "name": "fig-preview"}, "image": {"alt": "Photographs side by side with their defocus maps, each with its label and predicted probability."}}
+# %% mystnb={"figure": {"caption": "Four validation images after the last epoch, each beside its map, with its label and the probability that the defocus detector predicts. The run writes such a picture after every epoch.", "name": "fig-preview"}, "image": {"alt": "Photographs side by side with their defocus maps, each with its label and predicted probability."}} tags=["hide-input"]
 previews = sorted((folder.path / "training" / "defocus" / "previews").glob("*.png"))
 Image(previews[-1]) if previews and "defocus" in histories else Markdown(
     "The defocus detector was not trained in this run."
@@ -241,8 +241,8 @@ classification.wide(measured, "video", ("auc", "eer", "balanced_accuracy"))
 
 # %% tags=["hide-input"]
 defocus = outcomes["defocus"]
-trained_on = defocus.training_manipulation(run.training_manipulation)
-training_manipulations = (trained_on or run.training_manipulation).split(", ")
+of_training = defocus.training_manipulation(run.training_manipulation)
+training_manipulations = (of_training or run.training_manipulation).split(", ")
 n_epochs = None if defocus.history is None else len(defocus.history)
 of_defocus = measured[measured["detector"] == "defocus"]
 page_claims = detection.auc_claims(
@@ -309,6 +309,6 @@ arrays["features_untrained"] = experiment.untrained_features(defocus)
 about = {
     "profile": profile,
     "backbone": defocus.detector.backbone,
-    "training_manipulation": trained_on,
+    "training_manipulation": of_training,
 }
 _ = write_arrays(folder.path / "features.npz", arrays, meta=about)

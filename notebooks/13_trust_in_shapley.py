@@ -116,7 +116,7 @@ glue("trust_removal_block", removal_block, display=False)
 #
 # All are compared with {glue:text}`trust_reference` stratified samples, for
 # {glue:text}`trust_images` images. The *relative error* is the root mean square of the
-# difference over that of the reference, for single pixels and for means over blocks of
+# difference over that of these values, for single pixels and for means over blocks of
 # {glue:text}`trust_block` px. The *completeness error* is the difference between the
 # sum of the values of an image and the change in logit that they should explain, as a
 # share of that change.

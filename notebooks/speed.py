@@ -82,8 +82,8 @@ figures.time_bars(
 )
 
 # %% tags=["remove-input"]
-ours = maps[maps["what"] == "defocus_maps"].set_index(["preset", "n_workers"])
-literal = ours.loc[["released", "published"], "times_faster_than_literal"]
+of_library = maps[maps["what"] == "defocus_maps"].set_index(["preset", "n_workers"])
+literal = of_library.loc[["released", "published"], "times_faster_than_literal"]
 for n_workers in (1, 2):
     fastest = literal.xs(n_workers, level="n_workers").min()
     glue(f"speed_maps_{n_workers}", float(fastest), display=False)
@@ -207,7 +207,7 @@ glue("speed_half", float(saved), display=False)
 
 # %%
 SAMPLES, DETECTORS, SHARD_IMAGES = 50, 2, 256
-map_hours = ours.loc[("physical", 1), "ms_per_image"] / 1000 / 3600
+map_hours = of_library.loc[("physical", 1), "ms_per_image"] / 1000 / 3600
 cores = int(machines.loc["cores", "shapley"])
 seconds = values.loc[f"{SAMPLES} stratified samples, bf16", "seconds_per_image"]
 gradients = DETECTORS * SAMPLES

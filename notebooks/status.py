@@ -12,16 +12,21 @@
 # %% [markdown]
 # # Status
 #
-# **You will see** what this book was computed with: versions, machine, parameters, times.\
-# **Reads** the record that each run left, `runs/*.json`, its stages, `stages/*.csv`, and claims, `claims/*.json`.\
+# A number can be repeated only by those who know what it was computed with. This page
+# lists the machine, the time and memory of every notebook, all parameters, and the
+# versions of the packages that shape the numbers.
+#
+# **Reads** the record that each notebook left (`runs/*.json`), its stages
+# (`stages/*.csv`) and its claims (`claims/*.json`).\
 # **Writes** `claims.md`, the claims of all pages for the front page.
 
 # %% tags=["parameters"]
 profile: str = "demo"
 artifacts: str = ""  # empty: artifacts/<profile> in the project
 
-# %%
+# %% tags=["hide-input"]
 import pandas as pd
+from myst_nb import glue
 
 from defocus_lib.run import headline, profiling, provenance
 from defocus_lib.run.artifacts import Folder, project_root
@@ -31,59 +36,54 @@ runs = provenance.read_runs(folder.path, without="status")
 _ = headline.compose(folder)
 
 # %% [markdown]
-# ## Where it ran
+# ## Machine
 
 # %%
-pd.Series(
-    {
-        "profile": profile,
-        "commit": provenance.commit(project_root()),
-        **provenance.machine(),
-    },
-    name="this run",
-).to_frame()
+commit = provenance.commit(project_root())
+facts = {"profile": profile, "commit": commit, **provenance.machine()}
+pd.Series(facts, name="this run").to_frame()
 
 # %% [markdown]
-# ## How long it took
+# ## Time and memory of each notebook
 #
-# Wall-clock time with the start of the kernel, and the kernel's largest resident memory, sampled ten times a second. A
-# notebook that was up to date keeps the record of the run that made it.
+# The time is wall-clock time with the start of the kernel. The memory is the largest
+# resident memory of the kernel and its children, sampled ten times a second. A notebook
+# that was up to date keeps the record of the run that made it.
 
 # %%
 times = pd.DataFrame(
-    {
-        run.notebook: {"time (s)": run.seconds, "peak memory (MiB)": run.peak_mb}
-        for run in runs
-    }
-).T
+    [(run.notebook, run.seconds, run.peak_mb) for run in runs],
+    columns=["notebook", "time (s)", "peak memory (MiB)"],
+).set_index("notebook")
 times.round(0).astype(int)
 
-# %%
-from myst_nb import glue
-
+# %% tags=["remove-input"]
 glue("status_minutes", float(times["time (s)"].sum() / 60), display=False)
-glue("status_peak_gib", float(times["peak memory (MiB)"].max() / 1024), display=False)
+peak_gib = float(times["peak memory (MiB)"].max() / 1024)
+glue("status_peak_gib", peak_gib, display=False)
 
 # %% [markdown]
-# All notebooks together took {glue:text}`status_minutes:.1f` minutes; the largest needed {glue:text}`status_peak_gib:.1f` GiB.
+# All notebooks together took {glue:text}`status_minutes:.1f` minutes. The largest
+# needed {glue:text}`status_peak_gib:.1f` GiB.
 
 # %% [markdown]
-# ## Stage by stage
+# ## Stages of the long notebooks
 #
-# Of the notebooks that take long: wall-clock time, images a second, and the peak memory of the process with those that
-# it started, and of a GPU where there was one. Measured around each stage, never inside the detector. A map that was in
-# the cache already takes no time.
+# Wall-clock time, images per second, the peak memory of the process with its children,
+# and that of a graphics card where there was one. Each stage is measured from outside,
+# never within the detector. A map that was in the cache already takes no time.
 
 # %%
-profiling.read_all(folder.path / "stages").dropna(axis="columns", how="all").round(1)
+stages = profiling.read_all(folder.path / "stages")
+stages.dropna(axis="columns", how="all").round(1)
 
 # %% [markdown]
 # ## Parameters and seeds
 #
-# Every parameter of every notebook, with the value that was in force.
+# Every parameter of every notebook, with the value in force.
 
-# %%
-pd.DataFrame(
+# %% tags=["hide-input"]
+parameters = pd.DataFrame(
     [
         (run.notebook, name, str(value))
         for run in runs
@@ -91,16 +91,19 @@ pd.DataFrame(
         if name != "artifacts"
     ],
     columns=["notebook", "parameter", "value"],
-).set_index(["notebook", "parameter"]).style.set_table_attributes('class="dataframe"')
+).set_index(["notebook", "parameter"])
+parameters.style.set_table_attributes('class="dataframe"')
 
 # %% [markdown]
 # ## Versions
 #
 # The packages that shape the numbers. All others are in `requirements.lock`.
 
-# %%
+# %% tags=["hide-input"]
 packages = """
-numpy scipy pandas scikit-image scikit-learn statsmodels umap-learn pymatting pillow torch torchvision timm pytorch-lightning shap
-quantus matplotlib seaborn papermill jupytext jupyter-book doit
+numpy scipy pandas scikit-image scikit-learn statsmodels umap-learn pymatting pillow
+torch torchvision timm pytorch-lightning shap quantus matplotlib seaborn papermill
+jupytext jupyter-book doit
 """
-pd.Series(provenance.package_versions(packages.split()), name="version").to_frame()
+versions = provenance.package_versions(packages.split())
+pd.Series(versions, name="version").to_frame()

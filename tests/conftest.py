@@ -41,7 +41,8 @@ def generators_left_alone():
     """A context that fails if the global random generators are not left as they were found."""
 
     def states():
-        numpy = np.random.get_state()[1].tolist()
+        # The legacy state is what code that others wrote may have disturbed.
+        numpy = np.random.get_state()[1].tolist()  # noqa: NPY002
         return torch.get_rng_state().tolist(), numpy, random.getstate()
 
     @contextmanager

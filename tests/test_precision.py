@@ -24,7 +24,8 @@ def test_half_precision_where_the_processor_computes_in_it(monkeypatch, able, na
     assert precision.is_native("cpu") == native
     assert precision.for_training("auto", "cpu") == ("bf16-mixed" if native else "32-true")
     assert precision.for_gradients("auto", "cpu") == ("bfloat16" if native else "float32")
-    # A plan names what it means, so that what is written down with the weights is what they were trained with.
+    # A plan names what it means, so that what is written down with the weights is what they were
+    # trained with.
     assert Plan(precision="auto", accelerator="cpu").precision == precision.for_training(
         "auto", "cpu"
     )

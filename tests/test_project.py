@@ -1,6 +1,7 @@
 """What holds the project together: pins, the conda door, the table of contents, the notebooks, the
 verbs of make."""
 
+import ast
 import re
 import shutil
 import subprocess
@@ -229,6 +230,43 @@ def test_no_notebook_with_outputs_is_tracked() -> None:
     if listed.returncode:
         pytest.skip("not a git checkout")
     assert listed.stdout == ""
+
+
+def functions() -> list[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    """Every function of the library, with its place."""
+    return [
+        (f"{path.relative_to(ROOT)}:{node.lineno}: {node.name}", node)
+        for path in sorted((ROOT / "defocus_lib").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    ]
+
+
+def test_no_function_takes_more_than_eight_arguments() -> None:
+    counts = {
+        place: len([*f.args.posonlyargs, *f.args.args, *f.args.kwonlyargs])
+        - any(argument.arg in ("self", "cls") for argument in f.args.args[:1])
+        for place, f in functions()
+        if not any("command" in ast.unparse(decorator) for decorator in f.decorator_list)
+    }
+    assert not [place for place, count in counts.items() if count > 8]
+
+
+def test_no_function_is_longer_than_forty_lines_without_its_docstring() -> None:
+    bodies = {place: f.body[ast.get_docstring(f) is not None :] for place, f in functions()}
+    lengths = {
+        place: body[-1].end_lineno - body[0].lineno + 1 for place, body in bodies.items() if body
+    }
+    assert not [place for place, length in lengths.items() if length > 40]
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *sorted((ROOT / "book").glob("*.md"))], ids=str)
+def test_lines_of_notebooks_and_pages_fit_their_column(path: Path) -> None:
+    """Tables, formulas and the metadata of a cell cannot be broken."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    kept_whole = r"\s*(# %%|# \||\||\$|.*\\frac|.*\\bigl|.*\\sum|.*\\operatorname)"
+    long = [line for line in lines if len(line) > 88 and not re.match(kept_whole, line)]
+    assert not long, "\n".join(long)
 
 
 def test_every_public_name_of_the_library_is_on_the_page_api() -> None:

@@ -118,9 +118,9 @@ def blocks(maps: ArrayLike, side: int = BLOCK) -> np.ndarray:
 
 
 def relative_error(values: ArrayLike, reference: ArrayLike) -> np.ndarray:
-    """Root mean square of ``values - reference`` over that of the reference, per image: (N,).
+    """Root mean square of ``values - reference`` over that of ``reference``, per image: (N,).
 
-    NaN where the reference is 0 everywhere. Raises ValueError if the shapes differ, or a stack is
+    NaN where ``reference`` is 0 everywhere. Raises ValueError if the shapes differ, or a stack is
     empty or holds NaN.
     """
     values, reference = check_maps("values", values), check_maps("reference", reference)
@@ -139,8 +139,8 @@ def rank_correlation(first: ArrayLike, second: ArrayLike) -> np.ndarray:
     check_same_shape(first=first, second=second)
     constant = (np.ptp(first, axis=(1, 2)) == 0) | (np.ptp(second, axis=(1, 2)) == 0)
     correlations = [
-        np.nan if undefined else spearmanr(one.ravel(), other.ravel()).statistic
-        for undefined, one, other in zip(constant, first, second, strict=True)
+        np.nan if undefined else spearmanr(before.ravel(), after.ravel()).statistic
+        for undefined, before, after in zip(constant, first, second, strict=True)
     ]
     return np.array(correlations)
 

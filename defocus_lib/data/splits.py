@@ -181,8 +181,8 @@ def _read_lists(folder: Path) -> dict[str, str]:
 
 def _read_pairs(path: Path) -> list[list[str]]:
     if not path.is_file():
-        wanted = ", ".join(f"{split}.json" for split in SPLITS)
-        raise FileNotFoundError(f"no list {path}; the official split wants {wanted}")
+        lists = ", ".join(f"{split}.json" for split in SPLITS)
+        raise FileNotFoundError(f"no list {path}; the official split wants {lists}")
     try:
         pairs = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:

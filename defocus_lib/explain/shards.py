@@ -72,8 +72,8 @@ def read_shard(path: Path, names: Collection[str] = ()) -> tuple[dict[str, np.nd
 
     Raises ValueError if the file is damaged or was not written by :func:`write_shard`.
     """
-    wanted = {*KEYS, *names} if names else set(ARRAYS)
-    arrays, meta = read_arrays(path, wanted, optional=SCALES.values())
+    chosen = {*KEYS, *names} if names else set(ARRAYS)
+    arrays, meta = read_arrays(path, chosen, optional=SCALES.values())
     for name, scale in SCALES.items():
         if name in arrays and arrays[name].dtype == np.float16:
             arrays[name] = arrays[name].astype(np.float32) * arrays[scale][:, None, None]
@@ -251,8 +251,8 @@ def verify(root: Path) -> pd.DataFrame:
         shard_path(root, str(name), int(number)): rows
         for (name, number), rows in read_index(root).groupby(["manipulation", "shard"])
     }
-    found = [path for path in root.rglob("*.npz") if not path.name.startswith(".")]
-    paths = [root] if root.is_file() else sorted({*found, *listed})
+    on_disk = [path for path in root.rglob("*.npz") if not path.name.startswith(".")]
+    paths = [root] if root.is_file() else sorted({*on_disk, *listed})
     if not paths:
         raise FileNotFoundError(f"{root}: no set of Shapley values here")
     rows = [

@@ -81,8 +81,8 @@ def knn_against_untrained(
             hollow = {"color": color, "markerfacecolor": "white", "markersize": 4.5}
             ax.plot(embedded["mean"], place, "D", **hollow, label=f"{kind}: t-SNE")
     ax.axvline(0.5, color="0.6", linewidth=1, linestyle=":", zorder=0)
-    trained_on = [name.strip() for name in training_manipulations.split(",")]
-    labels = [f"{name}\n(trained on)" if name in trained_on else name for name in names]
+    training = [name.strip() for name in training_manipulations.split(",")]
+    labels = [f"{name}\n(trained on)" if name in training else name for name in names]
     ax.set(ylabel="manipulation", yticks=range(len(names)), yticklabels=labels)
     ax.set(ylim=(len(names) - 0.5, -0.5), xlabel="kNN accuracy (share of images; dotted: one half)")
     ax.legend(loc="center left", bbox_to_anchor=(1, 0.5))

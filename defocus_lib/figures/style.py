@@ -1,7 +1,8 @@
-"""One function a figure. They take arrays and tables, return a matplotlib ``Figure`` and save nothing.
+"""One function a figure. They take arrays and tables, return a matplotlib ``Figure`` and save
+nothing.
 
-Each public function is wrapped by :func:`figure`, which sets the style for that figure only and closes it, so that a
-notebook shows what the cell returns once.
+Each public function is wrapped by :func:`figure`, which sets the style for that figure only and
+closes it, so that a notebook shows what the cell returns once.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.image import AxesImage
@@ -95,7 +97,8 @@ def show_image(ax: Axes, image: np.ndarray, title: str = "", **options) -> AxesI
 def row_label(ax: Axes, text: str, room: int = 26) -> None:
     """Name a row of images at its first one, with at most ``room`` letters a line.
 
-    A long id, and that of a frame, is broken before its manipulation; what is still too long loses its beginning.
+    A long id, and that of a frame, is broken before its manipulation; what is still too long loses
+    its beginning.
     """
     lines = text.rsplit("/", 1) if text.count("/") > 1 or len(text) > room else [text]
     shortened = (
@@ -106,7 +109,8 @@ def row_label(ax: Axes, text: str, room: int = 26) -> None:
 
 
 def manipulation_colors(names: Iterable[str]) -> dict[str, str]:
-    """A colour for each manipulation: the same in every figure for those we know, then whatever is left."""
+    """A colour for each manipulation: the same in every figure for those we know, then whatever is
+    left."""
     names = list(dict.fromkeys(names))
     chosen: dict[str, str] = {}
     for name in names:
@@ -128,16 +132,17 @@ def outline(ax: Axes, region: np.ndarray, color: str = PALETTE[3]) -> None:
 
 
 def legend_below(fig: Figure, axes: Iterable[Axes]) -> None:
-    handles = {}
+    """One legend for all panels, below them: a label that several panels share occurs once."""
+    handles: dict[str, Artist] = {}
     for ax in axes:
         handles |= dict(zip(*reversed(ax.get_legend_handles_labels()), strict=True))
-    fig.legend(
-        handles.values(), handles.keys(), loc="outside lower center", ncols=min(4, len(handles))
-    )
+    columns = min(4, len(handles))
+    fig.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=columns)
 
 
 def symmetric_limit(values: np.ndarray) -> tuple[float, int]:
-    """The 99.5th percentile of the absolute values as ``limit * 10**exponent``; ``(1, 0)`` if all are 0."""
+    """The 99.5th percentile of the absolute values as ``limit * 10**exponent``; ``(1, 0)`` if all
+    are 0."""
     size = np.abs(values)
     limit = float(np.percentile(size, 99.5)) or float(size.max())
     if limit == 0:

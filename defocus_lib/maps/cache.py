@@ -223,9 +223,9 @@ class MapCache:
 
     def check_reader(self, reader: Reader) -> None:
         """Raise ``ValueError`` unless ``reader`` gives the images that these maps are of."""
-        wanted, given = (f"size {images.size}, fit {images.fit}" for images in (self, reader))
-        if wanted != given:
-            raise ValueError(f"the reader gives images of {given}; the maps are of {wanted}")
+        own, given = (f"size {images.size}, fit {images.fit}" for images in (self, reader))
+        if own != given:
+            raise ValueError(f"the reader gives images of {given}; the maps are of {own}")
 
     def _computed(self, digest: str) -> Path:
         path = self.path(digest)

@@ -137,8 +137,8 @@ def check_images(images: torch.Tensor | np.ndarray) -> torch.Tensor:
     if tensor.ndim != 4 or shape[1] != 3 or shape[0] == 0:
         raise ValueError(f"images has shape {shape}; (B, 3, H, W) with B of at least 1 wanted")
     if min(shape[2:]) < SMALLEST_SIDE:
-        wanted = f"{SMALLEST_SIDE}x{SMALLEST_SIDE}"
-        raise ValueError(f"images are {shape[2]}x{shape[3]} px; at least {wanted} wanted")
+        smallest = f"{SMALLEST_SIDE}x{SMALLEST_SIDE}"
+        raise ValueError(f"images are {shape[2]}x{shape[3]} px; at least {smallest} wanted")
     tensor = tensor.to(torch.float32)
     # By numpy, which lets a NaN through and starts no threads: torch's would still spin later.
     low, high = (float(extreme(tensor.cpu().numpy())) for extreme in (np.min, np.max))

@@ -188,8 +188,8 @@ def load_estimator(path: Path) -> tuple[Estimator, dict]:
     content = path.read_bytes()
     digest = hashlib.sha256(content).hexdigest()
     if digest != card.get("sha256"):
-        wanted = card.get("sha256")
-        raise ValueError(f"{path}: its SHA-256 is {digest}; {wanted} wanted, as its card says")
+        expected = card.get("sha256")
+        raise ValueError(f"{path}: its SHA-256 is {digest}; {expected} wanted, as its card says")
     estimator = Estimator()
     try:
         estimator.load_state_dict(load(content))

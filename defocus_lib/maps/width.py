@@ -210,7 +210,7 @@ def _read(pixels, curvatures, energies, scale, weighting, readings):
 
     Sigma is written if noise moves it by little (one standard deviation, to first order).
     """
-    count, one, zero = len(pixels), np.float32(1), np.float32(0)
+    count, unit, zero = len(pixels), np.float32(1), np.float32(0)
     sigmas, weights = np.empty(count, np.float32), np.empty(count, np.float32)
     is_read, is_open = np.empty(count, np.bool_), np.empty(count, np.bool_)
     widest, own = np.float32(-2 * scale.step**2), np.float32(scale.scale**2)
@@ -221,7 +221,7 @@ def _read(pixels, curvatures, energies, scale, weighting, readings):
     # Without a branch: the loop is vectorised, and the processor need not guess.
     for i in range(count):
         # Where the energy does not fall to both sides, there is no ridge at this scale.
-        inverse = one / min(curvatures[0, i], np.float32(-1e-12))
+        inverse = unit / min(curvatures[0, i], np.float32(-1e-12))
         width = widest * inverse
         variance = width - own
         # d sigma / d curvature = (sigma^2 + s^2)^2 / (4 sigma), both sides of the limit squared
@@ -233,9 +233,9 @@ def _read(pixels, curvatures, energies, scale, weighting, readings):
         variance = min(max(variance, zero), most)
         sigmas[i] = math.sqrt(variance) if is_read[i] else zero
         # Blurred surfaces carry fewer edges per area than sharp ones; their width evens that out.
-        weight = math.sqrt(variance + offset) if weighting.offset > 0 else one
+        weight = math.sqrt(variance + offset) if weighting.offset > 0 else unit
         bent = curvatures[1, i] * inverse
-        weight = weight / (one + bent * bent * along - curvatures[2, i] * inverse * off)
+        weight = weight / (unit + bent * bent * along - curvatures[2, i] * inverse * off)
         weights[i] = weight if is_read[i] else zero
     return _written(pixels, (sigmas, weights, is_read), is_open, readings)
 

@@ -260,7 +260,7 @@ FIRST = "classifier.conv1.0.weight"
 
 
 HEADER = {"backbone": BACKBONE, "reads": "rgb", "input_size": 32}
-DAMAGE = {
+BROKEN = {
     "a text file": lambda path: path.write_text("not weights\n" * 9),
     "an empty file": lambda path: path.write_bytes(b""),
     "a truncated file": lambda path: path.write_bytes(path.read_bytes()[:-1000]),
@@ -281,9 +281,9 @@ DAMAGE = {
 }
 
 
-@pytest.mark.parametrize("damage", DAMAGE.values(), ids=DAMAGE)
-def test_wrong_files_give_one_clear_error(saved, damage):
+@pytest.mark.parametrize("broken", BROKEN.values(), ids=BROKEN)
+def test_wrong_files_give_one_clear_error(saved, broken):
     path = saved[1]
-    damage(path)
+    broken(path)
     with pytest.raises(ValueError, match=r"detector.safetensors: (not readable as a|no) detector"):
         load_detector(path)

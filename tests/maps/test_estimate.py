@@ -119,7 +119,7 @@ def test_step_edges_of_8_bit_colour_read_their_blur():
 
 def test_the_same_blur_is_read_at_every_edge_pixel():
     maps = numpy(defocus_maps(literal_optics.step(2.0, 96, 30)[None]))
-    inner = (slice(None), slice(12, -12), slice(12, -12))  # a reflected border bends a slanted edge
+    inner = (slice(None), slice(12, -12), slice(12, -12))  # a reflected border folds a slanted edge
     assert np.ptp(maps.sparse[inner][maps.valid[inner]]) < 0.05
     np.testing.assert_allclose(maps.dense[inner], 2.0, atol=0.05)
 

@@ -133,7 +133,7 @@ def test_the_processes_to_watch_are_asked_for_anew_and_may_have_ended():
 def test_measuring_does_not_import_torch():
     code = """
 import sys
-from defocus_lib.metering import COLUMNS, Stages, peak_memory, read_all, save
+from defocus_lib.run.profiling import COLUMNS, Stages, peak_memory, read_all, save
 stages = Stages()
 with stages("any"): pass
 assert "torch" not in sys.modules and stages.table()["peak_gpu_mib"].isna().all()

@@ -19,9 +19,7 @@ WHITE = [np.random.default_rng(i).integers(0, 256, (512, 512, 3), dtype=np.uint8
 @pytest.fixture(scope="module")
 def textures():
     listed = manifest.load_manifest()
-    return {
-        s: [load_photograph(p) for p in listed.photographs_of(s)] for s in rendered.SPLITS
-    }
+    return {s: [load_photograph(p) for p in listed.photographs_of(s)] for s in rendered.SPLITS}
 
 
 @pytest.fixture(scope="module")

@@ -12,8 +12,7 @@ from defocus_lib.scenes import simulated
 def photographs():
     listed = manifest.load_manifest()
     return [
-        simulated.source(load_photograph(listed.photograph(name)))
-        for name in ("gravel", "coffee")
+        simulated.source(load_photograph(listed.photograph(name))) for name in ("gravel", "coffee")
     ]
 
 
