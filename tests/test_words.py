@@ -25,7 +25,8 @@ WORDS = {
     "integration paths": r"of the way apart|along the ways?\b",
     "completeness error": r"completeness[ _]gaps?\b|(defocus|rgb)_gaps?\b",
     "run, sweep": r"\btrials?\b|\btrial_",
-    "training manipulation, test manipulation": r"\btaught\b|(?<![a-z_])(trained|tested)_on\b|asked about",
+    "training manipulation, test manipulation": r"\btaught\b|asked about"
+    r"|(?<![a-z_])(trained|tested)_on\b",
     "predictions": r"\bAnswers\b",
     "illumination change": r"change of light|\brelit\b|\brelight\b|\bRELIT\b",
     "paired real image, paired manipulation": r"\btwins?\b",
