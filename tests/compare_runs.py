@@ -45,6 +45,10 @@ RENAMED_NAMES: dict[str, str] = {
     "trained_on": "training_manipulation",
     "random sigma": "permuted blur",
     "change of light": "illumination change",
+    "completeness_gap_defocus": "completeness_error_defocus",
+    "completeness_gap_rgb": "completeness_error_rgb",
+    "seed_to_seed_pixels_defocus": "seed_to_seed_values_defocus",
+    "seed_to_seed_pixels_rgb": "seed_to_seed_values_rgb",
 }
 """Columns, arrays and values of text columns (also the last part of an id) in 0.1.0 -> now."""
 
