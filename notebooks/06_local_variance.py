@@ -121,7 +121,7 @@ def samples(column: str) -> dict[str, tuple[np.ndarray, np.ndarray]]:
 
 
 means = samples("whole")
-tests = variance.comparison_table(means, seed, groups=groups, paired=has_pairs)
+tests = variance.comparison_table(means, groups, seed, has_pairs)
 tests.T.map("{:.4g}".format)
 
 # %% [markdown]
@@ -244,7 +244,7 @@ pvalues.round(2)
 
 # %%
 inner = samples("inner")
-inner_tests = variance.comparison_table(inner, seed, groups=groups, paired=has_pairs)
+inner_tests = variance.comparison_table(inner, groups, seed, has_pairs)
 inner_tests.T.map("{:.4g}".format)
 
 # %%

@@ -24,6 +24,11 @@ from defocus_lib.stats.effects import Samples, holm, intraclass_correlation
 
 WINDOW = 15
 """Width of the window of Jeon & Woo (2025) in pixels."""
+COLUMNS = (
+    *("groups", "real images", "fake images", "real", "fake", "KS D", "KS p", "KS p, Holm"),
+    *("naive KS p", "paired p", "paired p, Holm", "ICC of pairs"),
+)
+"""Of the table of tests, in this order."""
 CORRELATIONS = (0.0, 0.2, 0.5, 0.8)
 """Intraclass correlations of the simulations."""
 
@@ -74,64 +79,38 @@ def group_means(name: str, values: ArrayLike, groups: ArrayLike) -> pd.Series:
     return pd.Series(values).groupby(check_groups(name, values, groups)).mean()
 
 
-def _units(
-    real: ArrayLike, fake: ArrayLike, groups: Samples | None, paired: bool
-) -> tuple[np.ndarray, np.ndarray]:
-    """The independent values of each kind: images, or means of groups; row by row if paired."""
-    if groups is None:
-        real, fake = check_maps("real", real, ndim=1), check_maps("fake", fake, ndim=1)
-        if paired:
-            check_same_shape(real=real, fake=fake)
-        return real, fake
-    means = [group_means("real", real, groups[0]), group_means("fake", fake, groups[1])]
-    alone = means[0].index.symmetric_difference(means[1].index)
-    if paired and len(alone):
-        raise ValueError(
-            f"groups: {alone[0]!r} is not on both sides; the same groups wanted for a paired test"
-        )
-    return means[0].to_numpy(), means[1].to_numpy()
-
-
 def compare(
     real: ArrayLike,
     fake: ArrayLike,
     seed: int = 42,
     n_permutations: int = 9999,
-    groups: Samples | None = None,
     paired: bool = True,
 ) -> dict[str, float]:
-    """Tests of one number per image, real (N,) against fake (M,).
+    """Tests of independent values, real (N,) against fake (M,).
 
-    Without ``groups`` every image is an independent unit; with them, images of a group are averaged
-    first. ``paired`` says whether row ``i`` of both belongs together, or each group has both kinds;
-    otherwise there is the KS test only.
+    If ``paired``, row ``i`` of both belongs together; otherwise there is the KS test only.
 
     Returns
     -------
     dict
-        ``real``, ``fake``: means over the units. ``KS D``, ``KS p``: two-sample Kolmogorov-Smirnov
-        test, which ignores the pairs. ``naive KS p``, with groups: the same test over images, wrong
-        where a group has several of a kind. ``paired p``: two-sided sign-flip permutation test of
-        the mean difference within pairs; NaN for a single one. ``ICC of pairs``: intraclass
-        correlation of the real and the manipulated value of a pair; the higher, the more a paired
-        test gains.
+        ``real``, ``fake``: means. ``KS D``, ``KS p``: two-sample Kolmogorov-Smirnov test, which
+        ignores the pairs. ``paired p``: two-sided sign-flip permutation test of the mean difference
+        within pairs; NaN for a single one. ``ICC of pairs``: intraclass correlation of the two
+        values of a pair; the higher, the more a paired test gains.
 
     Raises
     ------
     ValueError
-        If an array is empty or holds NaN, lengths do not fit, or a group of paired data has one
-        kind only.
+        If an array is empty or holds NaN, or paired ones differ in length.
     """
-    units = _units(real, fake, groups, paired)
-    ks = stats.ks_2samp(*units)
-    result = {"real": units[0].mean(), "fake": units[1].mean()}
-    result |= {"KS D": ks.statistic, "KS p": ks.pvalue}
-    if groups is not None:
-        result["naive KS p"] = stats.ks_2samp(real, fake).pvalue
+    real, fake = check_maps("real", real, ndim=1), check_maps("fake", fake, ndim=1)
+    ks = stats.ks_2samp(real, fake)
+    result = {"real": real.mean(), "fake": fake.mean(), "KS D": ks.statistic, "KS p": ks.pvalue}
     if paired:
-        pairs = np.tile(np.arange(len(units[0])), 2)
-        result["paired p"] = _sign_flip(units[1] - units[0], seed, n_permutations)
-        result["ICC of pairs"] = intraclass_correlation(np.concatenate(units), pairs)
+        check_same_shape(real=real, fake=fake)
+        pairs = np.tile(np.arange(len(real)), 2)
+        result["paired p"] = _sign_flip(fake - real, seed, n_permutations)
+        result["ICC of pairs"] = intraclass_correlation(np.concatenate([real, fake]), pairs)
     return result
 
 
@@ -162,33 +141,39 @@ def ks_pvalue(distance: float, n: int, m: int) -> float:
 
 def comparison_table(
     samples: Mapping[str, Samples],
+    groups: Mapping[str, Samples],
     seed: int = 42,
-    groups: Mapping[str, Samples] | None = None,
     paired: bool = True,
 ) -> pd.DataFrame:
-    """:func:`compare` for each manipulation, from its real and its own mean variances.
+    """:func:`compare` the means of groups for each manipulation.
 
-    One row per manipulation: number of ``groups`` (independent units; without groups the pairs, or
-    the images of both kinds), of ``real images`` and ``fake images`` where they can differ from it,
-    and the columns of :func:`compare`. ``KS p`` and ``paired p`` are followed by the same corrected
-    for the number of manipulations (``KS p, Holm``, ``paired p, Holm``).
+    ``samples`` maps the manipulation to the values of real images and its own, ``groups`` to their
+    groups. One row per manipulation: number of ``groups``, of ``real images`` and ``fake images``,
+    the columns of :func:`compare`, ``KS p`` and ``paired p`` corrected for the number of
+    manipulations (``KS p, Holm``, ``paired p, Holm``), and ``naive KS p``, the KS test over images,
+    which is wrong where a group has several of a kind. Raises ValueError as :func:`group_means`,
+    and if a group of paired data has one kind only.
     """
     rows = {}
     for name, (real, fake) in samples.items():
-        own_groups = None if groups is None else groups[name]
-        counts = _counts(len(real), len(fake), own_groups, paired)
-        rows[name] = counts | compare(real, fake, seed, groups=own_groups, paired=paired)
+        names_real, names_fake = groups[name]
+        units = [group_means("real", real, names_real), group_means("fake", fake, names_fake)]
+        alone = units[0].index.symmetric_difference(units[1].index)
+        if paired and len(alone):
+            raise ValueError(
+                f"groups: {alone[0]!r} is of one kind only; real and fake images wanted to pair"
+            )
+        rows[name] = {
+            "groups": len(np.union1d(names_real, names_fake)),
+            "real images": len(real),
+            "fake images": len(fake),
+            "naive KS p": stats.ks_2samp(real, fake).pvalue,
+            **compare(units[0].to_numpy(), units[1].to_numpy(), seed, paired=paired),
+        }
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("manipulation")
     for name in {"KS p", "paired p"}.intersection(table):
-        table.insert(table.columns.get_loc(name) + 1, f"{name}, Holm", holm(table[name]))
-    return table
-
-
-def _counts(real: int, fake: int, groups: Samples | None, paired: bool) -> dict[str, float]:
-    if groups is None and paired:
-        return {"groups": real}
-    units = real + fake if groups is None else len(np.union1d(*groups))
-    return {"groups": units, "real images": real, "fake images": fake}
+        table[f"{name}, Holm"] = holm(table[name])
+    return table[[name for name in COLUMNS if name in table]]
 
 
 def paired_difference(
@@ -274,18 +259,14 @@ def distance_pvalues(
     return pd.Series(pvalues).rename_axis("correlation")
 
 
-def long_table(
-    samples: Mapping[str, Samples], groups: Mapping[str, Samples] | None = None
-) -> pd.DataFrame:
-    """The values with one row per image, or with ``groups`` one row per group.
+def long_table(samples: Mapping[str, Samples], groups: Mapping[str, Samples]) -> pd.DataFrame:
+    """The means that the tests compare, one row per group: manipulation, kind, variance.
 
-    Columns ``manipulation``, ``kind`` (``real`` or ``fake``), ``variance``.
+    ``kind`` is ``real`` or ``fake``.
     """
     tables = []
     for name, pair in samples.items():
-        for number, kind in enumerate(("real", "fake")):
-            values = np.asarray(pair[number])
-            if groups is not None:
-                values = group_means(kind, values, groups[name][number]).to_numpy()
-            tables.append(pd.DataFrame({"manipulation": name, "kind": kind, "variance": values}))
+        for kind, values, names in zip(("real", "fake"), pair, groups[name], strict=True):
+            means = group_means(kind, values, names).to_numpy()
+            tables.append(pd.DataFrame({"manipulation": name, "kind": kind, "variance": means}))
     return pd.concat(tables, ignore_index=True)

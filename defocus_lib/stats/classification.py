@@ -243,7 +243,9 @@ def wide(
     manipulation, or per detector and manipulation; the columns are the ``metrics`` in their order,
     called as in :data:`NAMES`. Raises ValueError if the level or a metric is not in the table.
     """
-    rows = table[_at(table, level) & table["metric"].isin(metrics)]
+    if level not in LEVELS:
+        raise ValueError(f"level is {level!r}; {' or '.join(LEVELS)} wanted")
+    rows = table[(table["level"] == level) & table["metric"].isin(metrics)]
     if missing := sorted(set(metrics) - set(rows["metric"])):
         raise ValueError(f"metrics names {', '.join(missing)}; known are {', '.join(METRICS)}")
     index = [name for name in ("detector", "manipulation") if name in table]
@@ -254,9 +256,3 @@ def wide(
     order = pd.MultiIndex.from_frame(rows[index].drop_duplicates())
     text = text.reindex(order if len(index) > 1 else order.get_level_values(0))
     return text.rename_axis(columns=None).rename(columns=NAMES)
-
-
-def _at(table: pd.DataFrame, level: str) -> pd.Series:
-    if level not in LEVELS:
-        raise ValueError(f"level is {level!r}; {' or '.join(LEVELS)} wanted")
-    return table["level"] == level

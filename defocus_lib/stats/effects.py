@@ -110,16 +110,6 @@ def effect_text(table: pd.DataFrame) -> pd.DataFrame:
     return wide.loc[table["manipulation"].unique(), list(EFFECTS)].rename_axis(columns=None)
 
 
-def listed(names: pd.Index | pd.Series, chosen: ArrayLike) -> str:
-    """The names at which ``chosen`` is true, or that all are: ``all 4 manipulations``."""
-    chosen = np.asarray(chosen)
-    return (
-        f"all {len(names)} manipulations"
-        if chosen.all() and len(names) > 1
-        else ", ".join(names[chosen])
-    )
-
-
 def intraclass_correlation(values: ArrayLike, groups: ArrayLike) -> float:
     """ICC(1) of ``values`` (N,): the share of their variance between groups, by one-way ANOVA.
 

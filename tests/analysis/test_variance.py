@@ -71,29 +71,28 @@ def test_the_paired_test_sees_a_small_common_shift():
     assert found["KS p"] > 0.5 and found["paired p"] < 0.001
 
 
+def paired_groups(samples):
+    """Row ``i`` of the real and of the manipulated values is a group of its own."""
+    return {
+        name: (np.arange(len(real)), np.arange(len(real))) for name, (real, _) in samples.items()
+    }
+
+
 def test_same_seed_same_table():
-    values = np.random.default_rng(1).normal(size=(2, 30))
-    first, second = (variance.comparison_table({"splice": values}, seed=4) for _ in range(2))
+    samples = {"splice": np.random.default_rng(1).normal(size=(2, 30))}
+    groups = paired_groups(samples)
+    first, second = (variance.comparison_table(samples, groups, seed=4) for _ in range(2))
     assert first.equals(second) and first.loc["splice", "groups"] == 30
-    tests = ["KS D", "KS p", "KS p, Holm", "paired p", "paired p, Holm", "ICC of pairs"]
-    assert list(first.columns) == ["groups", "real", "fake", *tests]
+    assert tuple(first.columns) == variance.COLUMNS
 
 
 def test_unpaired_images_differ_in_number_and_have_no_paired_test():
     rng = np.random.default_rng(3)
     real, fake = rng.normal(size=25), rng.normal(0.3, 1, size=40)
-    table = variance.comparison_table({"fake": (real, fake)}, paired=False)
+    groups = {"fake": (np.arange(25), np.arange(25, 65))}
+    table = variance.comparison_table({"fake": (real, fake)}, groups, paired=False)
     row = table.loc["fake"]
-    assert list(table.columns) == [
-        "groups",
-        "real images",
-        "fake images",
-        "real",
-        "fake",
-        "KS D",
-        "KS p",
-        "KS p, Holm",
-    ]
+    assert tuple(table.columns) == variance.COLUMNS[:9]
     assert (row["groups"], row["real images"], row["fake images"]) == (65, 25, 40)
     assert row["KS D"] == pytest.approx(literal.ks_distance(real, fake))
     assert row["KS p"] == pytest.approx(stats.ks_2samp(real, fake).pvalue)
@@ -130,13 +129,15 @@ def test_groups_are_averaged_before_both_tests():
 def test_frames_taken_as_independent_would_see_what_is_not_there():
     real, fake, groups = frames(videos=12, per_video=40)
     assert variance.compare(real, fake, paired=False)["KS p"] < 0.01
-    assert variance.compare(real, fake, groups=groups)["KS p"] > 0.05
+    by_video = variance.comparison_table({"Deepfakes": (real, fake)}, {"Deepfakes": groups})
+    assert by_video.loc["Deepfakes", "KS p"] > 0.05
 
 
 def test_a_video_with_fewer_frames_still_counts_once():
     real, fake, (names, others) = frames(videos=3, per_video=2)
     keep = [0, *range(2, len(real))]  # the first video has one frame left on the real side
-    found = variance.compare(real[keep], fake, groups=(names[keep], others))
+    samples, groups = {"x": (real[keep], fake)}, {"x": (names[keep], others)}
+    found = variance.comparison_table(samples, groups).loc["x"]
     assert found["real"] == pytest.approx(np.mean([real[0], real[2:4].mean(), real[4:].mean()]))
 
 
@@ -150,13 +151,10 @@ def test_unpaired_groups_need_not_be_on_both_sides():
 
 
 def test_a_single_unit_has_no_paired_test():
-    found = variance.compare([1.0, 2.0], [3.0, 5.0], groups=(["a", "a"], ["a", "a"]))
-    assert (found["real"], found["fake"], found["KS D"], found["KS p"]) == (
-        1.5,
-        4,
-        1,
-        1,
-    ) and np.isnan(found["paired p"])
+    samples, groups = {"x": ([1.0, 2.0], [3.0, 5.0])}, {"x": (["a", "a"], ["a", "a"])}
+    found = variance.comparison_table(samples, groups).loc["x"]
+    assert found[["real", "fake", "KS D", "KS p"]].tolist() == [1.5, 4, 1, 1]
+    assert np.isnan(found["paired p"])
 
 
 def test_thousands_of_pairs_fit_into_memory():
@@ -186,7 +184,7 @@ def test_p_values_of_several_manipulations_are_corrected():
     rng = np.random.default_rng(2)
     real = rng.normal(size=40)
     values = {str(shift): (real, real + rng.normal(shift, 1, 40)) for shift in (0.0, 0.25, 1.0)}
-    table = variance.comparison_table(values)
+    table = variance.comparison_table(values, paired_groups(values))
     for name in ("KS p", "paired p"):
         factor = table[name].rank(ascending=False)  # 3 for the smallest
         wanted = (
@@ -204,7 +202,7 @@ def test_what_pairs_have_in_common():
         "same": (values[0], values[0] + 0.1 * values[1]),
         "half": (values[0], values[0] + 0.3 * values[2]),
     }
-    table = variance.comparison_table(alike)
+    table = variance.comparison_table(alike, paired_groups(alike))
     assert table.loc["same", "ICC of pairs"] == pytest.approx(
         np.corrcoef(*alike["same"])[0, 1], abs=0.02
     )
@@ -277,21 +275,13 @@ def test_ks_pvalue_is_scipys_asymptotic_one():
     )
 
 
-def test_long_table_keeps_every_number():
-    table = variance.long_table({"splice": ([1.0, 2.0], [3.0, 4.0])})
-    assert table["kind"].tolist() == ["real", "real", "fake", "fake"] and table[
-        "variance"
-    ].tolist() == [1, 2, 3, 4]
-
-
 def test_long_table_of_groups_holds_what_the_tests_compare():
     real, fake, groups = frames()
     table = variance.long_table({"Deepfakes": (real, fake)}, {"Deepfakes": groups})
     parts = [table.loc[table["kind"] == kind, "variance"].to_numpy() for kind in ("real", "fake")]
     assert len(parts[0]) == len(parts[1]) == 9
-    assert literal.ks_distance(*parts) == pytest.approx(
-        variance.compare(real, fake, groups=groups)["KS D"]
-    )
+    tests = variance.comparison_table({"Deepfakes": (real, fake)}, {"Deepfakes": groups})
+    assert literal.ks_distance(*parts) == pytest.approx(tests.loc["Deepfakes", "KS D"])
 
 
 @pytest.mark.parametrize(
@@ -310,9 +300,12 @@ def test_long_table_of_groups_holds_what_the_tests_compare():
         ),
         (lambda: variance.compare(np.zeros(3), np.zeros(4)), r"real \(3,\), fake \(4,\)"),
         (lambda: variance.compare(np.zeros(0), np.zeros(0)), "real is empty"),
-        (lambda: variance.compare([1.0], [2.0], groups=(["a"], ["b"])), "'a' is not on both sides"),
         (
-            lambda: variance.compare([1.0], [2.0, 3.0], groups=(["a"], ["a"])),
+            lambda: variance.comparison_table({"x": ([1.0], [2.0])}, {"x": (["a"], ["b"])}),
+            "'a' is of one kind only",
+        ),
+        (
+            lambda: variance.comparison_table({"x": ([1.0], [2.0, 3.0])}, {"x": (["a"], ["a"])}),
             "fake and its groups have lengths 2 and 1",
         ),
         (lambda: variance.ks_pvalue(1.5, 10, 10), "distance 1.5"),

@@ -95,7 +95,9 @@ def distributions(data):
     means = dict.fromkeys(
         names_for(data), (variance.mean_variance(real), variance.mean_variance(fake))
     )
-    return variance_distributions(variance.long_table(means), variance.comparison_table(means))
+    groups = dict.fromkeys(means, 2 * (np.arange(len(real)),))
+    tests = variance.comparison_table(means, groups)
+    return variance_distributions(variance.long_table(means, groups), tests)
 
 
 def gallery(data):
@@ -313,8 +315,9 @@ def test_distributions_are_labelled():
 def test_distributions_of_unequal_numbers_are_shares_of_their_own_kind():
     rng = np.random.default_rng(0)
     means = {"fake": (rng.normal(size=400), rng.normal(size=25))}
-    tests = variance.comparison_table(means, paired=False)
-    fig = variance_distributions(variance.long_table(means), tests, unit="video")
+    groups = {"fake": (np.arange(400), np.arange(400, 425))}
+    tests = variance.comparison_table(means, groups, paired=False)
+    fig = variance_distributions(variance.long_table(means, groups), tests, unit="video")
     heights = [step.get_paths()[0].vertices[:, 1].max() for step in fig.axes[0].collections]
     assert all(10 < height < 100 for height in heights)  # percent of 400 and of 25, not counts
     assert fig.axes[0].get_ylabel() == "videos (%)" and "of the video" in fig.get_supxlabel()
