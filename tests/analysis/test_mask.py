@@ -51,11 +51,11 @@ def test_intervals_of_the_counts_resample_the_pairs():
         {"splice": counts}, {"splice": np.arange(40)}, pixels=200, n_bootstrap=4000
     )
     row = table.loc["splice"]
-    theirs = stats.bootstrap(
+    expected = stats.bootstrap(
         (counts,), np.mean, method="percentile", n_resamples=4000, rng=1
     ).confidence_interval
     assert (row["pairs"], row["groups"], row["average"]) == (40, 40, counts.mean())
-    assert (row["low"], row["high"]) == pytest.approx((theirs.low, theirs.high), abs=0.6)
+    assert (row["low"], row["high"]) == pytest.approx((expected.low, expected.high), abs=0.6)
     for name, other in (("share %", "average"), ("low %", "low"), ("high %", "high")):
         assert row[name] == pytest.approx(100 * row[other] / 200)
 
@@ -105,14 +105,14 @@ def test_precision_above_chance_by_its_interval():
         )
     }
     tables["unknown"] = pd.DataFrame({"precision": [np.nan], "region": [np.nan]})
-    found = mask.above_chance(
+    result = mask.above_chance(
         tables, {name: np.arange(len(table)) for name, table in tables.items()}
     )
-    assert found.loc["better", "above chance"] == pytest.approx(np.nanmean(better) - 0.2)
-    assert found.loc["unknown", ["above chance", "low", "high"]].isna().all()
-    assert found["groups"].to_dict() == {"better": 27, "equal": 30, "worse": 30, "unknown": 0}
-    assert found.loc["better", "low"] > 0 > found.loc["worse", "high"]
-    assert found.loc["equal", "low"] < 0 < found.loc["equal", "high"]
+    assert result.loc["better", "above chance"] == pytest.approx(np.nanmean(better) - 0.2)
+    assert result.loc["unknown", ["above chance", "low", "high"]].isna().all()
+    assert result["groups"].to_dict() == {"better": 27, "equal": 30, "worse": 30, "unknown": 0}
+    assert result.loc["better", "low"] > 0 > result.loc["worse", "high"]
+    assert result.loc["equal", "low"] < 0 < result.loc["equal", "high"]
 
 
 def test_sweep_is_the_mean_count_at_each_threshold(pairs):
@@ -132,12 +132,12 @@ def test_localisation_by_hand_and_by_loop():
     table = mask.localisation(masks, regions)
     assert table["precision"].iloc[0] == 0.5 and table["recall"].iloc[0] == pytest.approx(1 / 3)
     assert table["region"].tolist() == [0.75, 0.25, 0.25]
-    for row, (one, region) in enumerate(zip(masks, regions, strict=True)):
+    for row, (one_mask, region) in enumerate(zip(masks, regions, strict=True)):
         for name, value in zip(
-            ("precision", "recall"), literal.precision_recall(one, region), strict=True
+            ("precision", "recall"), literal.precision_recall(one_mask, region), strict=True
         ):
-            found = table[name].iloc[row]
-            assert np.isnan(found) if value is None else found == pytest.approx(value)
+            result = table[name].iloc[row]
+            assert np.isnan(result) if value is None else result == pytest.approx(value)
 
 
 def test_an_unknown_region_is_no_miss():

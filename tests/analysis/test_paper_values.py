@@ -14,7 +14,7 @@ def test_published_tables_agree_with_each_other():
 
 
 @pytest.mark.parametrize(
-    ("names", "found"),
+    ("names", "result"),
     [
         (["texture", "splice"], {"texture": "NeuralTextures", "splice": "FaceSwap"}),
         (FACEFORENSICS, dict(zip(FACEFORENSICS, FACEFORENSICS, strict=True))),
@@ -23,8 +23,8 @@ def test_published_tables_agree_with_each_other():
         ([], {}),
     ],
 )
-def test_counterparts(names, found):
-    assert paper_values.counterpart(names) == found
+def test_counterparts(names, result):
+    assert paper_values.counterpart(names) == result
 
 
 def table(*names):
@@ -32,8 +32,8 @@ def table(*names):
 
 
 def test_published_rows_follow_ours():
-    found = paper_values.beside(table("texture", "splice"), paper_values.mask_counts())
-    assert found.index.tolist() == [
+    result = paper_values.beside(table("texture", "splice"), paper_values.mask_counts())
+    assert result.index.tolist() == [
         ("this run", "texture"),
         ("this run", "splice"),
         (paper_values.SOURCE, "NeuralTextures"),
@@ -44,24 +44,24 @@ def test_published_rows_follow_ours():
 
 
 def test_a_run_on_the_same_data_stands_beside_the_authors_own():
-    found = paper_values.beside(table("FaceSwap", "FaceShifter"), paper_values.mask_counts())
-    assert found.index.tolist() == [
+    result = paper_values.beside(table("FaceSwap", "FaceShifter"), paper_values.mask_counts())
+    assert result.index.tolist() == [
         ("this run", "FaceSwap"),
         ("this run", "FaceShifter"),
         (paper_values.SOURCE, "FaceSwap"),
     ]
-    assert found["average"].tolist() == [1.5, 1.5, 6797.20]
+    assert result["average"].tolist() == [1.5, 1.5, 6797.20]
 
 
 def test_without_a_counterpart_ours_stand_alone_in_the_same_form():
-    found = paper_values.beside(table("fake"), paper_values.mask_counts())
-    assert found.index.tolist() == [("this run", "fake")] and found.index.names == [
+    result = paper_values.beside(table("fake"), paper_values.mask_counts())
+    assert result.index.tolist() == [("this run", "fake")] and result.index.names == [
         "data",
         "manipulation",
     ]
 
 
 def test_a_counterpart_that_a_published_table_lacks_is_left_out():
-    theirs = paper_values.local_variance()
-    ours = theirs.set_axis(["Face2Face"], axis="index").rename_axis("manipulation")
-    assert paper_values.beside(ours, theirs).index.tolist() == [("this run", "Face2Face")]
+    reported = paper_values.local_variance()
+    run_table = reported.set_axis(["Face2Face"], axis="index").rename_axis("manipulation")
+    assert paper_values.beside(run_table, reported).index.tolist() == [("this run", "Face2Face")]

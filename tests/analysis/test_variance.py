@@ -54,21 +54,21 @@ def test_tests_agree_with_exhaustive_counting():
     rng = np.random.default_rng(0)
     real = rng.normal(size=9)
     fake = real + rng.normal(0.4, 0.5, size=9)
-    found = variance.compare(real, fake)
-    assert found["KS D"] == pytest.approx(literal.ks_distance(real, fake))
-    assert found["paired p"] == pytest.approx(literal.sign_flip_pvalue(fake - real))
+    result = variance.compare(real, fake)
+    assert result["KS D"] == pytest.approx(literal.ks_distance(real, fake))
+    assert result["paired p"] == pytest.approx(literal.sign_flip_pvalue(fake - real))
 
 
 def test_equal_samples_are_not_told_apart():
     values = np.linspace(0, 1, 12)
-    found = variance.compare(values, values)
-    assert (found["KS D"], found["KS p"], found["paired p"]) == (0, 1, 1)
+    result = variance.compare(values, values)
+    assert (result["KS D"], result["KS p"], result["paired p"]) == (0, 1, 1)
 
 
 def test_the_paired_test_sees_a_small_common_shift():
     values = np.random.default_rng(1).normal(size=40)
-    found = variance.compare(values, values + 0.01)
-    assert found["KS p"] > 0.5 and found["paired p"] < 0.001
+    result = variance.compare(values, values + 0.01)
+    assert result["KS p"] > 0.5 and result["paired p"] < 0.001
 
 
 def paired_groups(samples):
@@ -119,11 +119,11 @@ def test_groups_are_averaged_before_both_tests():
         for values, names in zip((real, fake), groups, strict=True)
     ]
     table = variance.comparison_table({"Deepfakes": (real, fake)}, groups={"Deepfakes": groups})
-    found = table.loc["Deepfakes"]
-    assert (found["groups"], found["real images"], found["fake images"]) == (9, 54, 54)
-    assert (found["real"], found["fake"]) == pytest.approx([values.mean() for values in means])
-    assert found["KS D"] == pytest.approx(literal.ks_distance(*means))
-    assert found["paired p"] == pytest.approx(literal.sign_flip_pvalue(means[1] - means[0]))
+    result = table.loc["Deepfakes"]
+    assert (result["groups"], result["real images"], result["fake images"]) == (9, 54, 54)
+    assert (result["real"], result["fake"]) == pytest.approx([values.mean() for values in means])
+    assert result["KS D"] == pytest.approx(literal.ks_distance(*means))
+    assert result["paired p"] == pytest.approx(literal.sign_flip_pvalue(means[1] - means[0]))
 
 
 def test_frames_taken_as_independent_would_see_what_is_not_there():
@@ -137,24 +137,24 @@ def test_a_video_with_fewer_frames_still_counts_once():
     real, fake, (names, others) = frames(videos=3, per_video=2)
     keep = [0, *range(2, len(real))]  # the first video has one frame left on the real side
     samples, groups = {"x": (real[keep], fake)}, {"x": (names[keep], others)}
-    found = variance.comparison_table(samples, groups).loc["x"]
-    assert found["real"] == pytest.approx(np.mean([real[0], real[2:4].mean(), real[4:].mean()]))
+    result = variance.comparison_table(samples, groups).loc["x"]
+    assert result["real"] == pytest.approx(np.mean([real[0], real[2:4].mean(), real[4:].mean()]))
 
 
 def test_unpaired_groups_need_not_be_on_both_sides():
-    found = variance.comparison_table(
+    result = variance.comparison_table(
         {"fake": ([1.0, 3.0, 5.0], [2.0, 4.0])},
         groups={"fake": (["a", "a", "b"], ["a", "c"])},
         paired=False,
     ).loc["fake"]
-    assert (found["groups"], found["real"], found["fake"]) == (3, 3.5, 3.0)
+    assert (result["groups"], result["real"], result["fake"]) == (3, 3.5, 3.0)
 
 
 def test_a_single_unit_has_no_paired_test():
     samples, groups = {"x": ([1.0, 2.0], [3.0, 5.0])}, {"x": (["a", "a"], ["a", "a"])}
-    found = variance.comparison_table(samples, groups).loc["x"]
-    assert found[["real", "fake", "KS D", "KS p"]].tolist() == [1.5, 4, 1, 1]
-    assert np.isnan(found["paired p"])
+    result = variance.comparison_table(samples, groups).loc["x"]
+    assert result[["real", "fake", "KS D", "KS p"]].tolist() == [1.5, 4, 1, 1]
+    assert np.isnan(result["paired p"])
 
 
 def test_thousands_of_pairs_fit_into_memory():
@@ -165,12 +165,12 @@ def test_thousands_of_pairs_fit_into_memory():
 def test_the_naive_test_is_the_one_of_all_images():
     real, fake, groups = frames(videos=12, per_video=40)
     table = variance.comparison_table({"Deepfakes": (real, fake)}, groups={"Deepfakes": groups})
-    found = table.loc["Deepfakes"]
+    result = table.loc["Deepfakes"]
     assert (
-        found["naive KS p"] == pytest.approx(stats.ks_2samp(real, fake).pvalue)
-        and found["naive KS p"] < 0.01
+        result["naive KS p"] == pytest.approx(stats.ks_2samp(real, fake).pvalue)
+        and result["naive KS p"] < 0.01
     )
-    assert found["KS p"] > 0.05
+    assert result["KS p"] > 0.05
 
 
 def test_with_one_image_a_group_the_naive_test_is_no_other():
@@ -187,12 +187,12 @@ def test_p_values_of_several_manipulations_are_corrected():
     table = variance.comparison_table(values, paired_groups(values))
     for name in ("KS p", "paired p"):
         factor = table[name].rank(ascending=False)  # 3 for the smallest
-        wanted = (
+        expected = (
             (table[name] * factor).sort_index(ascending=False).cummax().clip(upper=1)
         )  # smallest first: the shifts
         assert table[name].is_monotonic_decreasing
         pd.testing.assert_series_equal(
-            table[f"{name}, Holm"].sort_index(ascending=False), wanted, check_names=False
+            table[f"{name}, Holm"].sort_index(ascending=False), expected, check_names=False
         )
 
 
@@ -216,8 +216,8 @@ def test_the_paired_difference_is_one_mean_in_percent_of_the_real_one():
     names = np.array(["a", "b"])
     groups = {name: (names, names) for name in samples}
     # Of a mean of 2, "a" differs by 0 and 50 %, "b" by -50 and -50 %.
-    found = variance.paired_difference(samples, groups, n_bootstrap=200)
-    assert found.scalars == (-12.5, -50, 25)
+    result = variance.paired_difference(samples, groups, n_bootstrap=200)
+    assert result.scalars == (-12.5, -50, 25)
 
 
 def test_the_size_of_each_test_where_nothing_differs():
@@ -246,14 +246,14 @@ def test_simulated_values_resemble_each_other_as_asked():
 
 
 def test_simulated_p_values_lie_between_those_of_images_and_of_groups():
-    found = variance.distance_pvalues(0.11, 40, 20, (0.0, 0.5, 1.0), simulations=400, seed=2)
+    result = variance.distance_pvalues(0.11, 40, 20, (0.0, 0.5, 1.0), simulations=400, seed=2)
     by_image = variance.ks_pvalue(0.11, 800, 800)
     by_group = stats.ks_2samp(
         np.arange(40), np.arange(40) + 5
     ).pvalue  # its D, 0.125, is the next one of 40 values
-    assert found[0.0] <= 1 / 401 + 3 * np.sqrt(by_image / 400)
-    assert found[1.0] == pytest.approx(by_group, abs=0.04)
-    assert found.is_monotonic_increasing and found[0.0] < 0.02 < found[0.5] < 0.9
+    assert result[0.0] <= 1 / 401 + 3 * np.sqrt(by_image / 400)
+    assert result[1.0] == pytest.approx(by_group, abs=0.04)
+    assert result.is_monotonic_increasing and result[0.0] < 0.02 < result[0.5] < 0.9
     assert variance.distance_pvalues(0.5, 10, 4, (0.2,), simulations=9)[0.2] == 0.1
 
 

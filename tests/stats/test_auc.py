@@ -31,14 +31,14 @@ def test_three_couples_of_four_by_hand():
 
 def test_weights_count_as_they_do_in_scikit_learn():
     rng = np.random.default_rng(0)
-    one = drawn(rng)
+    predictions = drawn(rng)
     scores, weights = (
-        np.round(one.scores[0], 1),
-        rng.integers(0, 4, (5, len(one.labels))).astype(float),
+        np.round(predictions.scores[0], 1),
+        rng.integers(0, 4, (5, len(predictions.labels))).astype(float),
     )  # with ties
-    theirs = [roc_auc_score(one.labels, scores, sample_weight=row) for row in weights]
-    area = auc.weighted_auc(one.labels, scores)
-    np.testing.assert_allclose([area(row) for row in weights], theirs, rtol=1e-12)
+    expected = [roc_auc_score(predictions.labels, scores, sample_weight=row) for row in weights]
+    area = auc.weighted_auc(predictions.labels, scores)
+    np.testing.assert_allclose([area(row) for row in weights], expected, rtol=1e-12)
 
 
 def test_intervals_cover_the_true_value_about_as_often_as_they_say():
@@ -46,8 +46,8 @@ def test_intervals_cover_the_true_value_about_as_often_as_they_say():
     it."""
     truth, rng, covered = ndtr(1 / np.sqrt(2 * (1 + 0.5**2))), np.random.default_rng(1), 0
     for number in range(200):
-        one = {"x": drawn(rng, groups=30, frames=2, seeds=1, spread=0.5)}
-        row = auc.summary(one, auc.resampled(one, 100, number)).loc["x"]
+        predictions = {"x": drawn(rng, groups=30, frames=2, seeds=1, spread=0.5)}
+        row = auc.summary(predictions, auc.resampled(predictions, 100, number)).loc["x"]
         covered += row["low"] <= truth <= row["high"]
     assert 0.90 <= covered / 200 <= 0.98
 
@@ -59,20 +59,28 @@ def test_they_cover_it_also_when_it_is_the_seeds_that_differ():
     shifts = rng.normal(1, 0.4, 100_000)
     truth = ndtr(shifts / np.sqrt(2)).mean()
     for number in range(200):
-        one = drawn(rng, groups=60, frames=2, seeds=3, spread=0.0, shift=0.0)
-        one = Predictions(
-            one.labels, one.groups, one.scores + one.labels * rng.normal(1, 0.4, (3, 1))
+        predictions = drawn(rng, groups=60, frames=2, seeds=3, spread=0.0, shift=0.0)
+        predictions = Predictions(
+            predictions.labels,
+            predictions.groups,
+            predictions.scores + predictions.labels * rng.normal(1, 0.4, (3, 1)),
         )
-        row = auc.summary({"x": one}, auc.resampled({"x": one}, 50, number)).loc["x"]
+        row = auc.summary({"x": predictions}, auc.resampled({"x": predictions}, 50, number)).loc[
+            "x"
+        ]
         covered += row["low"] <= truth <= row["high"]
     assert 0.91 <= covered / 200 <= 0.99
 
 
 def test_a_difference_is_as_certain_as_the_shared_groups_make_it():
     rng = np.random.default_rng(2)
-    one = drawn(rng, groups=40, spread=2.0, seeds=1)
-    nearly = Predictions(one.labels, one.groups, one.scores + rng.normal(0, 0.05, one.scores.shape))
-    answers = {"one": one, "nearly": nearly}
+    predictions = drawn(rng, groups=40, spread=2.0, seeds=1)
+    nearly = Predictions(
+        predictions.labels,
+        predictions.groups,
+        predictions.scores + rng.normal(0, 0.05, predictions.scores.shape),
+    )
+    answers = {"one": predictions, "nearly": nearly}
     draws = auc.resampled(answers, 500)
     apart = auc.differences(answers, draws, "one", ["nearly"]).loc["nearly"]
     alone = auc.summary(answers, draws).loc["one"]
@@ -82,15 +90,17 @@ def test_a_difference_is_as_certain_as_the_shared_groups_make_it():
 
 def test_seeds_that_disagree_widen_the_interval_as_student_says():
     rng = np.random.default_rng(3)
-    one = drawn(rng, groups=60, frames=4, seeds=3, shift=2.0)
+    predictions = drawn(rng, groups=60, frames=4, seeds=3, shift=2.0)
     torn = Predictions(
-        one.labels, one.groups, one.scores + one.labels * np.array([[-1.0], [0.0], [3.0]])
+        predictions.labels,
+        predictions.groups,
+        predictions.scores + predictions.labels * np.array([[-1.0], [0.0], [3.0]]),
     )
     nothing = pd.DataFrame({"x": np.full(10, 0.5)})  # as if the groups were all there are
     row = auc.summary({"x": torn}, nothing).loc["x"]
     seeds = torn.by_seed()
-    theirs = stats.t.interval(0.95, 2, seeds.mean(), stats.sem(seeds))
-    assert (row["low"], row["high"]) == pytest.approx((theirs[0], min(1, theirs[1])))
+    expected = stats.t.interval(0.95, 2, seeds.mean(), stats.sem(seeds))
+    assert (row["low"], row["high"]) == pytest.approx((expected[0], min(1, expected[1])))
     assert (row["lowest"], row["highest"]) == (seeds.min(), seeds.max())
 
 
@@ -110,10 +120,12 @@ def test_reads_a_table_of_predictions():
         for seed in (1, 2)
         for k, name in enumerate(("a0", "a1", "b1"))
     ]
-    one = auc.predictions_of(pd.DataFrame(rows, columns=["id", "group", "label", "seed", "logit"]))
-    assert one.labels.tolist() == [0, 1, 1]
-    assert one.groups.tolist() == ["a", "a", "b"]
-    assert one.scores.tolist() == [[1, 2, 3], [2, 3, 4]]
+    predictions = auc.predictions_of(
+        pd.DataFrame(rows, columns=["id", "group", "label", "seed", "logit"])
+    )
+    assert predictions.labels.tolist() == [0, 1, 1]
+    assert predictions.groups.tolist() == ["a", "a", "b"]
+    assert predictions.scores.tolist() == [[1, 2, 3], [2, 3, 4]]
 
 
 @pytest.mark.parametrize(

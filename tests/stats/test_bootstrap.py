@@ -7,7 +7,7 @@ from defocus_lib.stats.bootstrap import bootstrap, bootstrap_ratio, formatted, s
 
 def test_a_mean_has_the_interval_of_scipy_when_every_image_is_a_group():
     values = np.random.default_rng(3).normal(size=40)
-    found = bootstrap(lambda w: w @ values / w.sum(), np.zeros(40, int), np.arange(40), 500, 7)
+    estimate = bootstrap(lambda w: w @ values / w.sum(), np.zeros(40, int), np.arange(40), 500, 7)
     expected = stats.bootstrap(
         (values,),
         np.mean,
@@ -16,30 +16,30 @@ def test_a_mean_has_the_interval_of_scipy_when_every_image_is_a_group():
         rng=np.random.default_rng(7),
         batch=100,
     )
-    np.testing.assert_allclose(found.value, values.mean())
-    np.testing.assert_allclose([found.low, found.high], expected.confidence_interval)
+    np.testing.assert_allclose(estimate.value, values.mean())
+    np.testing.assert_allclose([estimate.low, estimate.high], expected.confidence_interval)
 
 
 def test_images_of_a_group_stay_together():
     groups = np.repeat(np.arange(10), 50)
     values = np.repeat(np.random.default_rng(0).normal(size=10), 50)
-    found = bootstrap(lambda w: w @ values / w.sum(), np.zeros(500, int), groups, 2000, 1)
+    estimate = bootstrap(lambda w: w @ values / w.sum(), np.zeros(500, int), groups, 2000, 1)
     standard_error = np.repeat(values[::50], 1).std(ddof=1) / np.sqrt(10)
-    assert found.distribution.std() == pytest.approx(standard_error, rel=0.15)
+    assert estimate.distribution.std() == pytest.approx(standard_error, rel=0.15)
 
 
 def test_every_resample_has_both_classes_and_a_single_group_is_always_there():
     labels, groups = np.array([0, 0, 1]), np.array(["a", "b", "c"])
-    found = bootstrap(lambda w: [w[:2].sum(), w[2]], labels, groups, 100, 0)
-    assert (found.distribution == [[2.0], [1.0]]).all()
+    estimate = bootstrap(lambda w: [w[:2].sum(), w[2]], labels, groups, 100, 0)
+    assert (estimate.distribution == [[2.0], [1.0]]).all()
 
 
 def test_nothing_to_resample_gives_no_interval():
-    found = bootstrap(lambda w: [w.sum(), 1.0], np.array([0, 1]), np.array(["a", "a"]), 100, 0)
+    estimate = bootstrap(lambda w: [w.sum(), 1.0], np.array([0, 1]), np.array(["a", "a"]), 100, 0)
     assert (
-        found.value.tolist() == [2.0, 1.0]
-        and np.isnan(found.low).all()
-        and np.isnan(found.high).all()
+        estimate.value.tolist() == [2.0, 1.0]
+        and np.isnan(estimate.low).all()
+        and np.isnan(estimate.high).all()
     )
 
 

@@ -40,8 +40,8 @@ def clips(rng, videos=12, frames=4, spread=0.2, shift=0.15):
     )
 
 
-def values(found, manipulation="splice", level="frame"):
-    rows = found[(found["manipulation"] == manipulation) & (found["level"] == level)]
+def values(measured, manipulation="splice", level="frame"):
+    rows = measured[(measured["manipulation"] == manipulation) & (measured["level"] == level)]
     return rows.set_index("metric")["value"].to_dict()
 
 
@@ -53,57 +53,64 @@ def random_images(rng, n=300):
 def test_every_metric_by_hand():
     # Sorted, fakes in capitals: .8 F, .6 r = .6 F, .4 r, .3 F, .1 r. Of nine pairs, fake wins 6 (3
     # + 2 + 1), ties 1.
-    found = values(
+    measured = values(
         classification.evaluate(table([0.1, 0.4, 0.6], splice=[0.3, 0.6, 0.8]), 0.5, n_bootstrap=20)
     )
-    assert found["auc"] == pytest.approx(6.5 / 9)
+    assert measured["auc"] == pytest.approx(6.5 / 9)
     # Precision when the 1st, 2nd, 3rd fake is found: 1, 2/3 (the tied real comes along), 3/5.
-    assert found["average_precision"] == pytest.approx((1 + 2 / 3 + 3 / 5) / 3)
+    assert measured["average_precision"] == pytest.approx((1 + 2 / 3 + 3 / 5) / 3)
     # The curve goes (0, 1/3), (1/3, 2/3): false alarms meet misses at (1/3, 2/3), where the
     # threshold is 0.6.
-    assert found["eer"] == pytest.approx(1 / 3) and found["eer_threshold"] == pytest.approx(0.6)
-    assert [found[name] for name in ("tn", "fp", "fn", "tp")] == [2, 1, 1, 2]
+    assert measured["eer"] == pytest.approx(1 / 3) and measured["eer_threshold"] == pytest.approx(
+        0.6
+    )
+    assert [measured[name] for name in ("tn", "fp", "fn", "tp")] == [2, 1, 1, 2]
     for name in ("accuracy", "balanced_accuracy", "precision", "recall", "f1"):
-        assert found[name] == pytest.approx(2 / 3), name
+        assert measured[name] == pytest.approx(2 / 3), name
     # Each in a bin of its own but for the two at 0.6, of which one is fake: .1 + .4 + 2 * .1 + .7 +
     # .2.
-    assert found["calibration_error"] == pytest.approx(1.6 / 6)
+    assert measured["calibration_error"] == pytest.approx(1.6 / 6)
 
 
 def test_ratios_with_unequal_classes_by_hand():
-    found = classification.measure(
+    measured = classification.measure(
         np.array([0, 0, 0, 0, 1, 1]), np.array([0.9, 0.2, 0.1, 0.3, 0.7, 0.2]), 0.5
     )
-    assert [found[name] for name in ("tn", "fp", "fn", "tp")] == [3, 1, 1, 1]
-    wanted = {
+    assert [measured[name] for name in ("tn", "fp", "fn", "tp")] == [3, 1, 1, 1]
+    expected = {
         "accuracy": 4 / 6,
         "balanced_accuracy": (3 / 4 + 1 / 2) / 2,
         "precision": 0.5,
         "recall": 0.5,
         "f1": 0.5,
     }
-    assert {name: found[name] for name in wanted} == pytest.approx(wanted)
+    assert {name: measured[name] for name in expected} == pytest.approx(expected)
 
 
 def test_equal_error_between_two_points_by_hand():
     # From (0, 1/2) at 0.8 to (1/3, 1) at 0.4 the curve crosses the anti-diagonal at 3/5 of the way.
-    found = classification.measure(
+    measured = classification.measure(
         np.array([1, 1, 0, 0, 0]), np.array([0.8, 0.4, 0.4, 0.2, 0.1]), 0.5
     )
-    assert found["eer"] == pytest.approx(0.2) and found["eer_threshold"] == pytest.approx(
+    assert measured["eer"] == pytest.approx(0.2) and measured["eer_threshold"] == pytest.approx(
         0.8 - 0.6 * 0.4
     )
 
 
 def test_nothing_called_fake_and_all_alike():
-    found = classification.measure(np.array([0, 1, 1]), np.array([0.3, 0.3, 0.3]), 0.5)
-    assert (found["precision"], found["f1"], found["recall"], found["balanced_accuracy"]) == (
+    measured = classification.measure(np.array([0, 1, 1]), np.array([0.3, 0.3, 0.3]), 0.5)
+    assert (
+        measured["precision"],
+        measured["f1"],
+        measured["recall"],
+        measured["balanced_accuracy"],
+    ) == (
         0,
         0,
         0,
         0.5,
     )
-    assert (found["auc"], found["eer"], found["eer_threshold"]) == (0.5, 0.5, 0.3)
+    assert (measured["auc"], measured["eer"], measured["eer_threshold"]) == (0.5, 0.5, 0.3)
 
 
 def test_a_probability_at_the_threshold_is_called_fake():
@@ -115,7 +122,7 @@ def test_agrees_with_scikit_learn(weighted):
     rng = np.random.default_rng(0)
     labels, probabilities = random_images(rng)
     weights = rng.integers(0, 4, len(labels)) if weighted else None
-    found, called = (
+    measured, called = (
         classification.measure(labels, probabilities, 0.47, weights),
         probabilities >= 0.47,
     )
@@ -132,8 +139,8 @@ def test_agrees_with_scikit_learn(weighted):
         "recall": recall,
         "f1": f1,
     }
-    assert {name: found[name] for name in expected} == pytest.approx(expected)
-    assert tuple(found) == classification.METRICS
+    assert {name: measured[name] for name in expected} == pytest.approx(expected)
+    assert tuple(measured) == classification.METRICS
 
 
 def test_weights_are_the_same_as_repeated_rows():
@@ -168,10 +175,10 @@ def test_equal_error_is_where_the_two_rates_meet():
     rng = np.random.default_rng(3)
     labels, probabilities = rng.integers(0, 2, 4000), rng.random(4000)
     probabilities = (probabilities + labels * rng.random(4000)) / 2
-    found = classification.measure(labels, probabilities, 0.5)
-    called = probabilities >= found["eer_threshold"]
+    measured = classification.measure(labels, probabilities, 0.5)
+    called = probabilities >= measured["eer_threshold"]
     rates = called[labels == 0].mean(), 1 - called[labels == 1].mean()
-    assert rates == pytest.approx([found["eer"]] * 2, abs=1e-3)  # one image is 1/2000
+    assert rates == pytest.approx([measured["eer"]] * 2, abs=1e-3)  # one image is 1/2000
 
 
 def test_videos_by_hand():
@@ -182,21 +189,21 @@ def test_videos_by_hand():
     assert videos["video"].tolist() == ["000", "001", "000_001", "001_002"]
     assert videos["probability"].tolist() == pytest.approx([0.2, 0.4, 0.7, 0.05])
     assert videos["frames"].tolist() == [2] * 4 and videos["group"].tolist() == ["000", "001"] * 2
-    found = classification.evaluate(predictions, 0.45, n_bootstrap=20)
-    assert values(found, "Deepfakes", "video")["auc"] == 0.5  # of the four pairs two are won
-    assert [values(found, "Deepfakes", "video")[name] for name in classification.COUNTS] == [
+    measured = classification.evaluate(predictions, 0.45, n_bootstrap=20)
+    assert values(measured, "Deepfakes", "video")["auc"] == 0.5  # of the four pairs two are won
+    assert [values(measured, "Deepfakes", "video")[name] for name in classification.COUNTS] == [
         2,
         0,
         1,
         1,
     ]
-    assert [values(found, "Deepfakes", "frame")[name] for name in classification.COUNTS] == [
+    assert [values(measured, "Deepfakes", "frame")[name] for name in classification.COUNTS] == [
         3,
         1,
         2,
         2,
     ]
-    counted = found.groupby("level")[["images", "groups"]].first()
+    counted = measured.groupby("level")[["images", "groups"]].first()
     assert counted.loc["frame"].tolist() == [8, 2] and counted.loc["video"].tolist() == [4, 2]
 
 
@@ -222,20 +229,25 @@ def test_videos_of_one_folder_name_are_kept_apart_by_manipulation():
 
 def test_each_manipulation_is_compared_with_all_real_images():
     predictions = table([0.1, 0.1, 0.8], splice=[0.5, 0.5], texture=[0.05, 0.05, 0.05])
-    found = classification.evaluate(predictions.sample(frac=1, random_state=0), 0.5, n_bootstrap=20)
-    assert (
-        values(found, "splice")["auc"] == pytest.approx(2 / 3)
-        and values(found, "texture")["auc"] == 0
+    measured = classification.evaluate(
+        predictions.sample(frac=1, random_state=0), 0.5, n_bootstrap=20
     )
-    assert found.groupby("manipulation")["images"].first().to_dict() == {"splice": 5, "texture": 6}
+    assert (
+        values(measured, "splice")["auc"] == pytest.approx(2 / 3)
+        and values(measured, "texture")["auc"] == 0
+    )
+    assert measured.groupby("manipulation")["images"].first().to_dict() == {
+        "splice": 5,
+        "texture": 6,
+    }
 
 
 def test_pictures_that_are_videos_of_their_own_give_the_same_twice():
-    found = classification.evaluate(
+    measured = classification.evaluate(
         table([0.1, 0.6, 0.3], splice=[0.5, 0.2, 0.7]), 0.5, n_bootstrap=20
     )
     frame, video = (
-        found[found["level"] == level].drop(columns="level").reset_index(drop=True)
+        measured[measured["level"] == level].drop(columns="level").reset_index(drop=True)
         for level in classification.LEVELS
     )
     pd.testing.assert_frame_equal(frame, video)
@@ -279,10 +291,12 @@ def test_intervals_agree_with_rows_drawn_one_by_one(kinds):
     labels, probabilities, groups = (
         predictions[name].to_numpy() for name in ("label", "probability", "group")
     )
-    found = bootstrap(weighted_auc(labels, probabilities), labels, groups, 800)
+    estimate = bootstrap(weighted_auc(labels, probabilities), labels, groups, 800)
     expected = literal_interval(labels, probabilities, groups.astype(str), 800, seed=1)
     # Two quantiles of 800 random draws: their standard error is about a twelfth of the width.
-    np.testing.assert_allclose([found.low, found.high], expected, atol=0.25 * np.ptp(expected))
+    np.testing.assert_allclose(
+        [estimate.low, estimate.high], expected, atol=0.25 * np.ptp(expected)
+    )
 
 
 def test_a_kind_with_one_group_is_in_every_resample():
@@ -297,9 +311,9 @@ def test_a_kind_with_one_group_is_in_every_resample():
 
 def test_a_single_group_has_no_interval():
     predictions = table([0.1, 0.6, 0.3], splice=[0.5, 0.2, 0.7]).assign(group="one")
-    found = classification.evaluate(predictions, 0.5, n_bootstrap=20)
-    assert found["value"].notna().all() and found[["low", "high"]].isna().all(axis=None)
-    assert classification.wide(found, "frame").loc["splice", "AUC"] == "0.67"
+    measured = classification.evaluate(predictions, 0.5, n_bootstrap=20)
+    assert measured["value"].notna().all() and measured[["low", "high"]].isna().all(axis=None)
+    assert classification.wide(measured, "frame").loc["splice", "AUC"] == "0.67"
 
 
 def test_the_interval_of_frames_that_resemble_each_other_covers_the_truth():
@@ -314,10 +328,10 @@ def test_the_interval_of_frames_that_resemble_each_other_covers_the_truth():
         own = np.repeat(rng.normal(0, 0.8, 60), 6)
         scores = labels + shared + own + rng.normal(0, 0.5, 360)
         for name, unit in (("videos", groups), ("frames", np.arange(360))):
-            found = bootstrap(
+            estimate = bootstrap(
                 weighted_auc(labels, scores), labels, unit, n_bootstrap=150, seed=seed
             )
-            covered[name] += found.low <= truth <= found.high
+            covered[name] += estimate.low <= truth <= estimate.high
     # Of 80 intervals that cover in 93 % of the cases, fewer than 67 do once in 500 runs.
     assert covered["videos"] >= 67 and covered["frames"] < 60
 
@@ -329,8 +343,8 @@ def test_resampling_videos_is_wider_than_resampling_frames():
         predictions.assign(group=predictions["id"], video=predictions["id"]), 0.5, n_bootstrap=100
     )
     widths = [
-        found.query("level == 'frame'").set_index("metric").eval("high - low")
-        for found in (by_group, by_frame)
+        measured.query("level == 'frame'").set_index("metric").eval("high - low")
+        for measured in (by_group, by_frame)
     ]
     assert (widths[0] > 1.5 * widths[1])[["auc", "accuracy", "eer"]].all()
 
@@ -396,10 +410,10 @@ def test_text_for_a_page():
 
 
 def test_text_keeps_the_order_of_the_table():
-    found = classification.evaluate(
+    measured = classification.evaluate(
         table([0.1, 0.2], zoom=[0.5, 0.6], alter=[0.1, 0.6]), 0.5, n_bootstrap=10
     )
-    assert classification.wide(found, "frame").index.tolist() == ["zoom", "alter"]
+    assert classification.wide(measured, "frame").index.tolist() == ["zoom", "alter"]
 
 
 def predicted(**changes):

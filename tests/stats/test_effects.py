@@ -33,8 +33,8 @@ def test_effect_sizes_by_hand():
     # Of six pairs the manipulated image is the larger in four, the smaller in one. The distribution
     # functions differ by
     # 1/3 from 1 to 2, by 1/6 from 2 to 3, and by 1/2 from 3 to 4.
-    found = effect_sizes([1, 2, 3], [2, 4])
-    assert found == pytest.approx(
+    result = effect_sizes([1, 2, 3], [2, 4])
+    assert result == pytest.approx(
         {"KS D": 1 / 2, "Cliff's delta": 3 / 6, "Wasserstein": 1 / 3 + 1 / 6 + 1 / 2}
     )
     assert effect_sizes([2, 4], [1, 2, 3])["Cliff's delta"] == pytest.approx(-1 / 2)
@@ -109,7 +109,7 @@ def test_the_interval_of_a_distance_is_that_of_scipy():
     table = effects.effect_table({"fake": (real, fake)}, {"fake": (names, names)}, 4000).set_index(
         "effect"
     )
-    theirs = stats.bootstrap(
+    expected = stats.bootstrap(
         (real, fake),
         stats.wasserstein_distance,
         paired=True,
@@ -118,8 +118,8 @@ def test_the_interval_of_a_distance_is_that_of_scipy():
         vectorized=False,
         rng=1,
     ).confidence_interval
-    found = table.loc["Wasserstein", ["low", "high"]].tolist()
-    assert found == pytest.approx([max(theirs.low, 0), theirs.high], abs=0.06)
+    result = table.loc["Wasserstein", ["low", "high"]].tolist()
+    assert result == pytest.approx([max(expected.low, 0), expected.high], abs=0.06)
 
 
 def test_the_table_has_one_row_a_manipulation_and_effect():
@@ -175,8 +175,8 @@ def test_correlation_is_that_of_a_mixed_model():
     values = rng.normal(0, 1.0, 12)[groups] + rng.normal(0, 0.8, 60)
     fit = mixedlm("value ~ 1", pd.DataFrame({"value": values}), groups=groups).fit(reml=True)
     between, within = float(fit.cov_re.iloc[0, 0]), fit.scale
-    found = effects.intraclass_correlation(rng.permuted(values), groups)
-    assert abs(found) < 0.3
+    result = effects.intraclass_correlation(rng.permuted(values), groups)
+    assert abs(result) < 0.3
     assert effects.intraclass_correlation(values, groups) == pytest.approx(
         between / (between + within), abs=1e-4
     )
@@ -249,11 +249,11 @@ def test_the_interval_of_a_mean_covers_the_truth():
 def test_the_interval_of_a_mean_is_scipys_where_images_are_independent():
     values = np.random.default_rng(10).normal(size=(25, 3))
     mean = bootstrap_mean(values, np.arange(25), n_bootstrap=4000)
-    theirs = stats.bootstrap(
+    expected = stats.bootstrap(
         (values,), np.mean, axis=0, method="percentile", n_resamples=4000, rng=1
     )
-    np.testing.assert_allclose(mean.low, theirs.confidence_interval.low, atol=0.03)
-    np.testing.assert_allclose(mean.high, theirs.confidence_interval.high, atol=0.03)
+    np.testing.assert_allclose(mean.low, expected.confidence_interval.low, atol=0.03)
+    np.testing.assert_allclose(mean.high, expected.confidence_interval.high, atol=0.03)
     alone = bootstrap_mean(values[:, 1], np.arange(25), n_bootstrap=4000)
     np.testing.assert_allclose(alone.scalars, (mean.value[1], mean.low[1], mean.high[1]))
 
