@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -60,9 +59,9 @@ class Predictions:
         return np.array([roc_auc_score(self.labels, scores) for scores in self.scores])
 
 
-def predictions_of(table: pd.DataFrame, score: str = "logit") -> Predictions:
-    """Read a table with one row per image and seed: id, label, group, seed and the score."""
-    wide = table.pivot(index="id", columns="seed", values=score)
+def predictions_of(table: pd.DataFrame) -> Predictions:
+    """Read a table with one row per image and seed: id, label, group, seed and logit."""
+    wide = table.pivot(index="id", columns="seed", values="logit")
     images = table.drop_duplicates("id").set_index("id").loc[wide.index]
     groups = images["group"].to_numpy(dtype=str)
     return Predictions(images["label"].to_numpy(), groups, wide.to_numpy(np.float64).T)
@@ -85,7 +84,7 @@ def weighted_auc(labels: np.ndarray, scores: np.ndarray) -> Callable[[np.ndarray
 
 
 def resampled(
-    predictions: Mapping[Any, Predictions], n_bootstrap: int = N_BOOTSTRAP, seed: int = 0
+    predictions: Mapping[str, Predictions], n_bootstrap: int = N_BOOTSTRAP, seed: int = 0
 ) -> pd.DataFrame:
     """Mean AUC over the seeds of each entry in resamples of the groups that all entries share.
 
@@ -107,7 +106,7 @@ def resampled(
     return pd.DataFrame(estimate.distribution.T, columns=list(predictions))
 
 
-def summary(predictions: Mapping[Any, Predictions], resamples: pd.DataFrame) -> pd.DataFrame:
+def summary(predictions: Mapping[str, Predictions], resamples: pd.DataFrame) -> pd.DataFrame:
     """Mean AUC over the seeds of each entry with its 95 % interval over groups and seeds.
 
     ``resamples`` are those of :func:`resampled`. One row per entry: value, low, high, seeds (their
@@ -129,7 +128,7 @@ def summary(predictions: Mapping[Any, Predictions], resamples: pd.DataFrame) -> 
 
 
 def differences(
-    predictions: Mapping[Any, Predictions],
+    predictions: Mapping[str, Predictions],
     resamples: pd.DataFrame,
     name: str,
     others: Iterable[str],

@@ -59,18 +59,16 @@ def choose_threshold(labels: ArrayLike, probabilities: ArrayLike) -> float:
     return float(best[np.argmin(np.abs(best - 0.5))])
 
 
-def calibration_error(
-    labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray, bins: int = BINS
-) -> float:
+def calibration_error(labels: np.ndarray, probabilities: np.ndarray, weights: np.ndarray) -> float:
     """Expected calibration error in [0, 1], with the L1 norm.
 
-    It is the mean distance of the probability from the share of fakes, bin by bin.
-    The bins have equal width; a probability of 1 belongs to the last one. torchmetrics' has no
-    weights; with weights of 1 the two agree.
+    It is the mean distance of the probability from the share of fakes, bin by bin. The bins have
+    equal width; a probability of 1 belongs to the last one. torchmetrics' has no weights; with
+    weights of 1 the two agree.
     """
-    inner = np.linspace(0, 1, bins + 1)[1:-1]
+    inner = np.linspace(0, 1, BINS + 1)[1:-1]
     excess = weights * (probabilities - labels)
-    by_bin = np.bincount(np.digitize(probabilities, inner), excess, minlength=bins)
+    by_bin = np.bincount(np.digitize(probabilities, inner), excess, minlength=BINS)
     return float(np.abs(by_bin).sum() / weights.sum())
 
 
