@@ -105,11 +105,11 @@ def medians(contestants: dict, rounds: int = ROUNDS) -> dict:
 
 def agreement(images: np.ndarray, preset: str) -> dict:
     """Whether the edges are scikit-image's, and the largest difference of the dense maps, px."""
-    ours = defocus_maps(images, preset)
+    maps = defocus_maps(images, preset)
     edges, dense = zip(*(literal(image, PRESETS[preset].scales) for image in images), strict=True)
     return {
-        "edges_identical": bool((ours.edges[:, 0].numpy() == np.stack(edges)).all()),
-        "largest_dense_difference": float(np.abs(ours.dense[:, 0].numpy() - np.stack(dense)).max()),
+        "edges_identical": bool((maps.edges[:, 0].numpy() == np.stack(edges)).all()),
+        "largest_dense_difference": float(np.abs(maps.dense[:, 0].numpy() - np.stack(dense)).max()),
     }
 
 
@@ -132,7 +132,7 @@ def main() -> None:
                 defocus_maps(images, p, n_workers=w)
             )
     seconds = medians(contestants)
-    found = {preset: agreement(images, preset) for preset in references}
+    agreements = {preset: agreement(images, preset) for preset in references}
     # The faster one: on a busy machine that may be the one with a single thread.
     base = min(time for (what, *_), time in seconds.items() if what == "literal, torch")
     bare = seconds["floor", "published", 1]
@@ -144,7 +144,7 @@ def main() -> None:
             "ms_per_image": round(1e3 * time / len(images), 3),
             "times_faster_than_literal": round(base / time, 2),
             "times_the_floor": round(time / bare, 2),
-            **(found.get(preset, {}) if what == "defocus_maps" else {}),
+            **(agreements.get(preset, {}) if what == "defocus_maps" else {}),
         }
         for (what, preset, n_workers), time in seconds.items()
     ]

@@ -129,7 +129,7 @@ pd.concat(readings, axis=1).round(2)
 
 # %%
 motorcycle = manifest.load_manifest().photographs_of("depth")[0]
-picture = load_photograph(motorcycle)
+photograph = load_photograph(motorcycle)
 disparity = load_disparity(motorcycle)
 
 
@@ -138,7 +138,7 @@ def focused(on_disparity: float) -> tuple[str, tuple]:
     distance = float(rendered.motorcycle_distance(on_disparity))
     pitch = rendered.SENSOR_WIDTH / motorcycle_size
     lens = optics.ThinLens(135, 2.2, distance, pitch)
-    scene = rendered.motorcycle(picture, disparity, lens, motorcycle_size)
+    scene = rendered.motorcycle(photograph, disparity, lens, motorcycle_size)
     return f"{distance / 1000:.1f} m", scene
 
 

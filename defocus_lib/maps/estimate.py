@@ -34,7 +34,7 @@ class DefocusMaps(NamedTuple):
     sparse: torch.Tensor
     """Sigma in px at edge pixels, 0 elsewhere and where nothing could be measured, float32."""
     valid: torch.Tensor
-    """Edge pixels at which blur could be measured, bool: tells unknown from sharp."""
+    """Edge pixels at which blur could be measured, bool: separates unknown from sharp."""
     dense: torch.Tensor
     """Sigma in px everywhere, not normalised, float32."""
     uncertainty: torch.Tensor | None = None

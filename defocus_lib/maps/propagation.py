@@ -219,7 +219,7 @@ def guided_filter(
     weights = (weights + PRIOR_WEIGHT * weights.max()).astype(values.dtype)
     total = box_means(weights[None], radius)
     fits = _fits(box_means(weights * _moments(guide, filled), radius) / total, eps)
-    # Windows vote for a pixel in proportion to what they know.
+    # Windows contribute to a pixel in proportion to their weights.
     return _at_pixels(guide, box_means(total * fits, radius) / box_means(total, radius))
 
 

@@ -52,7 +52,7 @@ class Weighting(NamedTuple):
 
 
 class Readings(NamedTuple):
-    """Planes ``(H, W)`` that the scales write into, each where it can tell."""
+    """Planes ``(H, W)`` that the scales write into, each where it reads an edge."""
 
     sparse: np.ndarray
     weights: np.ndarray
@@ -60,7 +60,7 @@ class Readings(NamedTuple):
 
 
 def blur_at_edges(grey: np.ndarray, preset: Preset) -> EdgeBlur:
-    """Blur at the edges of ``grey`` (H, W) float32, left out where it cannot be told.
+    """Blur at the edges of ``grey`` (H, W) float32, left out where it cannot be read.
 
     Each edge pixel is read at the finest scale that the noise allows: fine scales keep neighbouring
     edges apart, coarse ones average noise away. Gradients of the coarsest change little from pixel
@@ -206,7 +206,7 @@ def curvature_error(noise: float, scale: float, step: int) -> float:
 
 @exact
 def _read(pixels, curvatures, energies, scale, weighting, readings):
-    """Write sigma and weight where this scale can tell them; returns the pixels left open.
+    """Write sigma and weight where this scale can read them; returns the pixels left open.
 
     Sigma is written if noise moves it by little (one standard deviation, to first order).
     """

@@ -233,7 +233,7 @@ def true_maps(folder: Folder, ids: Sequence[str]) -> np.ndarray:
 
 
 def true_regions(folder: Folder, ids: Sequence[str], size: int) -> np.ndarray:
-    """(N, size, size) bool manipulated pixels of images; none where the data do not tell."""
+    """(N, size, size) bool manipulated pixels of images; none where the data have none."""
     if "regions" not in folder.about.has:
         return np.zeros((len(ids), size, size), dtype=bool)
     truth, _ = read_arrays(folder.require(TRUTH, made_by="01_data"), {"ids", "regions"})
@@ -277,7 +277,7 @@ def texture(photographs: Sequence[np.ndarray], rng: np.random.Generator, size: i
     """``(size, size, 3)`` float: a square of one photograph, turned, its contrast and tint varied.
 
     Photographs are shrunk by two or more where they are large enough, so that their own blur is not
-    taken for sharp. A square without detail (sky) tells nothing about blur; another is drawn.
+    taken for sharp. A square without detail (sky) does not show blur; another is drawn.
     """
     for _ in range(8):
         source = photographs[int(rng.integers(len(photographs)))]

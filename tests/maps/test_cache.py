@@ -35,8 +35,8 @@ def records_of(root: Path) -> pd.DataFrame:
     )
 
 
-def counts(found: pd.Series) -> tuple[int, int]:
-    return found["computed"], found["found"]
+def counts(filled: pd.Series) -> tuple[int, int]:
+    return filled["computed"], filled["found"]
 
 
 @pytest.fixture(scope="module")
@@ -89,11 +89,11 @@ def test_a_cached_map_is_the_map(root, records, tmp_path, preset, method, size, 
         for path in records["path"]
     ]
     floats = torch.from_numpy(np.stack(pixels)).permute(0, 3, 1, 2) / 255
-    wanted = estimate.defocus_maps(floats, preset, method or None)
+    expected = estimate.defocus_maps(floats, preset, method or None)
     dense, edges = cache.stack(records)
     assert dense.dtype == np.float32 and edges.dtype == bool and edges.any()
-    np.testing.assert_array_equal(dense, wanted.dense[:, 0])
-    np.testing.assert_array_equal(edges, wanted.edges[:, 0])
+    np.testing.assert_array_equal(dense, expected.dense[:, 0])
+    np.testing.assert_array_equal(edges, expected.edges[:, 0])
 
 
 def test_rows_come_back_in_their_order(filled, records):

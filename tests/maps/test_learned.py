@@ -31,20 +31,20 @@ def step(sigma, size=96):
 def test_what_the_network_is_given_are_gradients_of_gaussian_smoothing():
     grey = ndimage.gaussian_filter(np.random.default_rng(0).random((48, 48)), 1.5)
     network = learned.Estimator()
-    found = network._energies(torch.from_numpy(grey)[None, None].float())[0]
-    for scale, ours in zip(learned.SCALES, found, strict=True):
+    energies = network._energies(torch.from_numpy(grey)[None, None].float())[0]
+    for scale, energy in zip(learned.SCALES, energies, strict=True):
         smooth = ndimage.gaussian_filter(
             grey, scale, mode="mirror", truncate=math.ceil(3 * scale) / scale
         )
         gy, gx = (np.gradient(smooth, axis=axis) for axis in (0, 1))
         expected = np.log(gy**2 + gx**2 + learned.FAINT) / 4 + 2
-        np.testing.assert_allclose(ours[8:-8, 8:-8], expected[8:-8, 8:-8], atol=1e-3)
+        np.testing.assert_allclose(energy[8:-8, 8:-8], expected[8:-8, 8:-8], atol=1e-3)
 
 
 def test_contrast_only_adds_to_the_energies():
     grey = torch.linspace(0, 1, 32).expand(1, 1, 32, 32)
     network = learned.Estimator()
-    full, half = (network._energies(one)[..., 12:-12] for one in (grey, grey / 2))
+    full, half = (network._energies(plane)[..., 12:-12] for plane in (grey, grey / 2))
     np.testing.assert_allclose(full - half, math.log(4) / 4, atol=0.01)
 
 
@@ -56,8 +56,8 @@ def test_batch_normalisation_within_the_convolutions_changes_nothing():
     grey = torch.rand(1, 1, 48, 64)
     with torch.no_grad():
         before = network(grey)
-        for ours, theirs in zip(learned.fused(network)(grey), before, strict=True):
-            torch.testing.assert_close(ours, theirs, atol=1e-4, rtol=1e-4)
+        for after, expected in zip(learned.fused(network)(grey), before, strict=True):
+            torch.testing.assert_close(after, expected, atol=1e-4, rtol=1e-4)
 
 
 def test_the_packaged_weights_keep_their_bounds():
@@ -65,7 +65,7 @@ def test_the_packaged_weights_keep_their_bounds():
         card, path = learned.card(seed), learned.WEIGHTS / f"estimator-{seed}.safetensors"
         network = learned.load_estimator(path)[0]
         assert path.stat().st_size <= 2_000_000
-        assert sum(one.numel() for one in network.parameters()) == card["parameters"] <= 1_000_000
+        assert sum(part.numel() for part in network.parameters()) == card["parameters"] <= 1_000_000
         assert card["seed"] == seed and card["steps"] == learned.card()["steps"], (
             "seeds differ by nothing else"
         )
@@ -80,19 +80,19 @@ def test_the_packaged_weights_keep_their_bounds():
 @pytest.mark.parametrize("shape", [(32, 32), (33, 47), (64, 32), (75, 101)])
 def test_any_size(photographs, shape):
     image = photographs[:1, :, : shape[0], : shape[1]]
-    found = defocus_maps(image, "learned")
-    assert [part.dtype for part in found] == [
+    maps = defocus_maps(image, "learned")
+    assert [part.dtype for part in maps] == [
         torch.bool,
         torch.float32,
         torch.bool,
         torch.float32,
         torch.float32,
     ]
-    assert all(part.shape == (1, 1, *shape) and torch.isfinite(part).all() for part in found)
+    assert all(part.shape == (1, 1, *shape) and torch.isfinite(part).all() for part in maps)
     assert (
-        found.dense.min() >= 0
-        and found.dense.max() <= PRESETS["learned"].max_sigma
-        and found.uncertainty.min() > 0
+        maps.dense.min() >= 0
+        and maps.dense.max() <= PRESETS["learned"].max_sigma
+        and maps.uncertainty.min() > 0
     )
 
 
@@ -122,8 +122,10 @@ def test_an_image_does_not_depend_on_its_batch(photographs):
     )
     for row in range(len(photographs)):
         alone = defocus_maps(photographs[row : row + 1], "learned")
-        for one, in_batch, in_turned in zip(alone, together, turned, strict=True):
-            assert torch.equal(one[0], in_batch[row]) and torch.equal(one[0], in_turned[2 - row])
+        for single, in_batch, in_turned in zip(alone, together, turned, strict=True):
+            assert torch.equal(single[0], in_batch[row]) and torch.equal(
+                single[0], in_turned[2 - row]
+            )
 
 
 def test_the_callers_random_state_and_images_are_untouched(photographs):
@@ -136,8 +138,8 @@ def test_the_callers_random_state_and_images_are_untouched(photographs):
 
 @pytest.mark.parametrize("sigma", [0.5, 1.0, 2.0, 3.0, 4.0, 5.0])
 def test_a_step_reads_as_its_blur(sigma):
-    found = defocus_maps(step(sigma), "learned")
-    assert float(found.sparse[found.edges].median()) == pytest.approx(sigma, abs=0.5)
+    maps = defocus_maps(step(sigma), "learned")
+    assert float(maps.sparse[maps.edges].median()) == pytest.approx(sigma, abs=0.5)
 
 
 def test_a_blurred_photograph_reads_as_blurrier(photographs):
@@ -163,7 +165,7 @@ def test_weights_come_back_as_they_were_saved(tmp_path):
     torch.manual_seed(1)
     network = learned.Estimator().eval()
     network.calibration.fill_(1.5)
-    path = learned.save_estimator(tmp_path / "one.safetensors", network, {"seed": 1})
+    path = learned.save_estimator(tmp_path / "weights.safetensors", network, {"seed": 1})
     again, card = learned.load_estimator(path)
     assert card["seed"] == 1 and not again.training and float(again.calibration) == 1.5
     for name, value in network.state_dict().items():
@@ -173,18 +175,18 @@ def test_weights_come_back_as_they_were_saved(tmp_path):
 
 
 def test_changed_weights_are_refused(tmp_path):
-    path = learned.save_estimator(tmp_path / "one.safetensors", learned.Estimator(), {})
+    path = learned.save_estimator(tmp_path / "weights.safetensors", learned.Estimator(), {})
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
     with pytest.raises(
-        ValueError, match=r"one.safetensors: its SHA-256 is \w+; \w+ wanted, as its card says"
+        ValueError, match=r"weights.safetensors: its SHA-256 is \w+; \w+ wanted, as its card says"
     ):
         learned.load_estimator(path)
 
 
 def test_weights_of_something_else_are_refused(tmp_path):
-    path = learned.save_estimator(tmp_path / "one.safetensors", learned.Estimator(), {})
+    path = learned.save_estimator(tmp_path / "weights.safetensors", learned.Estimator(), {})
     save_file({"other": torch.zeros(3)}, path)
     learned.write_json(
         path.with_suffix(".json"),
@@ -195,7 +197,7 @@ def test_weights_of_something_else_are_refused(tmp_path):
 
 
 def test_without_a_card_weights_are_not_read(tmp_path):
-    path = learned.save_estimator(tmp_path / "one.safetensors", learned.Estimator(), {})
+    path = learned.save_estimator(tmp_path / "weights.safetensors", learned.Estimator(), {})
     path.with_suffix(".json").unlink()
     with pytest.raises(FileNotFoundError):
         learned.load_estimator(path)
@@ -210,12 +212,12 @@ def test_the_cache_keeps_the_uncertainty(tmp_path, cached_images):
     reader = Reader(root, 48, "stretch")
     assert cache.fill(records, reader)["computed"] == len(records)
     dense, _ = cache.stack(records)
-    wanted = defocus_maps(
+    expected = defocus_maps(
         torch.from_numpy(reader.stack(records)).permute(0, 3, 1, 2) / 255, "learned"
     )
     # The cache is filled on one thread; sums over several round otherwise.
-    np.testing.assert_allclose(dense, wanted.dense[:, 0], atol=1e-4)
-    np.testing.assert_allclose(cache.uncertainty(records), wanted.uncertainty[:, 0], atol=1e-4)
+    np.testing.assert_allclose(dense, expected.dense[:, 0], atol=1e-4)
+    np.testing.assert_allclose(cache.uncertainty(records), expected.uncertainty[:, 0], atol=1e-4)
     assert version("learned").endswith(learned.card()["sha256"][:12])
 
 

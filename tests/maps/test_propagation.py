@@ -30,18 +30,18 @@ def test_gaussian_by_hand():
     p = 2 * propagation.PRIOR_WEIGHT
     w, v = np.array([1 + p, p, 2 + p]), np.array([1, 7 / 3, 3])
     g = np.array([[1, near, far], [near, 1, near], [far, near, 1]])
-    found = propagation.normalized_gaussian(values, weights, spread=1.0)[0]
-    np.testing.assert_allclose(found, (g @ (w * v)) / (g @ w), rtol=1e-12)
+    dense = propagation.normalized_gaussian(values, weights, spread=1.0)[0]
+    np.testing.assert_allclose(dense, (g @ (w * v)) / (g @ w), rtol=1e-12)
 
 
 def test_gaussian_is_the_quotient_of_two_of_scipys(sparse):
     _, values, weights = sparse
-    found = propagation.normalized_gaussian(values, weights, spread=3.0)
+    dense = propagation.normalized_gaussian(values, weights, spread=3.0)
     blur = {"sigma": 3.0, "mode": "constant", "truncate": 20}
     expected = ndimage.gaussian_filter(values * weights, **blur) / ndimage.gaussian_filter(
         weights, **blur
     )
-    np.testing.assert_allclose(found, expected, atol=0.01)
+    np.testing.assert_allclose(dense, expected, atol=0.01)
 
 
 def test_gaussian_takes_its_width_from_the_shorter_side(sparse):
@@ -88,11 +88,11 @@ def test_a_wide_gaussian_at_every_second_pixel_is_that_at_every_one(shape):
     values = np.where(weights > 0, 2 + np.indices(shape)[1] / 50 + rng.uniform(-0.5, 0.5, shape), 0)
     spread = propagation.SPREAD_OF_HALF_GRID
     exact = propagation.normalized_gaussian(values, weights, spread)
-    found = propagation.normalized_gaussian(
+    dense = propagation.normalized_gaussian(
         values.astype(np.float32), weights.astype(np.float32), spread
     )
-    assert found.shape == shape and found.dtype == np.float32
-    np.testing.assert_allclose(found, exact, atol=5e-4)
+    assert dense.shape == shape and dense.dtype == np.float32
+    np.testing.assert_allclose(dense, exact, atol=5e-4)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
@@ -103,8 +103,8 @@ def test_positions_without_a_weight_change_nothing(dtype, every):
     values = rng.uniform(1, 3, weights.shape).astype(dtype)
     positions = np.union1d(np.flatnonzero(weights), np.arange(0, weights.size, every))
     expected = propagation.normalized_gaussian(values, weights)
-    found = propagation.normalized_gaussian(values, weights, positions=positions)
-    np.testing.assert_allclose(found, expected, rtol=20 * np.finfo(dtype).eps)
+    dense = propagation.normalized_gaussian(values, weights, positions=positions)
+    np.testing.assert_allclose(dense, expected, rtol=20 * np.finfo(dtype).eps)
     assert not propagation.normalized_gaussian(values, 0 * weights, positions=positions).any()
 
 

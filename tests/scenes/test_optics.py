@@ -89,9 +89,9 @@ RED, GREEN = (1.0, 0.0, 0.0), (0.0, 1.0, 0.0)
 
 def test_one_layer_is_a_plain_blur():
     image = np.random.default_rng(0).random((40, 50, 3))
-    found = optics.render([image], [np.ones((40, 50))], [1.7])
+    rendered = optics.render([image], [np.ones((40, 50))], [1.7])
     expected = np.stack([ndimage.gaussian_filter(image[..., c], 1.7) for c in range(3)], axis=2)
-    np.testing.assert_allclose(found, expected, atol=1e-12)
+    np.testing.assert_allclose(rendered, expected, atol=1e-12)
     np.testing.assert_array_equal(optics.render([image], [np.ones((40, 50))], [0.0]), image)
 
 
@@ -101,34 +101,36 @@ def test_a_scene_of_one_colour_keeps_it_whatever_the_blur():
         np.ones((48, 48)),
         *(ndimage.gaussian_filter(rng.normal(size=(3, 48, 48)), (0, 5, 5)) > 0).astype(float),
     ]
-    found = optics.render(flat(*[(0.2, 0.5, 0.7)] * 4, size=48), masks, [3.0, 0.0, 2.0, 1.0])
-    np.testing.assert_allclose(found, np.broadcast_to([0.2, 0.5, 0.7], found.shape), atol=1e-12)
+    rendered = optics.render(flat(*[(0.2, 0.5, 0.7)] * 4, size=48), masks, [3.0, 0.0, 2.0, 1.0])
+    np.testing.assert_allclose(
+        rendered, np.broadcast_to([0.2, 0.5, 0.7], rendered.shape), atol=1e-12
+    )
 
 
 def test_cut_outs_that_meet_leave_no_dark_seam():
     left, right = half()[1], 1 - half()[1]
-    found = optics.render(flat(RED, RED), [right, left], [2.0, 3.0])
-    np.testing.assert_allclose(found, np.broadcast_to(RED, found.shape), atol=1e-6)
+    rendered = optics.render(flat(RED, RED), [right, left], [2.0, 3.0])
+    np.testing.assert_allclose(rendered, np.broadcast_to(RED, rendered.shape), atol=1e-6)
 
 
 def test_a_blurred_near_layer_spreads_over_a_sharp_far_one():
-    found = optics.render(flat(GREEN, RED), half(), [0.0, 3.0])
-    red = found[32, :, 0]
+    rendered = optics.render(flat(GREEN, RED), half(), [0.0, 3.0])
+    red = rendered[32, :, 0]
     expected = ndimage.gaussian_filter1d(half()[1][32], 3.0)
     np.testing.assert_allclose(red, expected, atol=1e-12)
     assert 0.2 < red[33] < 0.5 and red[38] > 0.005, (
         "red light falls to the right of the near layer's outline"
     )
-    np.testing.assert_allclose(found.sum(2), 1)
+    np.testing.assert_allclose(rendered.sum(2), 1)
 
 
 def test_a_blurred_far_layer_does_not_spread_over_a_sharp_near_one():
     far = np.random.default_rng(2).random((64, 64, 3))
     far[..., 0] = 0
-    found = optics.render([far, flat(RED)[0]], half(), [3.0, 0.0])
-    np.testing.assert_array_equal(found[:, :32], np.broadcast_to(RED, (64, 32, 3)))
+    rendered = optics.render([far, flat(RED)[0]], half(), [3.0, 0.0])
+    np.testing.assert_array_equal(rendered[:, :32], np.broadcast_to(RED, (64, 32, 3)))
     # Nor does the near layer's sharp outline blur; the far one is blurred as if it went on behind.
-    np.testing.assert_allclose(found[:, 32:], optics.blur(far, 3.0)[:, 32:], atol=1e-12)
+    np.testing.assert_allclose(rendered[:, 32:], optics.blur(far, 3.0)[:, 32:], atol=1e-12)
 
 
 def test_the_order_of_layers_decides_what_hides_what():
@@ -140,8 +142,8 @@ def test_the_order_of_layers_decides_what_hides_what():
 def test_a_blurred_layer_keeps_its_light():
     spot = np.zeros((64, 64))
     spot[30:34, 28:36] = 1
-    found = optics.render(flat((0.0, 0.0, 0.0), RED), [np.ones((64, 64)), spot], [0.0, 3.0])
-    assert found[..., 0].sum() == pytest.approx(spot.sum()) and found[..., 0].max() < 0.7
+    rendered = optics.render(flat((0.0, 0.0, 0.0), RED), [np.ones((64, 64)), spot], [0.0, 3.0])
+    assert rendered[..., 0].sum() == pytest.approx(spot.sum()) and rendered[..., 0].max() < 0.7
 
 
 def test_visible_sigma_is_that_of_the_nearest_layer():
@@ -163,35 +165,36 @@ def test_layers_that_do_not_match_are_refused():
 
 def test_one_depth_is_one_blur():
     image = np.random.default_rng(3).random((40, 40, 3))
-    found = optics.render_depth(image, np.full((40, 40), 1.5), np.full((40, 40), 900.0))
-    np.testing.assert_allclose(found, optics.blur(image, 1.5), atol=1e-9)
+    rendered = optics.render_depth(image, np.full((40, 40), 1.5), np.full((40, 40), 900.0))
+    np.testing.assert_allclose(rendered, optics.blur(image, 1.5), atol=1e-9)
 
 
 def test_a_near_object_hides_by_depth_as_by_layers():
     masks = half()
     colours = np.where(masks[1][..., None] > 0, *flat(RED, GREEN))
     sigma, distance = np.where(masks[1] > 0, 3.0, 0.0), np.where(masks[1] > 0, 500.0, 2000.0)
-    found = optics.render_depth(colours, sigma, distance)
-    assert found[32, 35, 0] > 0.1, "the near one's blur spreads over the sharp far one"
-    found = optics.render_depth(colours, 3.0 - sigma, distance)
-    np.testing.assert_allclose(found[:, :32], np.broadcast_to(RED, (64, 32, 3)), atol=1e-9)
+    rendered = optics.render_depth(colours, sigma, distance)
+    assert rendered[32, 35, 0] > 0.1, "the near one's blur spreads over the sharp far one"
+    rendered = optics.render_depth(colours, 3.0 - sigma, distance)
+    np.testing.assert_allclose(rendered[:, :32], np.broadcast_to(RED, (64, 32, 3)), atol=1e-9)
 
 
 def test_away_from_outlines_each_pixel_has_the_blur_of_its_own_sigma():
     image = np.random.default_rng(4).random((48, 96, 3))
     sigma = np.where(np.arange(96) < 48, 1.0, 2.0) * np.ones((48, 1))
-    found = optics.render_depth(image, sigma, 1000 * sigma)
+    rendered = optics.render_depth(image, sigma, 1000 * sigma)
     expected = literal.blur_each_pixel(image, sigma[None])[0]
     inner = np.abs(np.arange(96) - 47.5) > 10
-    np.testing.assert_allclose(found[:, inner], expected[:, inner], atol=1e-3)
+    np.testing.assert_allclose(rendered[:, inner], expected[:, inner], atol=1e-3)
 
 
 def test_a_slope_in_depth_is_blurred_more_and_more():
     image = np.random.default_rng(5).random((64, 96, 3))
     sigma = np.linspace(0.5, 4, 96) * np.ones((64, 1))
-    found = optics.render_depth(image, sigma, 1000 + 1000 * sigma)
+    rendered = optics.render_depth(image, sigma, 1000 + 1000 * sigma)
     detail = [
-        found[:, part].std() for part in (slice(0, 24), slice(24, 48), slice(48, 72), slice(72, 96))
+        rendered[:, part].std()
+        for part in (slice(0, 24), slice(24, 48), slice(48, 72), slice(72, 96))
     ]
     assert (np.diff(detail) < 0).all() and detail[0] > 2 * detail[-1]
 
@@ -231,17 +234,19 @@ def test_a_disc_is_flat_within_its_radius_and_nothing_beyond():
 
 def test_gaussian_field_of_one_sigma_is_the_gaussian_filter():
     plane = np.random.default_rng(0).random((1, 40, 48))
-    ours = optics.blur_field(plane, np.full((40, 48), 2.0))[0]
-    np.testing.assert_allclose(ours, ndimage.gaussian_filter(plane[0], 2.0, truncate=8), atol=1e-5)
+    blurred = optics.blur_field(plane, np.full((40, 48), 2.0))[0]
+    np.testing.assert_allclose(
+        blurred, ndimage.gaussian_filter(plane[0], 2.0, truncate=8), atol=1e-5
+    )
 
 
 def test_each_pixel_of_a_field_has_the_blur_of_its_own_sigma():
     plane = np.random.default_rng(0).random((1, 48, 48))
     sigma = np.linspace(0.5, 3, 48)[None].repeat(48, 0)
-    ours = optics.blur_field(plane, sigma, ratio=1.01)[0]
+    blurred = optics.blur_field(plane, sigma, ratio=1.01)[0]
     for column in (0, 20, 47):
         alone = optics.blur_field(plane, np.full_like(sigma, sigma[0, column]))[0]
-        np.testing.assert_allclose(ours[:, column], alone[:, column], atol=1e-4)
+        np.testing.assert_allclose(blurred[:, column], alone[:, column], atol=1e-4)
 
 
 def test_coarser_steps_of_blur_change_little():
@@ -267,6 +272,6 @@ def test_surfaces_of_constant_blur_render_as_layers_do():
     mask = np.zeros((48, 48))
     mask[12:36, 10:30] = 1
     masks, sigmas = [np.ones((48, 48)), mask], [2.0, 1.0]
-    ours = optics.render_fields(textures, masks, [np.full((48, 48), sigma) for sigma in sigmas])
+    blurred = optics.render_fields(textures, masks, [np.full((48, 48), sigma) for sigma in sigmas])
     layers = optics.render([np.repeat(t[..., None], 3, 2) for t in textures], masks, sigmas)[..., 0]
-    np.testing.assert_allclose(ours, layers, atol=2e-3)
+    np.testing.assert_allclose(blurred, layers, atol=2e-3)

@@ -75,10 +75,10 @@ def test_the_whole_table_is_made_in_its_order(textures):
     assert made["sigma"].shape == (3, 48, 48) and made["sigma"].dtype == np.float32
     np.testing.assert_array_equal(made["regions"].any((1, 2)), table["label"] == 1)
     assert made["region_sigma"].shape == (9,) and made["region_sigma"].dtype == np.float32
-    one = rendered.photograph(textures["test"], (5, 2, 0), 48, NAMES)
+    alone = rendered.photograph(textures["test"], (5, 2, 0), 48, NAMES)
     for row, name in zip(table.index[table["split"] == "test"], ("real", *NAMES), strict=True):
-        np.testing.assert_array_equal(made["images"][row], one.images[name])
-        assert made["region_sigma"][row] == pytest.approx(one.region_sigma[name])
+        np.testing.assert_array_equal(made["images"][row], alone.images[name])
+        assert made["region_sigma"][row] == pytest.approx(alone.region_sigma[name])
 
 
 # The table
@@ -177,7 +177,9 @@ def test_true_sigma_is_the_lens_formula(textures, monkeypatch, size):
         return (in_px**2 + (0.4 * size / 128) ** 2) ** 0.5
 
     sigmas = [expected(*pair) for pair in seen]
-    assert len({(lens.f_number, lens.focus_distance) for lens, _ in seen}) == 1, "one lens a scene"
+    assert len({(lens.f_number, lens.focus_distance) for lens, _ in seen}) == 1, (
+        "one lens per scene"
+    )
     assert [d for _, d in seen] == sorted((d for _, d in seen), reverse=True), (
         "from the farthest to the nearest"
     )
@@ -439,10 +441,10 @@ def test_the_motorcycle_has_the_depth_that_was_measured():
     left = (photo.shape[1] - photo.shape[0]) // 2
     step = photo.shape[0] / 100
     for row, column in ((10, 20), (50, 50), (90, 30)):
-        found = disparity[int((row + 0.5) * step), left + int((column + 0.5) * step)]
-        assert known[row, column] == np.isfinite(found)
+        measured = disparity[int((row + 0.5) * step), left + int((column + 0.5) * step)]
+        assert known[row, column] == np.isfinite(measured)
         if known[row, column]:
-            distance = 193.001 * 994.978 / (found + 31.086)
+            distance = 193.001 * 994.978 / (measured + 31.086)
             assert sigma[row, column] == pytest.approx(float(lens.sigma(distance)), rel=1e-5)
     assert np.isfinite(sigma).all()
     # The photograph comes out sharp where the lens is focused, blurred elsewhere.

@@ -26,10 +26,10 @@ def exposures(photographs, count=24, **more):
 def test_a_photograph_is_shrunk_to_the_mean_of_its_luma():
     photograph = np.zeros((6, 9, 3), np.uint8)
     photograph[:3, :3] = [[[90, 0, 0]] * 3, [[0, 90, 0]] * 3, [[0, 0, 90]] * 3]
-    found = simulated.shrunk(photograph)
+    luma = simulated.shrunk(photograph)
     # 26.9, 52.8 and 10.3, each rounded: 27, 53, 10
-    assert found.shape == (2, 3) and found.dtype == np.uint8
-    assert found[0, 0] == 30 and not found[1:].any()
+    assert luma.shape == (2, 3) and luma.dtype == np.uint8
+    assert luma[0, 0] == 30 and not luma[1:].any()
 
 
 def test_a_large_photograph_is_shrunk_further():
@@ -38,38 +38,46 @@ def test_a_large_photograph_is_shrunk_further():
 
 
 def test_the_same_numbers_give_the_same_photograph(photographs):
-    for one, again in zip(exposures(photographs, 4), exposures(photographs, 4), strict=True):
-        np.testing.assert_array_equal(one.grey, again.grey)
-        np.testing.assert_array_equal(one.sigma, again.sigma)
+    for first, again in zip(exposures(photographs, 4), exposures(photographs, 4), strict=True):
+        np.testing.assert_array_equal(first.grey, again.grey)
+        np.testing.assert_array_equal(first.sigma, again.sigma)
 
 
 def test_what_is_exposed(photographs):
     made = exposures(photographs)
-    assert all(one.grey.shape == one.sigma.shape == (64, 64) for one in made)
-    assert all(one.grey.dtype == np.uint8 and one.sigma.dtype == np.float32 for one in made)
-    low, high = min(one.sigma.min() for one in made), max(one.sigma.max() for one in made)
+    assert all(exposure.grey.shape == exposure.sigma.shape == (64, 64) for exposure in made)
+    assert all(
+        exposure.grey.dtype == np.uint8 and exposure.sigma.dtype == np.float32 for exposure in made
+    )
+    low, high = (
+        min(exposure.sigma.min() for exposure in made),
+        max(exposure.sigma.max() for exposure in made),
+    )
     assert 0 < low < 0.6 and 3 < high <= 1.1 * simulated.SIGMAS[1]
-    assert any(np.unique(one.sigma).size > 500 for one in made), "some depths vary continuously"
-    assert any(np.abs(np.diff(one.sigma)).max() > 1 for one in made), (
-        "some jump where one thing hides another"
+    assert any(np.unique(exposure.sigma).size > 500 for exposure in made), (
+        "some depths vary continuously"
+    )
+    assert any(np.abs(np.diff(exposure.sigma)).max() > 1 for exposure in made), (
+        "some jump where one surface hides another"
     )
 
 
 def test_blurrier_scenes_have_weaker_gradients(photographs):
     made = exposures(photographs, 60)
     slopes = [
-        ndimage.gaussian_gradient_magnitude(one.grey.astype(float), 1).max() / np.ptp(one.grey)
-        for one in made
+        ndimage.gaussian_gradient_magnitude(exposure.grey.astype(float), 1).max()
+        / np.ptp(exposure.grey)
+        for exposure in made
     ]
-    assert np.corrcoef(slopes, [one.sigma.min() for one in made])[0, 1] < -0.3
+    assert np.corrcoef(slopes, [exposure.sigma.min() for exposure in made])[0, 1] < -0.3
 
 
 def test_the_point_spread_changes_the_picture_and_not_the_truth(photographs):
     gaussian, disc, drawn = (exposures(photographs, 8, psf=psf) for psf in ("gaussian", "disc", ""))
-    for one, other, either in zip(gaussian, disc, drawn, strict=True):
-        np.testing.assert_array_equal(one.sigma, other.sigma)
-        assert (one.grey != other.grey).any()
-        assert (either.grey == one.grey).all() or (either.grey == other.grey).all()
+    for smooth, flat, either in zip(gaussian, disc, drawn, strict=True):
+        np.testing.assert_array_equal(smooth.sigma, flat.sigma)
+        assert (smooth.grey != flat.grey).any()
+        assert (either.grey == smooth.grey).all() or (either.grey == flat.grey).all()
 
 
 def test_shapes_have_outlines_as_sharp_as_pixels():
@@ -104,7 +112,9 @@ def test_a_texture_is_as_strong_on_each_leaf_as_its_contrast(photographs):
     for _ in range(60):
         strengths.append(simulated.collage(photographs, rng, 48, everything).std() / 0.2)
     assert 0.08 < np.mean(np.array(strengths) < 1e-6) < 0.35
-    assert min(one for one in strengths if one > 1e-6) > 0.04 and max(strengths) < 1.6
+    assert (
+        min(strength for strength in strengths if strength > 1e-6) > 0.04 and max(strengths) < 1.6
+    )
 
 
 def test_what_lies_on_the_ground_shares_its_blur_and_the_rest_has_its_own():
@@ -121,10 +131,10 @@ def test_what_lies_on_the_ground_shares_its_blur_and_the_rest_has_its_own():
 
 
 def test_half_of_the_half_planes_run_along_the_grid():
-    found = [simulated.half_plane(np.random.default_rng(number)) for number in range(200)]
-    straight = [np.abs(one[1] - one[0]).min() < 1e-9 for one in found]
+    half_planes = [simulated.half_plane(np.random.default_rng(number)) for number in range(200)]
+    straight = [np.abs(corners[1] - corners[0]).min() < 1e-9 for corners in half_planes]
     assert 0.4 < np.mean(straight) < 0.6
-    drawn = simulated._drawn(found[:1], [1.0], 0.0, 32)
+    drawn = simulated._drawn(half_planes[:1], [1.0], 0.0, 32)
     assert 0 < drawn.mean() < 1
 
 
@@ -157,14 +167,19 @@ def test_development_keeps_a_picture_a_picture():
 
 def test_six_in_ten_cameras_only_round():
     drawn = [simulated.camera(np.random.default_rng(number)) for number in range(400)]
-    plain = [one == simulated.Camera(noise=one.noise) and one.noise <= 0.01 for one in drawn]
+    plain = [
+        camera == simulated.Camera(noise=camera.noise) and camera.noise <= 0.01 for camera in drawn
+    ]
     assert 0.55 < np.mean(plain) < 0.7  # some of the others leave everything out by chance
     assert (
-        {bool(one.quality) for one in drawn}
-        == {bool(one.sharpening) for one in drawn}
+        {bool(camera.quality) for camera in drawn}
+        == {bool(camera.sharpening) for camera in drawn}
         == {True, False}
     )
-    assert min(one.factor for one in drawn) < 0.7 and max(one.noise for one in drawn) > 0.02
+    assert (
+        min(camera.factor for camera in drawn) < 0.7
+        and max(camera.noise for camera in drawn) > 0.02
+    )
 
 
 def test_what_a_lens_has_softened_is_made_as_sharp_as_the_world():
@@ -196,8 +211,8 @@ def test_a_program_takes_each_pixel_from_the_blur_by_its_own_sigma():
     sigma = np.where(mask > 0, np.float32(2.4), np.float32(0.9))
     seen = simulated.flattened([ground, above], [np.ones_like(mask), mask])
     np.testing.assert_allclose(seen, np.where(mask > 0, above, ground), atol=1e-6)
-    found = simulated.gathered(seen, sigma)
+    blurred = simulated.gathered(seen, sigma)
     expected = np.where(
         mask > 0, ndimage.gaussian_filter(seen, 2.4), ndimage.gaussian_filter(seen, 0.9)
     )
-    np.testing.assert_allclose(found, expected, atol=2e-3)
+    np.testing.assert_allclose(blurred, expected, atol=2e-3)

@@ -26,9 +26,9 @@ def test_padding_is_numpys(reflect):
 @pytest.mark.parametrize("scale", [1.5, 2.0, 2.5])
 def test_gradients_are_the_literal_ones(scale):
     grey = plane(35, 47)
-    found = gradient_energy(padded(grey, 7, False), 7, scale, 5)
+    result = gradient_energy(padded(grey, 7, False), 7, scale, 5)
     np.testing.assert_allclose(
-        np.sqrt(found), literal.magnitude(grey.astype(float), scale), atol=1e-6
+        np.sqrt(result), literal.magnitude(grey.astype(float), scale), atol=1e-6
     )
 
 
@@ -40,17 +40,17 @@ def test_gradients_of_long_kernels_are_scipys(scale):
         ndimage.gaussian_filter(grey.astype(float), order=order, **kernels)
         for order in ((0, 1), (1, 0))
     ]
-    found = gradient_energy(padded(grey, 9, True), 9, scale, round(4 * scale))
-    np.testing.assert_allclose(np.sqrt(found), np.hypot(*slopes), rtol=2e-3, atol=1e-4)
+    result = gradient_energy(padded(grey, 9, True), 9, scale, round(4 * scale))
+    np.testing.assert_allclose(np.sqrt(result), np.hypot(*slopes), rtol=2e-3, atol=1e-4)
 
 
 def test_gradients_are_scipys_and_their_squares_the_energy():
     grey = plane(40, 33)
     around = padded(grey, 6, True)
-    found = gradient(around, 6, 1.5, 6)
-    np.testing.assert_array_equal(found.energy, gradient_energy(around, 6, 1.5, 6))
-    np.testing.assert_allclose(found.gy**2 + found.gx**2, found.energy, rtol=1e-5)
-    for slope, order in ((found.gy, (1, 0)), (found.gx, (0, 1))):
+    result = gradient(around, 6, 1.5, 6)
+    np.testing.assert_array_equal(result.energy, gradient_energy(around, 6, 1.5, 6))
+    np.testing.assert_allclose(result.gy**2 + result.gx**2, result.energy, rtol=1e-5)
+    for slope, order in ((result.gy, (1, 0)), (result.gx, (0, 1))):
         expected = ndimage.gaussian_filter(
             grey.astype(float), 1.5, order=order, mode="mirror", radius=6
         )
@@ -65,11 +65,11 @@ def test_kernels_of_different_radius_have_different_names():
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_box_means_are_the_literal_ones(radius, dtype):
     planes = np.stack([plane(35, 41, seed=seed) for seed in (1, 2)]).astype(dtype)
-    found = box_means(planes, radius)
-    assert found.dtype == dtype
-    for mean, one in zip(found, planes.astype(float), strict=True):
+    result = box_means(planes, radius)
+    assert result.dtype == dtype
+    for mean, single in zip(result, planes.astype(float), strict=True):
         np.testing.assert_allclose(
-            mean, literal.box_mean(one, radius), atol=1e-6 if dtype == np.float32 else 1e-12
+            mean, literal.box_mean(single, radius), atol=1e-6 if dtype == np.float32 else 1e-12
         )
 
 
@@ -88,13 +88,13 @@ def grid(grey, scale=1.5, half_margin=4):
 
 def test_on_odd_sides_the_half_grid_is_every_second_pixel():
     grey = plane(61, 75)
-    found = grid(grey)
-    assert found.shape == (33 + 8, 40 + 8)
+    result = grid(grey)
+    assert result.shape == (33 + 8, 40 + 8)
     # Differences of neighbours are slopes per px: the plane is halved.
     expected = (
         ndimage.gaussian_filter(grey.astype(float), 1.5, mode="mirror", radius=6)[::2, ::2] / 2
     )
-    np.testing.assert_allclose(found[5:-5, 5:-5], expected, atol=1e-4)
+    np.testing.assert_allclose(result[5:-5, 5:-5], expected, atol=1e-4)
 
 
 @pytest.mark.parametrize("shape", [(60, 75), (61, 74), (60, 60)])
