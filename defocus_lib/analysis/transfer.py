@@ -93,6 +93,7 @@ def claims(cells: pd.DataFrame, means: pd.DataFrame, groups: int, unit: str) -> 
         means, learned = cells.set_index("input")[ESTIMATE], "the manipulation that they learned"
     else:
         learned = "manipulations that they did not learn"
+    in_order = means.loc[[name for name in INPUTS if name in means.index]]
     return [
         Claim(
             f"AUC of small detectors on {learned} exceeds chance (input: {INPUTS[name].title})",
@@ -105,7 +106,7 @@ def claims(cells: pd.DataFrame, means: pd.DataFrame, groups: int, unit: str) -> 
             seeds=1,
             style=".2f",
         )
-        for name, value, low, high in means.itertuples(name=None)
+        for name, value, low, high in in_order.itertuples(name=None)
     ]
 
 

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -117,13 +119,13 @@ def test_a_corruption_changes_the_image_and_its_map(run):
 
 
 def test_curves_start_at_no_change_and_have_both_levels(run):
-    chosen = {"noise": CORRUPTIONS["noise"]}
+    chosen = {"noise": replace(CORRUPTIONS["noise"], levels=(0, 0.03))}
     curves = transfer.robustness(*run, chosen, n_bootstrap=20)
-    assert len(curves) == 2 * 2 * len(CORRUPTIONS["noise"].levels)
+    assert len(curves) == 2 * 2 * 2
     first = curves[curves["level"] == 0]
     assert (first[["change", "change_low", "change_high"]].abs() < 1e-12).all(axis=None)
     assert (curves["change_low"] <= curves["change_high"]).all()
-    assert transfer.curve_table(curves, "video").shape == (4, 2)
+    assert transfer.curve_table(curves, "video").shape == (2, 2)
 
 
 def test_the_first_drop_is_where_the_interval_lies_below_zero():

@@ -139,10 +139,10 @@ def test_images_of_another_illumination_get_maps_of_their_own(few):
 
 def test_shuffled_labels_keep_their_number_and_lose_their_order(few):
     rows = few.records.query("split == 'train'")
-    true, dealt = sweep._labels(rows, False, 0), sweep._labels(rows, True, 0)
+    true, shuffled = sweep._labels(rows, False, 0), sweep._labels(rows, True, 0)
     assert true.tolist() == rows["label"].tolist()
-    assert dealt.sum() == true.sum()
-    assert (dealt != true).any()
+    assert shuffled.sum() == true.sum()
+    assert (shuffled != true).any()
 
 
 def test_a_manipulation_without_training_images_is_named(few):
@@ -156,8 +156,8 @@ def test_groups_with_some_manipulations_only_are_left_out():
     )
     kept = sweep.complete(table)
     assert kept["group"].unique().tolist() == ["train-00000", "val-00000", "test-00000"]
-    one = table[table["manipulation"] != "texture"]
-    assert sweep.complete(one)["id"].tolist() == one["id"].tolist(), "all of one"
+    single = table[table["manipulation"] != "texture"]
+    assert sweep.complete(single)["id"].tolist() == single["id"].tolist(), "one manipulation"
     apart = table.assign(group=table["id"])
     assert sweep.complete(apart)["id"].tolist() == apart["id"].tolist(), "no group has all"
     alone = pd.concat([table, table.head(1).assign(group="train-x", id="x")])
