@@ -40,6 +40,7 @@ RENAMED_FILES = {
 }
 """Names of files in version 0.1.0 -> now."""
 
+MODELS = ("defocus", "rgb")
 RENAMED_NAMES: dict[str, str] = {
     "control": "input",
     "trained_on": "training_manipulation",
