@@ -295,6 +295,7 @@ cache.fill(pd.read_json(table), Reader(root, 64), n_workers=2)
 """
 
 
+@pytest.mark.slow
 def test_a_killed_run_is_taken_up(tmp_path):
     root, table, folder = (
         trees.folders(tmp_path / "many", clips=120),
@@ -319,6 +320,7 @@ def test_a_killed_run_is_taken_up(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_processes_compute_what_threads_do(cache, filled_once, records, reader):
     with joblib.parallel_config(backend="loky"):
         assert counts(cache.fill(records, reader, n_workers=2)) == (8, 0)

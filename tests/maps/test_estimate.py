@@ -158,11 +158,13 @@ def mean_errors(images, sigmas, known, propagation=None):
     return np.mean([list(e.values()) for e in errors], axis=0)
 
 
+@pytest.mark.slow
 def test_motorcycle_by_the_protocol(motorcycle):
     error, spearman = mean_errors(motorcycle.images, motorcycle.sigmas, motorcycle.known)
     assert error <= 0.6 and spearman >= 0.75
 
 
+@pytest.mark.slow
 def test_motorcycle_through_the_renderer_with_occlusion(motorcycle):
     scene = motorcycle
     images = [
@@ -174,6 +176,7 @@ def test_motorcycle_through_the_renderer_with_occlusion(motorcycle):
     assert error < 0.75 and spearman >= 0.6
 
 
+@pytest.mark.slow
 def test_closed_form_comes_as_close_to_known_blur(motorcycle):
     part = (slice(2, 4), slice(80, 208), slice(80, 208))
     images, sigmas, known = (

@@ -32,6 +32,7 @@ def bytes_of(network):
     return b"".join(value.numpy().tobytes() for value in network.state_dict().values())
 
 
+@pytest.mark.slow
 def test_the_same_steps_give_the_same_weights(photographs, tmp_path):
     before = torch.random.get_rng_state()
     first, card = train(photographs, photographs, SMALL, tmp_path / "one", progress=False)
@@ -41,6 +42,7 @@ def test_the_same_steps_give_the_same_weights(photographs, tmp_path):
     assert torch.equal(before, torch.random.get_rng_state())
 
 
+@pytest.mark.slow
 def test_another_seed_gives_others(photographs, tmp_path):
     first, second = (
         train(
@@ -55,6 +57,7 @@ def test_another_seed_gives_others(photographs, tmp_path):
     assert bytes_of(first) != bytes_of(second)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_reaches_the_same_weights(photographs, tmp_path, monkeypatch):
     whole, _ = train(photographs, photographs, SMALL, tmp_path / "whole", progress=False)
     seen = []
@@ -75,6 +78,7 @@ def test_an_interrupted_run_reaches_the_same_weights(photographs, tmp_path, monk
     assert card["steps"] == 4 and bytes_of(resumed) == bytes_of(whole)
 
 
+@pytest.mark.slow
 def test_training_learns(photographs, tmp_path):
     budget = Budget(**{**vars(SMALL), "steps": 100, "every": 50, "batch_size": 4, "validation": 32})
     torch.manual_seed(budget.seed)
@@ -87,6 +91,7 @@ def test_training_learns(photographs, tmp_path):
     assert after < 0.8 * before
 
 
+@pytest.mark.slow
 def test_batch_normalisation_follows_the_batch_for_a_quarter_of_the_steps(photographs, tmp_path):
     trained, card = train(photographs, photographs, SMALL, tmp_path, progress=False)
     seen = {
@@ -180,6 +185,7 @@ def test_calibration_finds_the_unit_of_the_error(unit):
     assert calibrated(error, deviation) == pytest.approx(unit, rel=0.03)
 
 
+@pytest.mark.slow
 def test_the_command_writes_weights_that_can_be_read(tmp_path):
     options = (
         "--minutes 0 --steps 1 --every 1 --batch-size 2 --side 32 --validation 2 --n-workers 0 "
