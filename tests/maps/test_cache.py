@@ -371,7 +371,7 @@ def test_a_reader_of_other_images_is_refused(cache, records, reader, change):
     [
         (
             {"preset": "fast"},
-            "unknown preset 'fast'; one of 'released', 'published', 'physical', 'learned'",
+            f"unknown preset 'fast'; one of {', '.join(map(repr, map_cache.PRESETS))} wanted",
         ),
         ({"propagation": "matting"}, "unknown propagation 'matting'; one of '', 'gaussian'"),
         ({"fit": "pad"}, "unknown fit 'pad'"),
