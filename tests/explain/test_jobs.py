@@ -165,7 +165,7 @@ import sys
 from pathlib import Path
 from defocus_lib.explain import jobs
 from tests import runs
-plan, parts = runs.planned(Path(sys.argv[1]), Path(sys.argv[2]), n_samples=200)
+plan, parts = runs.planned(Path(sys.argv[1]), Path(sys.argv[2]), n_samples=80)
 jobs.save(plan, parts)
 """
 
@@ -188,7 +188,7 @@ def child(prepared):
 
 
 def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(prepared, child, tmp_path):
-    plan, parts = runs.planned(prepared, tmp_path / "killed", n_samples=200)
+    plan, parts = runs.planned(prepared, tmp_path / "killed", n_samples=80)
     process = child(tmp_path / "killed")
     wait_for(lambda: len(written(tmp_path / "killed")) >= 2)
     process.send_signal(signal.SIGKILL)
@@ -203,13 +203,13 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_bytes(prepared, child, tmp_
     assert all(path.stat().st_mtime_ns == time for path, time in kept.items()), (
         "finished shards are kept"
     )
-    uninterrupted, _ = runs.planned(prepared, tmp_path / "whole", n_samples=200)
+    uninterrupted, _ = runs.planned(prepared, tmp_path / "whole", n_samples=80)
     jobs.save(uninterrupted, parts)
     assert content(plan) == content(uninterrupted)
 
 
 def test_a_second_run_on_one_folder_says_so_and_stops(prepared, child, tmp_path):
-    plan, parts = runs.planned(prepared, tmp_path, n_samples=200)
+    plan, parts = runs.planned(prepared, tmp_path, n_samples=80)
     child(tmp_path)
     wait_for(lambda: written(tmp_path))
     with pytest.raises(shards.StoreBusy, match=r"shapley: another run is writing here"):
@@ -261,14 +261,14 @@ def kill_a_worker_when(condition, client):
 
 
 def test_a_cluster_writes_the_same_bytes_also_when_a_worker_dies(prepared, client, tmp_path):
-    plan, parts = runs.planned(prepared, tmp_path / "cluster", n_samples=200)
+    plan, parts = runs.planned(prepared, tmp_path / "cluster", n_samples=80)
     watcher, victim = kill_a_worker_when(lambda: written(tmp_path / "cluster"), client)
     done = jobs.save(plan, parts, client)
     watcher.join()
     # A worker may have died between writing a shard and reporting it: another one then finds it.
     assert done["computed"] >= 12 - cluster.AHEAD * len(parts[0])
     assert not Path(f"/proc/{victim}").exists() or sys.platform != "linux", "the worker was killed"
-    alone, _ = runs.planned(prepared, tmp_path / "alone", n_samples=200)
+    alone, _ = runs.planned(prepared, tmp_path / "alone", n_samples=80)
     jobs.save(alone, parts)
     assert content(plan) == content(alone)
 
