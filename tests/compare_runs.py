@@ -46,14 +46,15 @@ RENAMED_NAMES: dict[str, str] = {
     "trained_on": "training_manipulation",
     "random sigma": "permuted blur",
     "change of light": "illumination change",
-    "completeness_gap_defocus": "completeness_error_defocus",
-    "completeness_gap_rgb": "completeness_error_rgb",
-    "seed_to_seed_pixels_defocus": "seed_to_seed_values_defocus",
-    "seed_to_seed_pixels_rgb": "seed_to_seed_values_rgb",
+    **{f"{model}_gap{s}": f"{model}_completeness_error{s}" for model in MODELS for s in ("", "s")},
+    **{f"completeness_gap_{model}": f"completeness_error_{model}" for model in MODELS},
+    **{f"seed_to_seed_pixels_{model}": f"seed_to_seed_values_{model}" for model in MODELS},
 }
 """Columns, arrays and values of text columns (also the last part of an id) in 0.1.0 -> now."""
 
-INTENDED: dict[str, str] = {}
+INTENDED: dict[str, str] = {
+    "robustness.csv": "bounds: one bootstrap resamples the groups, values are the same",
+}
 """Files whose content differs from that of version 0.1.0 on purpose -> why."""
 
 MEANINGLESS = {"checksum", "content", "contents", "meta", "version"}
