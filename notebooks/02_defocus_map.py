@@ -202,13 +202,13 @@ if "depth" in folder.about.has:
         map_accuracy.mean_claim(
             "Error of the map less that of a constant map at the true mean (px)",
             errors["error (px)"] - constant,
-            seed,
+            seed=seed,
             relation="below",
         ),
         map_accuracy.mean_claim(
             "Rank correlation of the map with the true blur",
             errors["Spearman"].fillna(0),
-            seed,
+            seed=seed,
         ),
     ]
 claims.table(page_claims)

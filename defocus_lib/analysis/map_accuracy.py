@@ -266,7 +266,7 @@ def border_profiles(
 
 
 def mean_claim(
-    statement: str, values: ArrayLike, unit: str = "rendered scene", seed: int = 0, **options
+    statement: str, values: ArrayLike, *, unit: str = "rendered scene", seed: int = 0, **options
 ) -> Claim:
     """A claim about the mean of one number per scene; ``options`` are those of :class:`Claim`."""
     groups = np.arange(np.size(values))
