@@ -78,7 +78,7 @@ def test_the_plan_on_the_page_by_hand(monkeypatch):
                 space |= {"images": 3_600_000, "gpu_tflops": 100.0, "core_hour": 0.05}
     values, facts, plan = space["values"], space["facts"], space["plan"]
     seconds = values.loc["50 stratified samples, bf16", "seconds_per_image"]
-    map_ms = space["ours"].loc[("physical", 1), "ms_per_image"]
+    map_ms = space["of_library"].loc[("physical", 1), "ms_per_image"]
     assert plan["amount"].to_dict() == pytest.approx(
         {
             "shards, float32": 3.6e-6 * facts["bytes per image, float32"],

@@ -2,6 +2,8 @@ import json
 import subprocess
 import sys
 
+import pytest
+
 HEAVY = (
     "torch",
     "timm",
@@ -26,6 +28,7 @@ def test_importing_the_package_imports_nothing_heavy():
     assert not loaded_after("import defocus_lib") & set(HEAVY)
 
 
+@pytest.mark.slow
 def test_its_public_names_are_listed_and_load_what_they_need():
     listed = "import defocus_lib; assert {'defocus_maps', 'tsne', 'Claim'} <= set(dir(defocus_lib))"
     assert "torch" not in loaded_after(listed)

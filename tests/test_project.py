@@ -197,6 +197,7 @@ def pairs(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_opening_and_saving_in_jupyterlab_leaves_a_source_as_it_is(pairs: Path) -> None:
     """Else a look at a notebook would make it count as changed, and the book run again."""
     saved = sorted(pairs.glob("notebooks/*.ipynb"))
@@ -213,6 +214,7 @@ def test_opening_and_saving_in_jupyterlab_leaves_a_source_as_it_is(pairs: Path) 
     assert changed == [], "run `make lab`, save them, and commit what changed"
 
 
+@pytest.mark.slow
 def test_an_executed_notebook_is_not_paired(pairs: Path) -> None:
     executed = pairs / "book" / "executed" / "status.ipynb"
     executed.parent.mkdir(parents=True)

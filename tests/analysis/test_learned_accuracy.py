@@ -77,6 +77,7 @@ def test_a_fitted_photograph_keeps_its_proportions(shape):
 # Tables
 
 
+@pytest.mark.slow
 def test_the_table_of_seeds_has_the_mean_over_scenes(photographs):
     scenes = learned_accuracy.unseen_scenes(photographs, 2, seed=0, size=48)
     table = learned_accuracy.seed_table({"simulated": scenes})

@@ -125,6 +125,7 @@ def test_parts_of_the_error_add_up(motorcycle):
 # What changes a map
 
 
+@pytest.mark.slow
 def test_jpeg_and_resizing_at_their_mildest_change_little(motorcycle):
     plain = map_accuracy.score_table(motorcycle, {"physical": ("physical", None)}).loc["physical"]
     stored = map_error_sources.table_by_level(

@@ -52,6 +52,7 @@ def test_intervals_cover_the_true_value_about_as_often_as_they_say():
     assert 0.90 <= covered / 200 <= 0.98
 
 
+@pytest.mark.slow
 def test_they_cover_it_also_when_it_is_the_seeds_that_differ():
     """Three seeds, each with a shift of its own around 1; the mean over all seeds is what is asked
     for."""
