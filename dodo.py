@@ -1,11 +1,11 @@
-"""The book as a task graph: which notebook needs what, what it leaves, and what is up to date (doit
-decides).
+"""The book as a task graph (doit): what each notebook needs and leaves, and what is up to date.
 
-python -m doit                                          the demo book python -m doit profile=smoke
-the same, in miniature python -m doit set="05_binary_mask.threshold=0.2"       with one parameter
-changed; several are separated by spaces python -m doit notebook:02_defocus_map                  one
-notebook, after those that it needs python -m doit artifacts=/elsewhere book=/elsewhere     what is
-made goes there python -m doit list --all                               what there is to do
+python -m doit                                      the demo book
+python -m doit profile=smoke                        the same, in miniature
+python -m doit set="05_binary_mask.threshold=0.2"   with a parameter changed (or several)
+python -m doit notebook:02_defocus_map              one notebook, after those that it needs
+python -m doit artifacts=/elsewhere book=/elsewhere what is made goes there
+python -m doit list --all                           what there is to do
 """
 
 import filecmp
@@ -23,7 +23,7 @@ from import_deps import ModuleSet, PyModule
 
 from defocus_lib.data.manifest import load_manifest
 from defocus_lib.run.artifacts import code_digest, write_json
-from defocus_lib.run.notebook import NotebookFailed, read_notebook, run_notebook
+from defocus_lib.run.notebook import LEFT_OUT, NotebookFailed, read_notebook, run_notebook
 from defocus_lib.run.parameters import (
     ParameterError,
     check_parameters,
@@ -288,13 +288,16 @@ CHECKS = {"01_data": [index_is_older], "04_save_shapley": [shards_are_whole]}
 
 def run(name: str, promised: list[Path]) -> TaskFailed | None:
     """Execute one notebook; what it promised must be there afterwards."""
-    for path in promised:
-        if path.parent.name == "claims":
-            write_json(path, [])  # a section that is left out for want of data claims nothing
+    claims = [path for path in promised if path.parent.name == "claims"]
+    for path in claims:
+        path.unlink(missing_ok=True)
     try:
         run_notebook(source(name), ARTIFACTS, PARAMETERS[name], ROOT, name)
     except NotebookFailed as failure:
         return TaskFailed(str(failure))
+    for path in claims:  # a section that is left out for want of data claims nothing
+        if not path.exists() and LEFT_OUT in executed(name).read_text(encoding="utf-8"):
+            write_json(path, [])
     missing = [path.name for path in promised if not path.exists()]
     return TaskFailed(f"{name} ended without writing {', '.join(missing)}") if missing else None
 
@@ -304,9 +307,8 @@ def task_pages() -> dict:
     return {
         "file_dep": list(pages()),
         "targets": list(pages().values()),
-        "uptodate": [
-            lambda: all(map(same_file, pages().items()))
-        ],  # another profile may have been there meanwhile
+        # Another profile may have been there meanwhile.
+        "uptodate": [lambda: all(map(same_file, pages().items()))],
         "actions": [copy_pages],
     }
 

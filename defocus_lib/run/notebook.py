@@ -37,6 +37,7 @@ from defocus_lib.run.provenance import Run
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 TRACEBACK_LINES = 20
+LEFT_OUT = "Left out: this needs"  # how the note begins that takes the place of a section
 NEEDS = {
     "pairs": "pairs of a real and a manipulated image",
     "regions": "the regions that were manipulated",
@@ -153,7 +154,7 @@ def leave_out(notebook: NotebookNode, folder: Path) -> NotebookNode:
         if missing and level and not below:
             below = level
             text = cell.source if level == 1 else cell.source.splitlines()[0]
-            note = f"*Left out: this needs {missing}, and the data ({about.title}) have none.*"
+            note = f"*{LEFT_OUT} {missing}, and the data ({about.title}) have none.*"
             cells.append(nbformat.v4.new_markdown_cell(f"{text}\n\n{note}"))
         elif not below or "parameters" in tags:
             cells.append(cell)

@@ -62,7 +62,8 @@ class Project:
 
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root, self.report = root, root / "report.txt"
-        self.log, self.broken, self.forgetful = [], "", ""
+        self.log, self.note = [], ""
+        self.broken = self.forgetful = self.claimless = ""
         self.table = load_dodo(ROOT, profile="smoke")["NOTEBOOKS"]
         shutil.copy(ROOT / "dodo.py", root)
         write(root / "data_manifest.yaml", "photographs: []\n")
@@ -86,12 +87,12 @@ class Project:
             raise NotebookFailed(f"{name}: cell In [3] failed")
         self.log.append(name)
         reads, writes = self.table[name]
-        content = json.dumps([name, parameters, [(folder / read).read_text() for read in reads]])
-        for path in [
-            "notebooks/{}.ipynb",
-            "runs/{}.json",
-            *(writes if name != self.forgetful else []),
-        ]:
+        inputs = [(folder / read).read_text() for read in reads]
+        content = json.dumps([name, parameters, inputs, self.note])
+        made = [] if name == self.forgetful else writes
+        if name == self.claimless:
+            made = [path for path in made if not path.startswith("claims/")]
+        for path in ["notebooks/{}.ipynb", "runs/{}.json", *made]:
             write(folder / path.format(name), content)
 
     def run(self, *tasks: str, **settings: str) -> list[str]:
@@ -227,6 +228,17 @@ def test_a_notebook_that_does_not_write_what_it_promises_fails(project: Project)
     assert project.run() == ["01_data", "02_defocus_map"]
     assert project.code == 1
     assert "02_defocus_map ended without writing maps.json" in project.report.read_text()
+
+
+def test_a_page_without_its_claims_fails_unless_a_section_was_left_out(project: Project) -> None:
+    project.run()
+    project.claimless, claims = "05_binary_mask", project.root / "artifacts/demo/claims"
+    assert project.run(set="05_binary_mask.threshold=0.2") == ["05_binary_mask"]
+    assert project.code == 1
+    assert "ended without writing 05_binary_mask.json" in project.report.read_text()
+    project.note = "*Left out: this needs pairs of a real and a manipulated image.*"
+    project.run(set="05_binary_mask.threshold=0.3")
+    assert project.code == 0 and json.loads((claims / "05_binary_mask.json").read_text()) == []
 
 
 @pytest.mark.parametrize(
