@@ -1,4 +1,3 @@
-import jupytext
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,8 +8,7 @@ from defocus_lib.analysis import map_accuracy, map_error_sources
 from defocus_lib.data import manifest
 from defocus_lib.data.photographs import load_disparity, load_photograph
 from defocus_lib.maps import presets
-from defocus_lib.run import artifacts, notebook
-from tests import artefacts
+from defocus_lib.run import artifacts
 from tests.reference import optics as literal
 
 ROOT = artifacts.project_root(artifacts.Path(__file__).parent)
@@ -202,37 +200,3 @@ def test_the_claim_is_the_share_of_the_error_that_the_true_blur_leaves(motorcycl
 
 
 # The notebook
-
-
-@pytest.mark.slow
-def test_the_notebook_runs_in_miniature(tmp_path):
-    folder = artefacts.build(tmp_path / "run").path
-    small = {
-        "size": 64,
-        "planes": 2,
-        "scenes": 2,
-        "scene_size": 48,
-        "simulated": 2,
-        "step_size": 33,
-        "noises": "0",
-    }
-    parameters = {"profile": "smoke", "artifacts": str(folder)} | small
-    notebook.run_notebook(ROOT / "notebooks" / "10_known_blur.py", folder, parameters, ROOT)
-    done = jupytext.read(folder / "notebooks" / "10_known_blur.ipynb")
-    outputs = [output for cell in done.cells if cell.cell_type == "code" for output in cell.outputs]
-    assert sum("image/png" in output.get("data", {}) for output in outputs) == 9
-    assert not [output.text for output in outputs if output.output_type == "stream"]
-    glued = [
-        output.metadata["scrapbook"]["name"]
-        for output in outputs
-        if "scrapbook" in output.get("metadata", {})
-    ]
-    prose = "".join(cell.source for cell in done.cells if cell.cell_type == "markdown")
-    assert {part.split("`")[0].split(":")[0] for part in prose.split("{glue:text}`")[1:]} == set(
-        glued
-    )
-    assert len(glued) == len(set(glued)) and all(name.startswith("known_") for name in glued)
-    shown = [cell.metadata["mystnb"] for cell in done.cells if "mystnb" in cell.metadata]
-    assert len(shown) == 9 and all(
-        cell["figure"]["caption"].endswith(".") and cell["image"]["alt"] for cell in shown
-    )
