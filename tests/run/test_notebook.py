@@ -10,17 +10,7 @@ from defocus_lib.run import notebook as execution
 from defocus_lib.run.notebook import NotebookFailed
 from defocus_lib.run.parameters import ParameterError
 from defocus_lib.run.provenance import read_runs
-
-PARAMETERS = """\
-# %% [markdown]
-# # A page
-
-# %% tags=["parameters"]
-profile: str = "demo"  # which run
-threshold: float = 0.1
-steps: int = 3
-quick: bool = False
-"""
+from tests.sources import PARAMETERS, write
 
 # Everything that differs from run to run by itself: bars, widgets, addresses, random ids, a split
 # standard output.
@@ -48,12 +38,6 @@ object()
 # %% tags=["remove-output"]
 ipywidgets.interact(lambda x: print("moved", x), x=(0, 3));
 """
-
-
-def write(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    return path
 
 
 @pytest.fixture

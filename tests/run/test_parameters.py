@@ -7,23 +7,7 @@ import pytest
 from defocus_lib.run import parameters
 from defocus_lib.run.notebook import read_notebook
 from defocus_lib.run.parameters import ParameterError
-
-PARAMETERS = """\
-# %% [markdown]
-# # A page
-
-# %% tags=["parameters"]
-profile: str = "demo"  # which run
-threshold: float = 0.1
-steps: int = 3
-quick: bool = False
-"""
-
-
-def write(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    return path
+from tests.sources import PARAMETERS, write
 
 
 @pytest.fixture

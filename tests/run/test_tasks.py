@@ -13,24 +13,7 @@ from defocus_lib.explain import shards
 from defocus_lib.run import notebook as execution
 from defocus_lib.run.notebook import NotebookFailed
 from tests.pages import ROOT, load_dodo
-
-PARAMETERS = """\
-# %% [markdown]
-# # A page
-
-# %% tags=["parameters"]
-profile: str = "demo"
-threshold: float = 0.1
-steps: int = 3
-quick: bool = False
-"""
-
-
-def write(path: Path, text: str) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
-    return path
-
+from tests.sources import PARAMETERS, write
 
 # --------------------------------------------------------------------------------------------------
 # The graph, with doit itself, on a small project: real dodo.py, notebooks of a few lines, and an
