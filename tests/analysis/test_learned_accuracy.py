@@ -125,6 +125,7 @@ def test_the_surest_come_first(monkeypatch):
     assert table["by the error itself"].tolist() == [1.0, 1.5, 2.5]
 
 
+@pytest.mark.slow
 def test_point_spreads_are_compared_on_the_same_scenes(photographs):
     table = learned_accuracy.psf_table(photographs, 2, seed=0)
     assert set(table.index) == {

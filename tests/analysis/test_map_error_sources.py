@@ -139,6 +139,7 @@ def test_jpeg_and_resizing_at_their_mildest_change_little(motorcycle):
     assert scaled.loc[(1.0, "physical"), "error (px)"] == pytest.approx(plain["error (px)"])
 
 
+@pytest.mark.slow
 def test_noise_makes_maps_worse(motorcycle):
     table = map_error_sources.table_by_level(
         "noise", {n: map_accuracy.with_noise(motorcycle, n) for n in (0.0, 0.1)}

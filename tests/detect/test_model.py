@@ -96,6 +96,7 @@ def test_the_other_layers_follow_autocast():
         assert model.classifier.forward_features(inputs_for("rgb")).dtype == torch.bfloat16
 
 
+@pytest.mark.slow
 def test_residual_scale_is_that_of_every_branch_of_xception():
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(3)

@@ -84,6 +84,7 @@ def test_two_runs_leave_the_same_bytes(source: Path, tmp_path: Path) -> None:
     assert read_runs(tmp_path / "one", without="page") == []
 
 
+@pytest.mark.slow
 def test_a_failing_cell_is_told_briefly_and_counts_as_nothing(source: Path, tmp_path: Path) -> None:
     deep = "def down(n):\n    return down(n - 1) if n else {}['missing key']\n\ndown(40)\n"
     source.write_text(
@@ -101,6 +102,7 @@ def test_a_failing_cell_is_told_briefly_and_counts_as_nothing(source: Path, tmp_
     assert (tmp_path / "run" / "failed" / "page.ipynb").exists()
 
 
+@pytest.mark.slow
 def test_a_dead_kernel_is_told(source: Path, tmp_path: Path) -> None:
     source.write_text(PARAMETERS + "\n# %%\nimport os\n\nos._exit(1)\n", encoding="utf-8")
     with pytest.raises(NotebookFailed, match="page: the kernel died"):
