@@ -273,6 +273,7 @@ def test_features_compared_with_themselves_show_no_difference(clouds):
     assert difference["groups"] == 16
 
 
+@pytest.mark.slow
 def test_no_interval_of_the_difference_excludes_zero_too_often():
     """Two backbones that know nothing: about one interval of 95 % in twenty misses zero."""
     rng, missed = np.random.default_rng(1), 0

@@ -220,6 +220,7 @@ def test_the_paired_difference_is_one_mean_in_percent_of_the_real_one():
     assert result.scalars == (-12.5, -50, 25)
 
 
+@pytest.mark.slow
 def test_the_size_of_each_test_where_nothing_differs():
     """Of 300 simulations, a share of 5 % comes out at 2 to 9 % but once in 300 runs."""
     apart, together = (

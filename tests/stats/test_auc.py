@@ -41,6 +41,7 @@ def test_weights_count_as_they_do_in_scikit_learn():
     np.testing.assert_allclose([area(row) for row in weights], expected, rtol=1e-12)
 
 
+@pytest.mark.slow
 def test_intervals_cover_the_true_value_about_as_often_as_they_say():
     """200 experiments of 30 groups with common offsets: 95 %, give or take 1.5 %, should cover
     it."""
