@@ -64,6 +64,16 @@ def run(
     as in :func:`sweep.train_and_test`. The table is that of :meth:`Sweep.predictions`, with a
     column ``map``: the preset, and whether its uncertainty was read.
     """
+    parts = trainings(common, sources, seeds, uncertain)
+    predictions = sweep.train_and_test(parts, client, progress)
+    preset, plain = predictions["preset"], predictions["input"] != UNCERTAIN
+    return predictions.assign(map=preset.where(plain, preset.map(WITH_UNCERTAINTY.format)))
+
+
+def trainings(
+    common: Sweep, sources: Mapping[str, Maps], seeds: Sequence[int], uncertain: Sequence[str] = ()
+) -> list[tuple[Sweep, list[Run]]]:
+    """The detectors that :func:`run` trains: their runs, by manipulation and kind of map."""
     parts = []
     for manipulation in sweep.training_manipulations(common.records):
         records = common.records[common.records["manipulation"].isin([REAL, manipulation])]
@@ -71,9 +81,7 @@ def run(
             inputs = ("defocus", UNCERTAIN) if preset in uncertain else ("defocus",)
             runs = [Run(name, manipulation, seed) for name in inputs for seed in seeds]
             parts.append((replace(common, records=records, cache=source), runs))
-    predictions = sweep.train_and_test(parts, client, progress)
-    preset, plain = predictions["preset"], predictions["input"] != UNCERTAIN
-    return predictions.assign(map=preset.where(plain, preset.map(WITH_UNCERTAINTY.format)))
+    return parts
 
 
 def by_map(

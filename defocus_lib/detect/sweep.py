@@ -74,7 +74,7 @@ class Sweep:
         if the records have no training image of the manipulation.
         """
         parts = {
-            split: self._records_of(split, training_manipulation)
+            split: self.records_of(split, training_manipulation)
             for split in ("train", "val", "test")
         }
         if not parts["train"]["label"].any():
@@ -106,7 +106,7 @@ class Sweep:
         fit(detector, train, val, plan, progress=False)
         return predict(detector, inputs["test"], plan.batch_size)[0].double().numpy()
 
-    def _records_of(self, split: str, training_manipulation: str) -> pd.DataFrame:
+    def records_of(self, split: str, training_manipulation: str) -> pd.DataFrame:
         """Real images and those of the training manipulation; in the test split those of all."""
         rows = self.records[self.records["split"] == split]
         if training_manipulation == ILLUMINATION:
