@@ -1,3 +1,5 @@
+import os
+
 import pytest
 import torch
 
@@ -41,6 +43,11 @@ def test_what_is_asked_for_is_done(monkeypatch):
     assert precision.for_gradients("bfloat16", "cpu") == "bfloat16"
 
 
+def test_the_names_are_torchs():
+    assert set(precision.NATIVE) & set(torch.cpu.get_capabilities())
+
+
+@pytest.mark.skipif("ONEDNN_MAX_CPU_ISA" in os.environ, reason="oneDNN is told to do with less")
 def test_a_processor_that_onednn_calls_able_has_one_of_the_names():
     # oneDNN asks for AVX-512 at least; what has bfloat16 of its own is a part of that.
     assert torch.ops.mkldnn._is_mkldnn_bf16_supported() or not precision.is_native("cpu")

@@ -121,14 +121,14 @@ def umap(features: ArrayLike, neighbors: int = 15, seed: int = 42) -> np.ndarray
     Raises ValueError if ``neighbors`` is below 2 or not below N, or the features are too few,
     equal, or hold NaN.
     """
-    from umap import UMAP
-
     features = _check_features(features)
     if not 2 <= neighbors < len(features):
         raise ValueError(
             f"neighbors is {neighbors}; at least 2 and below the number of images, "
             f"{len(features)}, wanted"
         )
+    from umap import UMAP  # it compiles when imported, for seconds: what is wrong is said before
+
     # One thread makes it repeatable. The eigen-solver of the spectral start gives up on few points.
     model = UMAP(n_neighbors=neighbors, random_state=seed, n_jobs=1, init="pca")
     return model.fit_transform(features)
