@@ -6,16 +6,17 @@ Each command imports what it needs, so that the help appears at once.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import MISSING, fields
+from dataclasses import MISSING, Field, fields
 from inspect import Parameter, Signature, signature
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
 
-from defocus_lib.detect.plan import Plan, Request
+from defocus_lib.detect.plan import BOOK, Plan, Request
 from defocus_lib.maps.budget import Budget
 
 if TYPE_CHECKING:
@@ -214,19 +215,21 @@ def one_line_errors(unreadable: int = PROBLEMS) -> Iterator[None]:
         raise typer.Exit(unreadable if isinstance(error, UnreadableImage) else USAGE) from None
 
 
-def options_of(*settings: type) -> Callable[[Callable], Callable]:
+def options_of(
+    *settings: type, defaults: Mapping[str, object] = MappingProxyType({})
+) -> Callable[[Callable], Callable]:
     """Give a command the fields of some dataclasses as options, which it gets as ``**options``.
 
-    A field's annotation is ``Annotated[type, help]``.
+    A field's annotation is ``Annotated[type, help]``; ``defaults`` take the place of its own.
     """
     parameters = []
     for kind in settings:
         hints = get_type_hints(kind, include_extras=True)
         for field in fields(kind):
             annotation, text = get_args(hints[field.name])
-            flag = [f"--{field.name.replace('_', '-')}"] if annotation is bool else []
-            option = typer.Option(*OPTION_NAMES.get(field.name, flag), help=text)
-            default = Parameter.empty if field.default is MISSING else field.default
+            default = defaults.get(field.name, field.default)
+            option = typer.Option(*OPTION_NAMES.get(field.name, _flag(field, default)), help=text)
+            default = Parameter.empty if default is MISSING else default
             parameters.append(
                 Parameter(
                     field.name,
@@ -244,20 +247,49 @@ def options_of(*settings: type) -> Callable[[Callable], Callable]:
     return decorate
 
 
+def _flag(field: Field, default: object) -> list[str]:
+    """Names of the option of a field that is a switch; of others typer makes them."""
+    name = field.name.replace("_", "-")
+    off = f"/--no-{name}" if default else ""
+    return [f"--{name}{off}"] if isinstance(default, bool) else []
+
+
+def _of_authors(context: typer.Context) -> dict[str, Any]:
+    """Settings of Jeon & Woo (2025), which the dataclasses have, in place of the book's, where the
+    user gave none."""
+    own = {field.name: field.default for kind in (Request, Plan) for field in fields(kind)}
+    sources = {name: context.get_parameter_source(name) for name in BOOK}
+    return {name: own[name] for name, source in sources.items() if source.name == "DEFAULT"}  # type: ignore[union-attr]
+
+
 @app.command("train")
-@options_of(Request, Plan)
-def train(**options: Any) -> None:
+@options_of(Request, Plan, defaults=BOOK)
+def train(
+    context: typer.Context,
+    authors: Annotated[
+        bool,
+        typer.Option(
+            "--authors",
+            help="Settings of Jeon & Woo (2025) where no option is given: preset released, "
+            "learning rate 0.0001, constant, 32-true, val_accuracy, no flips.",
+        ),
+    ] = False,
+    **options: Any,
+) -> None:
     """Train a detector and evaluate it on the test split; with --epochs 0, evaluate --weights.
 
-    The defaults are those of Jeon & Woo (2025)."""
+    It computes on a graphics card if there is one. The defaults are those of the book, see its
+    profile ffpp."""
     from defocus_lib.detect import experiment, training
     from defocus_lib.figures import detection
 
+    options |= _of_authors(context) if authors else {}
     with one_line_errors(unreadable=USAGE):
         plan = Plan(**{field.name: options[field.name] for field in fields(Plan)})
         request = Request(**{field.name: options[field.name] for field in fields(Request)})
         progress = training.is_first_process()
-        report = experiment.perform(request, plan, detection.preview, progress)
+        draw = detection.preview if request.previews else None
+        report = experiment.perform(request, plan, draw, progress)
         typer.echo(report.text())
         typer.echo(f"Weights, tables and logs: {report.folder}")
 

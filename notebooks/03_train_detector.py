@@ -65,7 +65,7 @@ monitor: str = "val_auc"
 horizontal_flip: bool = True
 residual_scale: float = 1.0
 patience: int = 0
-n_workers: int = 0
+n_workers: int = -1
 resume: bool = False
 n_bootstrap: int = 1000
 seed: int = 42
@@ -139,13 +139,15 @@ setups = {
 }
 
 # %% tags=["remove-output"]
+# Pictures of photographs of people stay where they are.
+is_rendered = "depth" in run.about.has
 stages = {model: profiling.Stages() for model in models}
 outcomes = {
     model: experiment.run(
         setups[model],
         folder.path / "training" / model,
         resume,
-        figures.preview,
+        figures.preview if is_rendered else None,
         stages[model],
     )
     for model in models
@@ -170,10 +172,10 @@ figures.training_curves(histories) if histories else Markdown(
     "Nothing was trained in this run."
 )
 
-# %% mystnb={"figure": {"caption": "Four validation images after the last epoch, each beside its map, with its label and the probability that the defocus detector predicts. The run writes such a picture after every epoch.", "name": "fig-preview"}, "image": {"alt": "Photographs side by side with their defocus maps, each with its label and predicted probability."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Four validation images after the last epoch, each beside its map, with its label and the probability that the defocus detector predicts. A run on rendered scenes writes such a picture after every epoch.", "name": "fig-preview"}, "image": {"alt": "Photographs side by side with their defocus maps, each with its label and predicted probability."}} tags=["hide-input"]
 previews = sorted((folder.path / "training" / "defocus" / "previews").glob("*.png"))
 Image(previews[-1]) if previews and "defocus" in histories else Markdown(
-    "The defocus detector was not trained in this run."
+    "This run trained no defocus detector, or its images are no rendered scenes."
 )
 
 # %% [markdown]

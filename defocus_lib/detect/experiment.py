@@ -234,7 +234,9 @@ def _predict(
     """Logits (N,) and features (N, D), computed on the device of the plan."""
     try:
         detector.to(plan.device())
-        logits, features = predict(detector, inputs, plan.batch_size, plan.n_workers, progress)
+        logits, features = predict(
+            detector, inputs, plan.batch_size, plan.n_workers, progress, plan.precision
+        )
     finally:
         detector.to("cpu")
     return logits.numpy(), features.numpy()

@@ -5,6 +5,7 @@ This module imports nothing heavy, so that the help of the command line appears 
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -15,6 +16,16 @@ if TYPE_CHECKING:
 SCHEDULES = ("constant", "one_cycle")
 MONITORS = ("val_accuracy", "val_auc")
 BACKBONE, PRESET = "legacy_xception", "released"  # those of Jeon & Woo (2025)
+# What the command line takes instead, as the profile `ffpp` of the book does. `--authors` does not.
+BOOK: dict[str, object] = {
+    "preset": "physical",
+    "learning_rate": 5e-4,
+    "schedule": "one_cycle",
+    "precision": "auto",
+    "monitor": "val_auc",
+    "horizontal_flip": True,
+    "n_workers": -1,
+}
 DEFAULT_INITIALISATION = 1.0  # residual_scale that leaves timm's first weights as they are
 
 
@@ -41,7 +52,11 @@ class Plan:
     )
     patience: Annotated[int, "Stop after so many epochs without a better one; 0 never."] = 0
     horizontal_flip: Annotated[bool, "Flip half of the training images."] = False
-    n_workers: Annotated[int, "Processes that load images; 0 for the training process itself."] = 0
+    n_workers: Annotated[
+        int,
+        "Processes that load images; 0 for the training process itself; -1 for up to 8 on a card, "
+        "0 on a processor.",
+    ] = 0
     accelerator: Annotated[str, "Lightning's: auto, cpu, gpu, mps ..."] = "auto"
     devices: Annotated[str, "How many (2), which ones (0,3) or auto."] = "1"
     nodes: Annotated[int, "Number of machines."] = 1
@@ -59,22 +74,60 @@ class Plan:
         for name in ("batch_size", "learning_rate", "nodes"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; a positive number wanted")
-        for name in ("epochs", "seed", "patience", "n_workers", "residual_scale"):
+        for name in ("epochs", "seed", "patience", "residual_scale"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; 0 or more wanted")
-        from defocus_lib.precision import for_training
+        if self.n_workers < -1:
+            raise ValueError(f"n_workers is {self.n_workers}; 0 or more, or -1, wanted")
+        from defocus_lib.precision import for_training, loaders
 
         # Resolved here, so that the precision that was trained in is written down.
-        object.__setattr__(self, "precision", for_training(self.precision, self.device()))
+        device = self.device()
+        object.__setattr__(self, "precision", for_training(self.precision, device))
+        workers = loaders(self.n_workers, device, self._processes())
+        object.__setattr__(self, "n_workers", workers)
 
     def device(self) -> torch.device:
-        """Where a single process of this plan computes."""
+        """Where this process computes by itself: the first of the ``devices``, or its own of them
+        where a launcher started several processes."""
         import torch
 
-        for kind, backend in (("cuda", torch.cuda), ("mps", torch.backends.mps)):
-            if self.accelerator in ("auto", "gpu", kind) and backend.is_available():
-                return torch.device(kind)
+        from defocus_lib.precision import local_rank
+
+        if self.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available():
+            cards = self._cards() or [0]
+            return torch.device("cuda", cards[local_rank() % len(cards)])
+        if self.accelerator in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
+            return torch.device("mps")
         return torch.device("cpu")
+
+    def _cards(self) -> list[int]:
+        """The numbers of the cards on this machine that ``devices`` names, as Lightning reads it.
+
+        ValueError if it is no number, list of numbers, or auto.
+        """
+        import torch
+
+        available = list(range(torch.cuda.device_count()))
+        text = self.devices.strip()
+        if text in ("auto", "-1"):
+            return available
+        try:
+            if "," in text:
+                return [int(part) for part in text.split(",") if part.strip()]
+            return available[: int(text)]
+        except ValueError as error:
+            raise ValueError(
+                f"devices is {self.devices!r}; a number (2), a list (0,3 or 3,) or auto wanted"
+            ) from error
+
+    def _processes(self) -> int:
+        """How many processes of this plan share the cores that this one sees."""
+        if "SLURM_PROCID" in os.environ and "LOCAL_WORLD_SIZE" not in os.environ:
+            return 1  # SLURM gives each task cores of its own
+        if "LOCAL_WORLD_SIZE" in os.environ:
+            return int(os.environ["LOCAL_WORLD_SIZE"])
+        return max(1, len(self._cards())) if self.device().type == "cuda" else 1
 
 
 @dataclass(frozen=True)
@@ -99,6 +152,9 @@ class Request:
     output: Annotated[Path | None, "Folder of the results; by default below artifacts/."] = None
     manifest: Annotated[Path | None, "Another file than data_manifest.yaml."] = None
     n_bootstrap: Annotated[int, "Bootstrap samples for the 95 % intervals."] = 1000
+    previews: Annotated[
+        bool, "Write validation images with their maps and predictions after each epoch."
+    ] = False
 
     def __post_init__(self) -> None:
         for name, least in (("size", 0), ("groups", 0), ("n_bootstrap", 1)):

@@ -29,7 +29,7 @@ from tqdm import tqdm
 
 from defocus_lib.detect.model import Detector
 from defocus_lib.detect.plan import Plan
-from defocus_lib.precision import fitting
+from defocus_lib.precision import AUTO, fitting, for_prediction
 from defocus_lib.run.artifacts import write_beside
 from defocus_lib.run.lightning import CheckpointFiles, ProgressBar, generators_kept, quietly
 
@@ -113,32 +113,52 @@ def predict(
     batch_size: int = 64,
     n_workers: int = 0,
     progress: bool = False,
+    precision: str = AUTO,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """Logits ``(N,)`` and pooled features ``(N, D)`` of images, float32 on the CPU.
 
     Computed in eval mode on the detector's device, as many images per pass as
     :func:`defocus_lib.precision.fitting` allows. ``dataset`` holds inputs in [0, 1], as a tensor
-    ``(N, C, H, W)`` or with labels, which are ignored. Raises ValueError if it is empty.
+    ``(N, C, H, W)`` or with labels, which are ignored. ``precision`` is that of the training, by
+    Lightning's name: a card predicts in half precision where it was trained in it, and the logits
+    are those of fp32 within 2 % of the largest; a processor always predicts in fp32.
+    Raises ValueError if ``dataset`` is empty.
     """
     examples: Any = TensorDataset(dataset) if isinstance(dataset, torch.Tensor) else dataset
     if len(examples) == 0:
         raise ValueError("dataset holds no image; at least one wanted")
-    # A generator of its own, which only names the worker processes, leaves the caller's alone.
-    loader = DataLoader(examples, batch_size, num_workers=n_workers, generator=torch.Generator())
     mode, weights = detector.training, next(detector.parameters())
+    loader = DataLoader(
+        examples,
+        batch_size,
+        num_workers=n_workers,
+        pin_memory=weights.device.type == "cuda",
+        # A generator of its own, which only names the worker processes, leaves the caller's alone.
+        generator=torch.Generator(),
+    )
+    kind, dtype = weights.device.type, for_prediction(precision, weights.device)
+    half = torch.autocast(kind, dtype, enabled=dtype != torch.float32)
     detector.eval()
     logits, features = [], []
     try:
-        with _plain_worker_errors(), torch.no_grad():
+        with _plain_worker_errors(), torch.no_grad(), half:
             for batch, *_ in tqdm(loader, "Predicting", disable=not progress, leave=False):
-                inputs = batch.to(weights.device, weights.dtype)
+                inputs = _ready(batch.to(weights.device, weights.dtype, non_blocking=True))
                 for part in inputs.split(fitting(inputs)):
                     outputs = detector.logits_and_features(part)
-                    logits.append(outputs[0].float().cpu())
-                    features.append(outputs[1].float().cpu())
+                    # They stay on the device until the end: a card then never waits for us.
+                    logits.append(outputs[0].float())
+                    features.append(outputs[1].float())
     finally:
         detector.train(mode)
-    return torch.cat(logits)[:, 0], torch.cat(features)
+    return torch.cat(logits)[:, 0].cpu(), torch.cat(features).cpu()
+
+
+def _ready(inputs: torch.Tensor) -> torch.Tensor:
+    """Inputs in the memory layout that a card is fastest with; as they are on a processor, whose
+    results the layout would change in their last digits."""
+    on_card = inputs.device.type == "cuda"
+    return inputs.contiguous(memory_format=CHANNELS_LAST) if on_card else inputs
 
 
 def is_first_process() -> bool:
@@ -196,7 +216,7 @@ class _Task(pl.LightningModule):
         inputs, labels = batch
         if self.plan.horizontal_flip:
             flipped = torch.from_numpy(self._rng(index).random(len(inputs)) < 0.5)
-            flipped = flipped.to(inputs.device).view(-1, 1, 1, 1)
+            flipped = flipped.to(inputs.device, non_blocking=True).view(-1, 1, 1, 1)
             inputs = torch.where(flipped, inputs.flip(3), inputs)
         loss = F.binary_cross_entropy_with_logits(self._logits(inputs), labels.float())
         when = {"on_step": False, "on_epoch": True, "sync_dist": True, "batch_size": len(inputs)}

@@ -23,6 +23,7 @@ from defocus_lib.detect import experiment
 from defocus_lib.detect.experiment import Setup, run, write
 from defocus_lib.detect.inputs import KINDS
 from defocus_lib.detect.model import Detector, load_detector
+from defocus_lib.detect.plan import Request
 from defocus_lib.detect.training import HISTORY, Plan, predict
 from defocus_lib.figures import detection
 from defocus_lib.maps.cache import MapCache
@@ -487,15 +488,13 @@ def command(project, monkeypatch):
     ]
 
     def call(*more):
-        return CliRunner().invoke(
-            app, [*common, "--batch-size", "8", "--accelerator", "cpu", *map(str, more)]
-        )
+        options = ["--batch-size", "8", "--accelerator", "cpu", "--authors"]
+        return CliRunner().invoke(app, [*common, *options, *map(str, more)])
 
     return call
 
 
 TRAIN = ("--backbone", "test_resnet", "--epochs", 2)
-PREVIEWS = {"previews/defocus-epoch-000.png", "previews/defocus-epoch-001.png"}
 TABLES = {
     "metrics.csv",
     "predictions.csv",
@@ -503,9 +502,44 @@ TABLES = {
     "history.csv",
     "logs/version_0/metrics.csv",
 }
-WRITTEN = (
-    {"detector.safetensors", "checkpoints/best.ckpt", "checkpoints/last.ckpt"} | TABLES | PREVIEWS
-)
+WRITTEN = {"detector.safetensors", "checkpoints/best.ckpt", "checkpoints/last.ckpt"} | TABLES
+
+
+PLANS = {
+    "book": (
+        [],
+        Request("clips", preset="physical"),
+        Plan(10, 64, 5e-4, "one_cycle", "auto", monitor="val_auc", horizontal_flip=True),
+    ),
+    "authors": (["--authors"], Request("clips"), Plan()),
+    "mixed": (
+        ["--authors", "--schedule", "one_cycle", "--horizontal-flip", "--preset", "learned"],
+        Request("clips", preset="learned"),
+        Plan(schedule="one_cycle", horizontal_flip=True),
+    ),
+    "previews": (
+        ["--previews", "--no-horizontal-flip", "--monitor", "val_accuracy"],
+        Request("clips", preset="physical", previews=True),
+        Plan(10, 64, 5e-4, "one_cycle", "auto"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("words", "request_", "plan"), PLANS.values(), ids=PLANS)
+def test_the_command_line_has_the_settings_of_the_book_or_of_the_authors(
+    monkeypatch, words, request_, plan
+):
+    given = []
+
+    def perform(*arguments):
+        given.extend(arguments)
+        raise ValueError("seen")
+
+    monkeypatch.setattr(experiment, "perform", perform)
+    done = CliRunner().invoke(app, ["train", "--dataset", "clips", *words])
+    assert "error: seen" in done.stderr, done.output
+    assert given[:2] == [request_, replace(plan, n_workers=given[1].n_workers)]
+    assert given[2] == (detection.preview if request_.previews else None)
 
 
 @pytest.mark.slow

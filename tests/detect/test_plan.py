@@ -15,6 +15,7 @@ def test_the_defaults_are_those_of_the_paper():
         ({"epochs": -1}, "epochs is -1; 0 or more wanted"),
         ({"seed": -1}, "seed is -1"),
         ({"patience": -2}, "patience is -2"),
+        ({"n_workers": -2}, "n_workers is -2; 0 or more, or -1, wanted"),
         ({"batch_size": -1}, "batch_size is -1; a positive number wanted"),
         ({"learning_rate": float("nan")}, "learning_rate is nan"),
         ({"residual_scale": -0.1}, "residual_scale is -0.1"),

@@ -56,6 +56,18 @@ def test_a_separable_problem_is_learned(learned):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_prediction_in_half_precision_agrees_with_single_precision(learned, monkeypatch, dtype):
+    """The tolerance that `predict` states, with the types of cards on this processor."""
+    model, inputs = learned[0], problem(64, 3).tensors[0]
+    expected, _ = predict(model, inputs)
+    monkeypatch.setattr("defocus_lib.detect.training.for_prediction", lambda *_: dtype)
+    logits, features = predict(model, inputs)
+    assert logits.dtype == features.dtype == torch.float32
+    assert 0 < (logits - expected).abs().max() < 0.02 * expected.abs().max()
+
+
+@pytest.mark.slow
 def test_the_detector_comes_back_as_it_was(learned):
     model, _ = learned
     assert not model.training and next(model.parameters()).device.type == "cpu"
