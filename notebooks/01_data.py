@@ -110,8 +110,8 @@ table = rendered.records(
     by_all=sweep_scenes,
 )
 arrays = rendered.photograph_all(table, textures, seed, size, progress=True)
-images = arrays.pop("images")
-sweep_records = rendered.store_images(folder.path, table, images)
+images, files = arrays.pop("images"), arrays.pop("files")
+sweep_records = rendered.store_images(folder.path, table, files, size)
 records = collection.for_training_on(sweep_records, training_manipulation)
 collection.save(folder, records)
 collection.save_sweep_records(folder, sweep_records)

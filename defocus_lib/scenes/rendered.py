@@ -13,7 +13,7 @@ import hashlib
 import io
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,6 +58,8 @@ class StoredScene:
 
     images: dict[str, np.ndarray]
     """(H, W, 3) uint8 each."""
+    files: dict[str, bytes]
+    """The JPEG file of each."""
     regions: dict[str, np.ndarray]
     """(H, W) bool each, the manipulated pixels; none in "real"."""
     sigma: np.ndarray
@@ -106,7 +108,7 @@ def records(
 def _record(scene: str, split: str, manipulation: str) -> dict[str, object]:
     return {
         "id": f"{scene}/{manipulation}",
-        "path": f"images/{scene}/{manipulation}.png",
+        "path": f"images/{scene}/{manipulation}.jpg",
         "label": int(manipulation != "real"),
         "manipulation": manipulation,
         "video": scene,
@@ -118,17 +120,18 @@ def _record(scene: str, split: str, manipulation: str) -> dict[str, object]:
     }
 
 
-def store_images(root: Path, table: pd.DataFrame, images: np.ndarray) -> pd.DataFrame:
-    """Write `images` (M, H, W, 3) uint8 as PNG at the paths of the records `table`.
+def store_images(
+    root: Path, table: pd.DataFrame, files: Sequence[bytes], size: int
+) -> pd.DataFrame:
+    """Write the JPEG files of images of `size` px at the paths of the records `table`.
 
     Returns the records with the SHA-256 of each file, its width and height: from then on they are
     read like any other data set.
     """
-    digests = []
-    for path, image in zip(table["path"], images, strict=True):
-        file = write_beside(root / path, Image.fromarray(image).save)
-        digests.append(hashlib.sha256(file.read_bytes()).hexdigest())
-    return table.assign(digest=digests, width=images.shape[2], height=images.shape[1])
+    for path, content in zip(table["path"], files, strict=True):
+        write_beside(root / path, partial(Path.write_bytes, data=content))
+    digests = [hashlib.sha256(content).hexdigest() for content in files]
+    return table.assign(digest=digests, width=size, height=size)
 
 
 def photograph(
@@ -151,7 +154,7 @@ def photograph(
     # Each step draws from its own stream: an image does not depend on which others are made.
     scene = compose(photographs, np.random.default_rng([*seed, 0]), size)
     quality = int(np.random.default_rng([*seed, 1]).integers(80, 96))
-    images = {"real": jpeg(scene.image, quality)}
+    files = {"real": as_jpeg(scene.image, quality)}
     regions = {"real": np.zeros(scene.subject.shape, dtype=bool)}
     blurs = {"real": scene.subject_sigma}
     region = choose_region(scene.subject, np.random.default_rng([*seed, 2]))
@@ -159,8 +162,9 @@ def photograph(
         rng = np.random.default_rng([*seed, 3, list(MANIPULATIONS).index(name)])
         altered, blurs[name] = MANIPULATIONS[name](scene, photographs, region, rng)
         mixed = scene.image + region[..., None] * (altered - scene.image)
-        images[name], regions[name] = jpeg(mixed, quality), region >= 0.5
-    return StoredScene(images, regions, scene.sigma.astype(np.float32), blurs)
+        files[name], regions[name] = as_jpeg(mixed, quality), region >= 0.5
+    images = {name: from_jpeg(file) for name, file in files.items()}
+    return StoredScene(images, files, regions, scene.sigma.astype(np.float32), blurs)
 
 
 def photograph_all(
@@ -176,9 +180,9 @@ def photograph_all(
     A scene depends on `seed`, split and index alone, not on how many there are. `photographs` are
     the textures of each split, (h, w, 3) uint8; `n_workers` threads, -1 for every core.
 
-    Returns ``ids`` (M,) str, ``images`` (M, H, W, 3) uint8, ``regions`` (M, H, W) bool and
-    ``region_sigma`` (M,) float32 in px, as of :class:`StoredScene`; ``scenes`` (S,) str and their
-    true ``sigma`` (S, H, W) float32 in px.
+    Returns ``ids`` (M,) str, ``images`` (M, H, W, 3) uint8, ``files`` (M,) of bytes, ``regions``
+    (M, H, W) bool and ``region_sigma`` (M,) float32 in px, as of :class:`StoredScene`; ``scenes``
+    (S,) str and their true ``sigma`` (S, H, W) float32 in px.
     """
     groups = list(table.groupby("group", sort=False))
     jobs = (
@@ -202,6 +206,7 @@ def photograph_all(
     return {
         "ids": np.concatenate([rows["id"].to_numpy(dtype=str) for _, rows in groups]),
         "images": np.stack([scene.images[name] for scene, name in images]),
+        "files": np.array([scene.files[name] for scene, name in images], dtype=object),
         "regions": np.stack([scene.regions[name] for scene, name in images]),
         "region_sigma": np.array(region_sigma, dtype=np.float32),
         "scenes": np.array([scene for scene, _ in groups]),
@@ -319,9 +324,19 @@ def choose_region(subject: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
     """``(H, W, 3)`` float in [0, 1], stored as JPEG and read again as uint8."""
+    return from_jpeg(as_jpeg(image, quality))
+
+
+def as_jpeg(image: np.ndarray, quality: int) -> bytes:
+    """The JPEG file of an image ``(H, W, 3)`` float in [0, 1]."""
     buffer, pixels = io.BytesIO(), np.rint(np.clip(image, 0, 1) * 255).astype(np.uint8)
     Image.fromarray(pixels).save(buffer, "JPEG", quality=quality)
-    return np.asarray(Image.open(buffer).convert("RGB"))
+    return buffer.getvalue()
+
+
+def from_jpeg(file: bytes) -> np.ndarray:
+    """The image ``(H, W, 3)`` uint8 of a JPEG file."""
+    return np.asarray(Image.open(io.BytesIO(file)).convert("RGB"))
 
 
 def resynthesis(

@@ -101,19 +101,19 @@ def test_records_by_hand():
 
 def test_stored_images_are_read_as_they_were_made_and_no_others(textures, tmp_path):
     table = rendered.records({"train": 1, "val": 0, "test": 1}, "splice", ("splice",))
-    made = rendered.photograph_all(table, textures, seed=5, size=48, n_workers=1)["images"]
-    stored = rendered.store_images(tmp_path, table, made)
+    made = rendered.photograph_all(table, textures, seed=5, size=48, n_workers=1)
+    stored = rendered.store_images(tmp_path, table, made["files"], 48)
     assert stored.columns.tolist() == list(COLUMNS)
-    np.testing.assert_array_equal(Reader(tmp_path, 48).stack(stored), made)
+    np.testing.assert_array_equal(Reader(tmp_path).stack(stored), made["images"])
     (tmp_path / stored["path"][0]).write_bytes((tmp_path / stored["path"][1]).read_bytes())
-    with pytest.raises(ValueError, match=r"train-00000/real\.png"):
+    with pytest.raises(ValueError, match=r"train-00000/real\.jpg"):
         Reader(tmp_path, 48).stack(stored)
 
 
 def test_truth_is_found_by_name_and_is_absent_where_the_data_have_none(textures, tmp_path):
     table = rendered.records({"train": 0, "val": 0, "test": 2}, "splice", ("splice", "texture"))
     made = rendered.photograph_all(table, textures, seed=5, size=48, n_workers=1)
-    made.pop("images")
+    del made["images"], made["files"]
     folder = artifacts.Folder.create(
         "p", tmp_path, artifacts.About("scenes", has=("regions", "depth"))
     )
