@@ -1,3 +1,4 @@
+import gc
 import random
 import shutil
 from contextlib import contextmanager
@@ -18,6 +19,12 @@ from tests.entries import FORGERIES
 def pytest_collection_modifyitems(items):
     """The books first: they take longest, and the other process does the rest meanwhile."""
     items.sort(key=lambda item: not item.path.name.startswith("test_book"))
+
+
+def pytest_collection_finish():
+    """What was imported stays: who collects garbage (statsmodels does, in each correction of
+    p-values) need not search millions of objects for what is gone."""
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
