@@ -5,21 +5,36 @@ python -m doit profile=smoke                        the same, in miniature
 python -m doit set="05_binary_mask.threshold=0.2"   with a parameter changed (or several)
 python -m doit notebook:02_defocus_map              one notebook, after those that it needs
 python -m doit artifacts=/elsewhere book=/elsewhere what is made goes there
+python -m doit jobs=1                               one notebook at a time, with all cores
 python -m doit list --all                           what there is to do
+
+What goes wrong ends in one sentence; VERBOSE=1 in the environment adds the traceback.
 """
 
 import filecmp
 import os
 import shutil
+import signal
+import sqlite3
 import sys
+import time
+from collections import deque
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import TextIO
 
-from doit import get_var
+import psutil
+from doit import Globals, control, get_var
+from doit.action import CmdAction
 from doit.dependency import MD5Checker, get_file_md5
-from doit.exceptions import InvalidDodoFile, TaskFailed
+from doit.exceptions import TaskFailed
+from doit.reporter import ConsoleReporter
+from doit.task import Task
 from doit.tools import config_changed
+from filelock import FileLock, Timeout
 from import_deps import ModuleSet, PyModule
+from joblib import cpu_count
 
 from defocus_lib.data.manifest import load_manifest
 from defocus_lib.run.artifacts import code_digest, write_json
@@ -32,7 +47,9 @@ from defocus_lib.run.parameters import (
     read_profile,
 )
 from defocus_lib.run.provenance import commit
+from defocus_lib.run.terminal import say
 
+VERBOSE = os.environ.get("VERBOSE", "") not in ("", "0")
 ROOT = Path(__file__).resolve().parent
 SOURCES = ROOT / "notebooks"
 LIBRARY = ROOT / "defocus_lib"
@@ -45,6 +62,26 @@ RENDERED = (
 )  # the profile that the pages show: all render into one place
 
 
+# Notebooks side by side, each with its share of the cores. Two gigabytes hold any of them.
+GIB_FOR_TWO = 6
+ENOUGH = cpu_count() > 1 and psutil.virtual_memory().total / 2**30 >= GIB_FOR_TWO
+
+
+def stop(error: Exception) -> SystemExit:
+    """The end of a run that cannot begin: one sentence and exit code 1."""
+    if VERBOSE:
+        raise error
+    return SystemExit(f"ERROR: {error}")
+
+
+def jobs() -> int:
+    """How many notebooks run side by side: as given, else two where cores and memory allow."""
+    given = str(get_var("jobs", 2 if ENOUGH else 1))
+    if not given.isdecimal() or int(given) < 1:
+        raise ParameterError(f"jobs is {given!r}; 1 or more notebooks side by side wanted")
+    return int(given)
+
+
 def given_parameters() -> dict[str, dict[str, object]]:
     """What the profile and ``set`` say, by notebook."""
     profile = read_profile(SOURCES / "profiles", PROFILE)
@@ -55,13 +92,14 @@ def given_parameters() -> dict[str, dict[str, object]]:
 
 
 try:
+    JOBS = jobs()
     GIVEN = given_parameters()
     DATASET = str(GIVEN.get("01_data", {}).get("dataset", "scenes"))
     ENTRY = None if DATASET == "scenes" else load_manifest().dataset(DATASET)
     if ENTRY:
         ENTRY.folder()  # a root that is not set or not there is said now
 except (ParameterError, FileNotFoundError, KeyError, ValueError) as error:
-    raise InvalidDodoFile(error) from None
+    raise stop(error) from None
 
 # --------------------------------------------------------------------------------------------------
 # What each notebook reads and writes in artifacts/<profile>/. Their order follows from this table.
@@ -156,8 +194,24 @@ def parameters() -> dict[str, dict[str, object]]:
 try:
     PARAMETERS = parameters()
 except ParameterError as error:
-    raise InvalidDodoFile(error) from None
+    raise stop(error) from None
 ARTIFACTS.mkdir(parents=True, exist_ok=True)
+DATABASE = ARTIFACTS / ".doit.db"  # one for each profile: they do not disturb one another
+
+
+def check_database() -> None:
+    """Stop if the table of what is up to date is damaged, as a full disk leaves it."""
+    try:
+        with closing(sqlite3.connect(DATABASE)) as database:
+            (answer,) = database.execute("pragma quick_check(1)").fetchone()
+    except sqlite3.DatabaseError as error:
+        answer = error
+    if answer != "ok":
+        advice = "delete it, and every notebook runs again"
+        raise stop(ValueError(f"{DATABASE} is damaged ({answer}): {advice}"))
+
+
+check_database()
 
 
 class CodeChecker(MD5Checker):
@@ -179,17 +233,97 @@ def content_digest(path: str) -> str:
     return code_digest(Path(path)) if is_code else get_file_md5(path)
 
 
+# Of the notebooks that could begin, these do first: others wait for them, or they take long.
+FIRST = ["02_defocus_map", "03_train_detector", "11_controls", "14_better_maps", "04_save_shapley"]
+ORDER = [f"notebook:{name}" for name in [*(FIRST if JOBS > 1 else []), *NOTEBOOKS]]
+
+
+class Dispatcher(control.TaskDispatcher.__mro__[-2]):  # doit's own, where ours is set already
+    """Takes what is ready in our order. That of doit is the order of a set, which is chance."""
+
+    def _update_waiting(self, processed: control.ExecNode | None) -> None:
+        super()._update_waiting(processed)
+        self.ready = deque(sorted(self.ready, key=lambda node: rank(node.task.name)))
+
+
+def rank(task: str) -> int:
+    return ORDER.index(task) if task in ORDER else len(ORDER)
+
+
+control.TaskDispatcher = Dispatcher  # doit has no setting for it
+
+
+class Reporter(ConsoleReporter):
+    """Lines above the progress bars; keeps other runs out, and what is done even after a kill."""
+
+    def __init__(self, outstream: TextIO, options: dict[str, object]) -> None:
+        super().__init__(outstream, options)
+        self.lock = FileLock(ARTIFACTS / ".lock")
+        self.started: dict[str, float] = {}
+        self.handlers: dict[int, object] = {}
+
+    def initialize(self, tasks: dict[str, Task], selected_tasks: list[str]) -> None:
+        """Called before the first task runs."""
+        try:
+            self.lock.acquire(timeout=0)
+        except Timeout:
+            raise stop(
+                RuntimeError(f"another run is at work in {ARTIFACTS}: let it end first")
+            ) from None
+        both = (signal.SIGINT, signal.SIGTERM)
+        self.handlers = {number: signal.signal(number, interrupted) for number in both}
+
+    def write(self, text: str) -> None:
+        say(text.rstrip("\n"), self.outstream)
+
+    def execute_task(self, task: Task) -> None:
+        self.started[task.name] = time.monotonic()
+        super().execute_task(task)
+
+    def add_success(self, task: Task) -> None:
+        """doit writes its table at the end, which a run that is killed does not reach."""
+        backend = Globals.dep_manager.backend
+        backend.dump()
+        backend.__init__(backend.name, backend.codec)  # because dump closes it
+        if task.actions:
+            minutes, seconds = divmod(round(time.monotonic() - self.started[task.name]), 60)
+            self.write(f"   {task.title()}: done in {minutes} min {seconds} s")
+
+    def _write_failure(self, result: dict, write_exception: bool = True) -> None:
+        failure = result["exception"]
+        self.write(failure.get_msg() if VERBOSE else failure.message)
+
+    def complete_run(self) -> None:
+        """Each failure has been told when it came."""
+        for number, handler in self.handlers.items():
+            signal.signal(number, handler)
+        self.lock.release()
+
+
+def interrupted(number: int, _frame: object) -> None:
+    """Ctrl-C: end the kernels and the rendering, and say what comes next."""
+    below = psutil.Process().children(recursive=True)
+    for process in below:
+        process.terminate()
+    for process in psutil.wait_procs(below, timeout=3)[1]:
+        process.kill()
+    say("Interrupted. The next run goes on from here.")
+    raise SystemExit(128 + number)
+
+
 DOIT_CONFIG = {
     "default_tasks": [
         "notebook",
         "html",
     ],  # the group first: its members run in the order of the table
-    "dep_file": str(
-        ARTIFACTS / ".doit.db"
-    ),  # one for each profile: they do not disturb one another
+    "dep_file": str(DATABASE),
     "backend": "sqlite3",
     "verbosity": 2,
     "check_file_uptodate": CodeChecker,
+    "reporter": Reporter,
+    # In threads: each only waits for its kernel, and Ctrl-C reaches the main thread at once.
+    "num_process": JOBS,
+    "par_type": "thread",
 }
 
 
@@ -292,9 +426,10 @@ def run(name: str, promised: list[Path]) -> TaskFailed | None:
     for path in claims:
         path.unlink(missing_ok=True)
     try:
-        run_notebook(source(name), ARTIFACTS, PARAMETERS[name], ROOT, name)
+        threads = max(1, cpu_count() // JOBS)
+        run_notebook(source(name), ARTIFACTS, PARAMETERS[name], ROOT, name, threads)
     except NotebookFailed as failure:
-        return TaskFailed(str(failure))
+        return TaskFailed(f"{failure}\n{failure.traceback}" if VERBOSE else str(failure))
     for path in claims:  # a section that is left out for want of data claims nothing
         if not path.exists() and LEFT_OUT in executed(name).read_text(encoding="utf-8"):
             write_json(path, [])
@@ -335,6 +470,7 @@ def task_html() -> dict:
     ]
     config = ROOT / "_config.yml"
     build = [
+        Path(sys.executable).with_name("jupyter-book"),
         "build",
         BOOK,
         "--path-output",
@@ -355,7 +491,8 @@ def task_html() -> dict:
         # build would pass.
         "actions": [
             (shutil.rmtree, [BOOK / "_build", True]),
-            [str(Path(sys.executable).with_name("jupyter-book")), *map(str, build)],
+            # Ctrl-C is for this process, which ends the rendering.
+            CmdAction(list(map(str, build)), shell=False, start_new_session=True),
             lambda: RENDERED.write_text(PROFILE) and None,
         ],
         "io": {"capture": False},

@@ -121,7 +121,12 @@ def _output(output: RichOutput) -> NotebookNode:
 
 
 def run_notebook(
-    source: Path, folder: Path, parameters: Mapping[str, object], root: Path, name: str
+    source: Path,
+    folder: Path,
+    parameters: Mapping[str, object],
+    root: Path,
+    name: str,
+    threads: int,
 ) -> None:
     """Takes the place of :func:`execution.run_notebook`: the same files, from this process."""
     page = run_source(source, folder, parameters)
@@ -151,7 +156,8 @@ def run_graph(folder: Path, *tasks: str, **settings: str) -> str:
     report, kept = folder / "report.txt", execution.run_notebook
     execution.run_notebook = run_notebook  # dodo.py takes it from there when it is loaded
     try:
-        graph = load_dodo(ROOT, artifacts=str(folder / "run"), **settings)
+        # One at a time: they share this process, its shell and its figures.
+        graph = load_dodo(ROOT, artifacts=str(folder / "run"), jobs="1", **settings)
     finally:
         execution.run_notebook = kept
     command = ["run", "--output-file", str(report), *tasks]

@@ -13,10 +13,10 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
 
 import jupytext
 import nbformat
@@ -33,10 +33,20 @@ from defocus_lib.run.cluster import FREED_MEMORY_KEPT
 from defocus_lib.run.parameters import check_parameters, declared_parameters
 from defocus_lib.run.profiling import peak_memory
 from defocus_lib.run.provenance import Run
+from defocus_lib.run.terminal import Lines
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
+# Read by torch and scikit-learn, by three linear algebras, by numba, and by joblib.
+THREADS = (
+    "OMP_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "LOKY_MAX_CPU_COUNT",
+)
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 TRACEBACK_LINES = 20
+BAR = "{desc}: cell {n} of {total}, {elapsed}{postfix}"
 LEFT_OUT = "Left out: this needs"  # how the note begins that takes the place of a section
 NEEDS = {
     "pairs": "pairs of a real and a manipulated image",
@@ -59,30 +69,48 @@ class _Client(PapermillNotebookClient):
         super().__init__(*args, **kwargs)
         self.comm_open_handlers = {"jupyter.widget": lambda message: None}
 
+    def processes(self) -> list[psutil.Process]:
+        """The kernel and what it has started; nothing before it starts and after it ends."""
+        try:
+            kernel = psutil.Process(self.km.provisioner.pid)
+            return [kernel, *kernel.children(recursive=True)]
+        except (AttributeError, psutil.Error):
+            return []
+
 
 class _Engine(Engine):
     """Hands a notebook to :class:`_Client`, its output to the terminal, and silences the log of the
     kernel."""
 
     @classmethod
-    def execute_managed_notebook(cls, nb_man: object, kernel_name: str, **kwargs: object) -> None:
-        _Client(
+    def execute_managed_notebook(cls, nb_man: Any, kernel_name: str, **kwargs: Any) -> None:
+        lines = Lines(kwargs["name"], nb_man.pbar)
+        client = _Client(
             nb_man,
             kernel_name=kernel_name,
             store_widget_state=False,
             iopub_timeout=60,
-            stdout_file=sys.stderr,
-            stderr_file=sys.stderr,
+            stdout_file=lines,
+            stderr_file=lines,
             extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
-        ).execute()
+        )
+        with peak_memory(client.processes) as memory:
+            client.execute(env=_kernel_environment(kwargs["threads"]), cwd=kwargs["directory"])
+        kwargs["memory"].update(memory)
 
 
 papermill_engines.register(__name__, _Engine)
 
 
 class NotebookFailed(RuntimeError):
-    """A cell raised; the message holds the end of its traceback and the path of the unfinished
-    notebook."""
+    """A cell raised; the message is one sentence with the path of the unfinished notebook.
+
+    ``traceback`` is the end of that of the cell, "" if there is none.
+    """
+
+    def __init__(self, message: str, traceback: str = "") -> None:
+        super().__init__(message)
+        self.traceback = traceback
 
 
 def read_notebook(source: Path) -> NotebookNode:
@@ -93,14 +121,20 @@ def read_notebook(source: Path) -> NotebookNode:
 
 
 def run_notebook(
-    source: Path, folder: Path, parameters: Mapping[str, object], root: Path, name: str = ""
+    source: Path,
+    folder: Path,
+    parameters: Mapping[str, object],
+    root: Path,
+    name: str = "",
+    threads: int = 0,
 ) -> Run:
     """Execute ``source`` in the working directory ``root`` and write the result into ``folder``.
 
     ``folder/notebooks/<name>.ipynb`` is the executed notebook, ``folder/runs/<name>.json`` its
-    :class:`Run`; without a name, that of ``source`` is used. Only parameters that differ from the
-    declared defaults are injected, so that the page shows its parameters cell and, right below,
-    what this run changed.
+    :class:`Run`; without a name, that of ``source`` is used. The kernel computes on ``threads``
+    threads, 0 for those of its environment. Several threads may call this at once. Only parameters
+    that differ from the declared defaults are injected, so that the page shows its parameters cell
+    and, right below, what this run changed.
 
     Raises
     ------
@@ -116,12 +150,9 @@ def run_notebook(
     injected = {key: value for key, value in in_force.items() if value != declared[key]}
     failed = folder / "failed" / f"{name}.ipynb"
     failed.parent.mkdir(parents=True, exist_ok=True)
-    started = time.monotonic()
-    with (
-        _kernel_environment(),
-        peak_memory(lambda: psutil.Process().children(recursive=True)) as memory,
-    ):
-        executed = _execute(notebook, failed, injected, root)
+    started, memory = time.monotonic(), {"peak": 0}
+    how = {"name": name, "threads": threads, "directory": str(root), "memory": memory}
+    executed = _execute(notebook, failed, injected, how)
     failed.unlink()
     seconds, peak = time.monotonic() - started, memory["peak"] / 2**20
     run = Run(name, round(seconds, 1), round(peak, 1), in_force)
@@ -168,8 +199,10 @@ def _heading_level(cell: NotebookNode) -> int:
 
 
 def _execute(
-    notebook: NotebookNode, failed: Path, parameters: Mapping[str, object], root: Path
+    notebook: NotebookNode, failed: Path, parameters: Mapping[str, object], how: dict
 ) -> NotebookNode:
+    """``how`` are the arguments of :class:`_Engine`."""
+    shown = {"desc": failed.stem, "bar_format": BAR, "leave": False, "dynamic_ncols": True}
     try:
         return papermill.execute_notebook(
             notebook,
@@ -178,51 +211,39 @@ def _execute(
             engine_name=__name__,
             kernel_name=KERNEL["name"],
             language=KERNEL["language"],
-            cwd=root,
             request_save_on_cell_execute=False,
-            progress_bar={"desc": failed.stem, "file": sys.stderr},
+            # None is tqdm's word for no bar where standard error is no terminal.
+            progress_bar={**shown, "file": sys.stderr, "disable": None},
+            **how,
         )
     except PapermillExecutionError as error:
-        raise NotebookFailed(_failure_text(error, failed)) from None
+        raise _failure(error, failed) from None
     except DeadKernelError:
         raise NotebookFailed(
             f"{failed.stem}: the kernel died, most likely because the machine ran out of memory"
         ) from None
 
 
-def _failure_text(error: PapermillExecutionError, failed: Path) -> str:
-    """The cell that failed and the end of its traceback."""
-    plain = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(error.traceback))
-    traceback = plain.splitlines() or [f"{error.ename}: {error.evalue}"]
-    first = next((line for line in error.source.splitlines() if line.strip()), "")
-    lines = [
-        f"{failed.stem}: cell In [{error.exec_count}] failed; it begins with: {first}",
-        *(["    ..."] if len(traceback) > TRACEBACK_LINES else []),
-        *traceback[-TRACEBACK_LINES:],
-        f"The notebook as far as it got: {failed}",
-    ]
-    return "\n".join(lines)
+def _failure(error: PapermillExecutionError, failed: Path) -> NotebookFailed:
+    """What a cell raised, with the end of its traceback."""
+    lines = re.sub(r"\x1b\[[\d;]*m", "", "\n".join(error.traceback)).splitlines()
+    raised = f"{error.ename}: {error.evalue}" if error.evalue else error.ename
+    cell = f"cell In [{error.exec_count}] of {failed}"
+    return NotebookFailed(
+        f"{failed.stem} failed: {raised} ({cell})", "\n".join(lines[-TRACEBACK_LINES:])
+    )
 
 
-@contextmanager
-def _kernel_environment() -> Iterator[None]:
-    """What the kernel inherits: a fixed hash seed, memory that is kept when freed, and progress
-    bars as text.
+def _kernel_environment(threads: int) -> dict[str, str]:
+    """The variables of a kernel: its share of the cores, a fixed hash seed, memory that is kept
+    when freed, and progress bars as text.
 
     In a kernel, ``tqdm.auto`` (which Lightning uses) draws widgets, which nobody sees in a
-    terminal. It falls back to text when a variable begins with SPYDER, its only switch. In a log
-    file, a line every ten seconds is enough.
+    terminal. It falls back to text when a variable begins with SPYDER, its only switch.
     """
-    variables = {"PYTHONHASHSEED": "0", "SPYDER_TEXT_PROGRESS": "1", **FREED_MEMORY_KEPT}
-    if not sys.stderr.isatty():
-        variables["TQDM_MININTERVAL"] = "10"
-    before = {key: os.environ.get(key) for key in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for key, value in before.items():
-            os.environ.pop(key) if value is None else os.environ.update({key: value})
+    shares = dict.fromkeys(THREADS, str(threads)) if threads else {}
+    bars = {"SPYDER_TEXT_PROGRESS": "1"}
+    return {**os.environ, "PYTHONHASHSEED": "0", **bars, **FREED_MEMORY_KEPT, **shares}
 
 
 def tidy(notebook: NotebookNode) -> NotebookNode:

@@ -7,7 +7,6 @@ from pathlib import Path
 import pytest
 from doit import doit_cmd
 from doit.cmd_base import ModuleTaskLoader
-from doit.exceptions import InvalidDodoFile
 
 from defocus_lib.explain import shards
 from defocus_lib.run import notebook as execution
@@ -65,7 +64,9 @@ class Project:
             shards, "damaged", lambda root: []
         )  # there are none: its index is a text
 
-    def execute(self, source: Path, folder: Path, parameters: dict, root: Path, name: str) -> None:
+    def execute(
+        self, source: Path, folder: Path, parameters: dict, root: Path, name: str, threads: int
+    ) -> None:
         if name == self.broken:
             raise NotebookFailed(f"{name}: cell In [3] failed")
         self.log.append(name)
@@ -80,7 +81,7 @@ class Project:
 
     def run(self, *tasks: str, **settings: str) -> list[str]:
         self.log.clear()
-        namespace = load_dodo(self.root, **settings)
+        namespace = load_dodo(self.root, **{"jobs": "1", **settings})
         command = ["run", "--output-file", str(self.report), *(tasks or ("notebook", "pages"))]
         self.code = doit_cmd.DoitMain(ModuleTaskLoader(namespace)).run(command)
         return list(self.log)
@@ -237,12 +238,12 @@ def test_a_page_without_its_claims_fails_unless_a_section_was_left_out(project: 
 def test_wrong_settings_stop_before_anything_executes(
     project: Project, settings: dict, complaint: str
 ) -> None:
-    with pytest.raises(InvalidDodoFile, match=complaint):
+    with pytest.raises(SystemExit, match=complaint):
         project.run(**settings)
     assert not project.log and not (project.root / "artifacts").exists()
 
 
 def test_a_profile_is_checked_like_a_setting(project: Project) -> None:
     write(project.root / "notebooks" / "profiles" / "demo.yaml", "04_save_shapley: {treshold: 1}\n")
-    with pytest.raises(InvalidDodoFile, match="04_save_shapley: unknown parameter 'treshold'"):
+    with pytest.raises(SystemExit, match="04_save_shapley: unknown parameter 'treshold'"):
         project.run()
