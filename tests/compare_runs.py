@@ -22,6 +22,8 @@ import numpy as np
 import pandas as pd
 from safetensors import safe_open
 
+from defocus_lib.maps.storage import SUFFIX, about_map, read_map
+
 LEFT_OUT = (
     "notebooks/",
     "runs/",
@@ -73,6 +75,9 @@ def tables_of(path: Path) -> dict[str, np.ndarray]:
     if path.suffix == ".safetensors":
         with safe_open(path, "np") as file:
             return {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    if path.name.endswith(SUFFIX):
+        planes = read_map(path, ["dense", "edges"])
+        return planes | {"edges": np.packbits(planes["edges"], axis=1)}
     return {"bytes": np.frombuffer(path.read_bytes(), np.uint8)}
 
 
@@ -148,9 +153,12 @@ def _names(folder: Path) -> list[str]:
 def maps_of(folder: Path) -> dict[str, Path]:
     """The maps in a cache, by what they are of: image, preset, propagation, size and fit."""
     found = {}
-    for path in sorted(folder.rglob("*.npz")):
-        with np.load(path, allow_pickle=False) as file:
-            about = json.loads(str(file["meta"]))
+    for path in sorted(folder.rglob("[0-9a-f]*.*z")):
+        if path.suffix == ".npz":  # until version 0.2.0
+            with np.load(path, allow_pickle=False) as file:
+                about = json.loads(str(file["meta"]))
+        else:
+            about = about_map(path)
         found[
             " ".join(str(about[key]) for key in ("image", "preset", "propagation", "size", "fit"))
         ] = path

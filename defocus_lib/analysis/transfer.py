@@ -19,8 +19,7 @@ from defocus_lib.detect.control_inputs import INPUTS, generator
 from defocus_lib.detect.inputs import as_input
 from defocus_lib.detect.model import Detector
 from defocus_lib.detect.training import predict
-from defocus_lib.maps.cache import MapCache
-from defocus_lib.maps.estimate import defocus_maps
+from defocus_lib.maps.cache import MapCache, maps_as_cached
 from defocus_lib.scenes.corruptions import CORRUPTIONS, Corruption
 from defocus_lib.stats import auc
 from defocus_lib.stats.auc import Predictions
@@ -121,7 +120,7 @@ def corrupted(
     stored = zip(reader.stack(records), records["digest"], strict=True)
     images = np.stack([corruption(image, level, generator(digest, 1)) for image, digest in stored])
     planes = np.stack([as_planes(image) for image in images])
-    maps = defocus_maps(planes, cache.preset, cache.propagation or None, n_workers=-1)
+    maps = maps_as_cached(planes, cache.preset, cache.propagation, n_workers=-1)
     return images, maps.dense[:, 0].numpy()
 
 

@@ -16,6 +16,7 @@ import pandas as pd
 import torch
 
 from defocus_lib.data.images import Reader, as_planes
+from defocus_lib.maps.cache import maps_as_cached
 from defocus_lib.maps.density import SPREAD, edge_density
 from defocus_lib.maps.estimate import defocus_maps, normalize_per_sample
 from defocus_lib.maps.propagation import normalized_gaussian
@@ -61,9 +62,9 @@ class Batch:
     def maps(self) -> tuple[np.ndarray, np.ndarray]:
         """Dense maps ``(N, H, W)`` float32 in px, and their edges ``(N, H, W)`` bool."""
         dense, edges = self.cache.stack(self.records)
-        propagation = getattr(self.cache, "propagation", "") or None
+        propagation = getattr(self.cache, "propagation", "")
         for row in self._changed:
-            computed = defocus_maps(
+            computed = maps_as_cached(
                 as_planes(self.images[row])[None], self.cache.preset, propagation
             )
             dense[row], edges[row] = computed.dense[0, 0].numpy(), computed.edges[0, 0].numpy()

@@ -1,4 +1,10 @@
-"""A cache of defocus maps on disk: computed once per image, whatever they are used for."""
+"""A cache of defocus maps on disk: computed once per image, whatever they are used for.
+
+``artifacts/.maps/<preset>/<version>/<method>-<size>-<fit>/`` holds the maps of one kind, named by
+the SHA-256 of their image, in half precision (:mod:`defocus_lib.maps.storage`). Files are written
+beside and renamed, so a file that exists is whole; :mod:`defocus_lib.maps.upkeep` removes what
+nothing needs any more.
+"""
 
 from __future__ import annotations
 
@@ -13,12 +19,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
+import torch
 from joblib import Parallel, delayed, effective_n_jobs
 from tqdm.auto import tqdm
 
 from defocus_lib.data.images import FITS, Reader, Row, as_planes, rows_of
 from defocus_lib.maps import edges as edge_detection
-from defocus_lib.maps import estimate, learned, propagation, ratio, width
+from defocus_lib.maps import estimate, learned, propagation, ratio, storage, upkeep, width
 from defocus_lib.maps.kernels import compiled, filters
 from defocus_lib.maps.presets import NETWORK, PRESETS, PROPAGATIONS
 from defocus_lib.run import cluster
@@ -26,9 +33,8 @@ from defocus_lib.run.artifacts import (
     Folder,
     MissingArtifact,
     project_root,
-    read_arrays,
+    remove_leftovers,
     source_digest,
-    write_arrays,
     write_json,
 )
 from defocus_lib.scenes import optics
@@ -38,16 +44,29 @@ if TYPE_CHECKING:
 
 
 MAPS = "maps.json"  # in the folder of a run: which maps are its own
-UNCERTAINTY = "uncertainty"  # the array that a file has as well where the preset estimates it
+UNCERTAINTY = "uncertainty"  # the plane that a file has as well where the preset estimates it
 
 
 class CachedMap(NamedTuple):
     """The map of one image."""
 
     dense: np.ndarray
-    """(H, W) float32, sigma in px, not normalised."""
+    """(H, W) float32, sigma in px to half precision, not normalised."""
     edges: np.ndarray
-    """(H, W) bool; on disk eight pixels per byte, as ``numpy.packbits`` packs rows."""
+    """(H, W) bool."""
+
+
+def maps_as_cached(
+    images: torch.Tensor | np.ndarray, preset: str, propagation: str = "", n_workers: int = 1
+) -> estimate.DefocusMaps:
+    """The maps of images as the cache keeps them: dense maps and uncertainty to half precision.
+
+    Use it for images whose maps are compared with those of a cache; the arguments are those of
+    :func:`defocus_lib.maps.estimate.defocus_maps`.
+    """
+    maps = estimate.defocus_maps(images, preset, propagation or None, n_workers)
+    rounded = None if maps.uncertainty is None else maps.uncertainty.half().float()
+    return maps._replace(dense=maps.dense.half().float(), uncertainty=rounded)
 
 
 @once
@@ -59,10 +78,16 @@ def version(preset: str = "physical") -> str:
     settings = PRESETS[preset]
     by_network = settings.propagation == NETWORK
     modules = [estimate, edge_detection, ratio if settings.literal else width, compiled, filters]
+    modules += [storage]
     modules += [learned, optics] if by_network else [propagation]
     method = json.dumps([source_digest(*modules), asdict(settings)])
     digest = hashlib.sha256(method.encode()).hexdigest()[:12]
     return f"{digest}-{learned.card()['sha256'][:12]}" if by_network else digest
+
+
+def present_versions() -> dict[str, str]:
+    """The version of each preset."""
+    return {preset: version(preset) for preset in PRESETS}
 
 
 @dataclass(frozen=True)
@@ -94,15 +119,16 @@ class MapCache:
         if self.size != 0 and self.size < smallest:
             raise ValueError(f"size is {self.size}; 0 (as stored) or at least {smallest} wanted")
 
-    def key(self, digest: str) -> str:
-        """The key of the map of the image with this SHA-256: 64 hexadecimal digits."""
-        ingredients = json.dumps(self._ingredients(digest), sort_keys=True)
-        return hashlib.sha256(ingredients.encode()).hexdigest()
+    @property
+    def home(self) -> Path:
+        """The folder of the maps of this preset, version, method, size and fit."""
+        method = self.propagation or PRESETS[self.preset].propagation
+        kind = f"{method}-{self.size}-{self.fit}"
+        return Path(self.folder) / self.preset / version(self.preset) / kind
 
     def path(self, digest: str) -> Path:
         """Where the map of the image with this SHA-256 lies, or would."""
-        key = self.key(digest)
-        return Path(self.folder) / key[:2] / f"{key}.npz"
+        return self.home / digest[:2] / f"{digest}{storage.SUFFIX}"
 
     def fill(
         self,
@@ -111,8 +137,12 @@ class MapCache:
         n_workers: int = -1,
         progress: bool = False,
         client: Client | None = None,
+        verify: bool = False,
     ) -> pd.Series:
-        """Compute the maps that are missing or damaged; what is done stays done if interrupted.
+        """Compute the maps that are missing; what is done stays done if interrupted.
+
+        A map whose file exists is taken to be whole, and marked as used now. Afterwards the folder
+        is pruned, see :func:`defocus_lib.maps.upkeep.prune`.
 
         Parameters
         ----------
@@ -124,11 +154,13 @@ class MapCache:
             Each reads, computes and writes an image of its own; -1 takes every core.
         client : Client, optional
             Computes instead of this process, see :func:`defocus_lib.run.cluster.workers`.
+        verify : bool
+            Read every map that exists, and compute damaged ones again.
 
         Returns
         -------
         Series
-            Number of maps ``computed`` now, and ``found`` whole.
+            Number of maps ``computed`` now, and ``found``.
 
         Raises
         ------
@@ -136,14 +168,19 @@ class MapCache:
             If an image can't be read or has changed, or the reader gives images of another size.
         """
         self.check_reader(reader)
+        remove_leftovers(self.home)
         records = records.drop_duplicates("digest")
+        found = self._whole if verify else self._found
+        missing = records[~np.array([found(digest) for digest in records["digest"]], bool)]
         options = {"desc": "defocus maps", "unit": "image", "disable": not progress}
-        with tqdm(total=len(records), **options) as bar:
+        with tqdm(total=len(records), initial=len(records) - len(missing), **options) as bar:
             if client is None:
                 with cluster.one_thread():  # the workers are as many as there are cores already
-                    computed = self._fill_here(rows_of(records), reader, n_workers, bar)
+                    computed = self._fill_here(rows_of(missing), reader, n_workers, bar)
             else:
-                computed = self._fill_by(client, records, reader, bar)
+                computed = self._fill_by(client, missing, reader, bar)
+        if computed:
+            upkeep.prune(Path(self.folder), present_versions())
         return pd.Series({"computed": computed, "found": len(records) - computed})
 
     def _fill_by(self, client: Client, records: pd.DataFrame, reader: Reader, bar: tqdm) -> int:
@@ -181,12 +218,7 @@ class MapCache:
 
         MissingArtifact if it has not been computed; ValueError if the file is damaged.
         """
-        path = self._computed(digest)
-        arrays, _ = read_arrays(path, set(CachedMap._fields))
-        dense = arrays["dense"]
-        cached = CachedMap(dense, _unpacked(arrays["edges"], dense.shape))
-        self._check(path, cached)
-        return cached
+        return CachedMap(**self._read(digest, *CachedMap._fields))
 
     def stack(self, records: pd.DataFrame, n_workers: int = 1) -> tuple[np.ndarray, np.ndarray]:
         """The maps of all records in order: dense (N, H, W) float32 and edges (N, H, W) bool.
@@ -218,8 +250,8 @@ class MapCache:
             raise ValueError(
                 f"maps of preset {self.preset!r} come without uncertainty; preset 'learned' wanted"
             )
-        paths = [self._computed(digest) for digest in records["digest"]]
-        return np.stack([read_arrays(path, {UNCERTAINTY})[0][UNCERTAINTY] for path in paths])
+        planes = (self._read(digest, UNCERTAINTY) for digest in records["digest"])
+        return np.stack([plane[UNCERTAINTY] for plane in planes])
 
     def check_reader(self, reader: Reader) -> None:
         """Raise ``ValueError`` unless ``reader`` gives the images that these maps are of."""
@@ -227,16 +259,37 @@ class MapCache:
         if own != given:
             raise ValueError(f"the reader gives images of {given}; the maps are of {own}")
 
-    def _computed(self, digest: str) -> Path:
+    def _read(self, digest: str, *names: str) -> dict[str, np.ndarray]:
         path = self.path(digest)
-        if not path.is_file():
+        upkeep.mark_used(path)
+        try:
+            planes = storage.read_map(path, names)
+        except FileNotFoundError:
             raise MissingArtifact(
                 f"{path} is missing, the {self.preset} map of image {digest[:12]}...: "
                 "run notebook 02_defocus_map first"
-            )
-        return path
+            ) from None
+        shape, square = next(iter(planes.values())).shape, (self.size, self.size)
+        if self.size and shape != square:
+            raise ValueError(f"{path}: shape {shape} found; {square} wanted; {storage.ADVICE}")
+        return planes
 
-    def _ingredients(self, digest: str) -> dict[str, str | int]:
+    def _found(self, digest: str) -> bool:
+        """Whether the map of an image is there; if so, it counts as used now."""
+        return upkeep.mark_used(self.path(digest))
+
+    def _whole(self, digest: str) -> bool:
+        """Whether the map of an image is there and can be read; if it can't be, it is removed."""
+        try:
+            self.load(digest)
+        except MissingArtifact:
+            return False
+        except ValueError:
+            self.path(digest).unlink(missing_ok=True)
+            return False
+        return self._found(digest)
+
+    def _about(self, digest: str) -> dict[str, str | int]:
         return {
             "image": digest,
             "size": self.size,
@@ -246,24 +299,6 @@ class MapCache:
             "version": version(self.preset),
         }
 
-    def _check(self, path: Path, cached: CachedMap) -> None:
-        dense, edges = cached
-        shape = (self.size, self.size) if self.size else dense.shape
-        whole = dense.shape == edges.shape == shape and len(shape) == 2 and np.isfinite(dense).all()
-        if not whole or (dense.dtype, edges.dtype) != (np.float32, np.bool_):
-            raise ValueError(
-                f"{path}: dense {dense.shape} {dense.dtype} and edges {edges.shape} {edges.dtype} "
-                f"found; finite float32 and bool of shape {shape if self.size else '(H, W)'} wanted"
-            )
-
-    def _holds(self, digest: str) -> bool:
-        """Whether the map of an image is there, and whole."""
-        try:
-            self.load(digest)
-        except (MissingArtifact, ValueError):
-            return False
-        return True
-
     def _attempt(self, row: Row, reader: Reader) -> bool | Exception:
         try:
             return self._provide(row, reader)
@@ -272,26 +307,17 @@ class MapCache:
 
     def _provide(self, row: Row, reader: Reader) -> bool:
         """Whether the map of an image had to be computed; afterwards it is there."""
-        if self._holds(row.digest):
+        if self._found(row.digest):  # another process was quicker
             return False
-        planes = as_planes(reader(row))[None]
-        maps = estimate.defocus_maps(planes, self.preset, self.propagation or None)
-        # Not compressed: that would take several times as long as the map, and save an eighth.
-        arrays = {
-            "dense": maps.dense[0, 0].numpy(),
-            "edges": np.packbits(maps.edges[0, 0].numpy(), axis=1),
-        }
-        if maps.uncertainty is not None:
-            arrays[UNCERTAINTY] = maps.uncertainty[0, 0].numpy()
-        write_arrays(self.path(row.digest), arrays, self._ingredients(row.digest), compress=False)
+        maps = maps_as_cached(as_planes(reader(row))[None], self.preset, self.propagation)
+        planes = {"dense": maps.dense, UNCERTAINTY: maps.uncertainty}
+        storage.write_map(
+            self.path(row.digest),
+            {name: plane[0, 0].numpy() for name, plane in planes.items() if plane is not None},
+            maps.edges[0, 0].numpy(),
+            self._about(row.digest),
+        )
         return True
-
-
-def _unpacked(bits: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    """``(H, W)`` bool of eight pixels per byte; the bytes as they are if they do not fit."""
-    packed = bits.dtype == np.uint8 and len(shape) == 2
-    fits = packed and bits.shape == (shape[0], -(-shape[1] // 8))
-    return np.unpackbits(bits, axis=1, count=shape[1]).astype(bool) if fits else bits
 
 
 # Images that a worker of a cluster gets at once.
@@ -307,10 +333,14 @@ def _backend(n_workers: int, images: int) -> str:
     return "processes" if many else "threads"
 
 
+def maps_folder() -> Path:
+    """The folder of maps that all runs share."""
+    return project_root() / "artifacts" / ".maps"
+
+
 def map_cache(reader: Reader, preset: str, propagation: str) -> MapCache:
     """The cache that holds the maps of what ``reader`` reads; all runs share its folder."""
-    folder = project_root() / "artifacts" / ".maps"
-    return MapCache(folder, preset, propagation, reader.size, reader.fit)
+    return MapCache(maps_folder(), preset, propagation, reader.size, reader.fit)
 
 
 def save_maps(folder: Folder, cache: MapCache, records: pd.DataFrame) -> Path:

@@ -8,6 +8,7 @@ describes them travels inside, as JSON.
 from __future__ import annotations
 
 import ast
+import contextlib
 import errno
 import hashlib
 import json
@@ -15,6 +16,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping
@@ -26,6 +28,7 @@ import numpy as np
 
 MANIFEST = "data_manifest.yaml"
 PROVENANCE = "provenance.json"
+AT_WORK = 3600  # s; what another process was at so recently is left alone
 
 
 @dataclass(frozen=True)
@@ -129,7 +132,27 @@ def source_digest(*modules: ModuleType) -> str:
 
 def leftovers(folder: Path) -> list[Path]:
     """Temporary files of :func:`write_beside`, which only a killed process leaves behind."""
-    return [path for path in folder.rglob(".*") if LEFTOVER.fullmatch(path.name)]
+    return [
+        Path(place, name)
+        for place, _, names in os.walk(folder)
+        for name in names
+        if LEFTOVER.fullmatch(name)
+    ]
+
+
+def remove_leftovers(folder: Path, age: float = AT_WORK) -> dict[Path, int]:
+    """Remove the leftovers that are older than ``age`` seconds; their paths, and bytes of each.
+
+    Younger ones may be of a process at work.
+    """
+    removed = {}
+    for path in leftovers(folder):
+        with contextlib.suppress(FileNotFoundError):  # removed by another process meanwhile
+            stat = path.stat()
+            if time.time() - stat.st_mtime > age:
+                path.unlink()
+                removed[path] = stat.st_size
+    return removed
 
 
 LEFTOVER = re.compile(r"\..+\.[0-9a-f]{12}\.\w+")

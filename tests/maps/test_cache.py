@@ -1,5 +1,5 @@
+import gzip
 import hashlib
-import json
 import os
 import shutil
 import signal
@@ -15,12 +15,14 @@ import pandas as pd
 import pytest
 import torch
 from PIL import Image
+from safetensors.numpy import load, save
 
 from defocus_lib.data import images
 from defocus_lib.data.images import Reader, UnreadableImage
 from defocus_lib.maps import cache as map_cache
-from defocus_lib.maps import edges, estimate, propagation, ratio, width
+from defocus_lib.maps import edges, estimate, propagation, ratio, storage, width
 from defocus_lib.maps.cache import MapCache, version
+from defocus_lib.maps.storage import about_map
 from defocus_lib.run import artifacts
 from tests import trees
 
@@ -92,7 +94,9 @@ def test_a_cached_map_is_the_map(root, records, tmp_path, preset, method, size, 
     expected = estimate.defocus_maps(floats, preset, method or None)
     dense, edges = cache.stack(records)
     assert dense.dtype == np.float32 and edges.dtype == bool and edges.any()
-    np.testing.assert_array_equal(dense, expected.dense[:, 0])
+    np.testing.assert_array_equal(dense, expected.dense[:, 0].numpy().astype(np.float16))
+    as_cached = map_cache.maps_as_cached(floats, preset, method).dense[:, 0]
+    np.testing.assert_array_equal(dense, as_cached)
     np.testing.assert_array_equal(edges, expected.edges[:, 0])
 
 
@@ -104,15 +108,9 @@ def test_rows_come_back_in_their_order(filled, records):
             np.testing.assert_array_equal(turned_stack, stack[::-1])
 
 
-def test_plain_numpy_reads_a_map(filled, records):
+def test_a_map_says_what_it_is_of(filled, records):
     path = filled.path(records["digest"][0])
-    assert path.parent.parent == filled.folder and path.parent.name == path.name[:2]
-    with np.load(path, allow_pickle=False) as file:
-        assert file["dense"].dtype == np.float32
-        edges = np.unpackbits(file["edges"], axis=1, count=SIZE)
-        np.testing.assert_array_equal(edges, filled.load(records["digest"][0]).edges)
-        meta = json.loads(str(file["meta"]))
-    assert meta == {
+    assert about_map(path) == {
         "image": records["digest"][0],
         "size": SIZE,
         "fit": "stretch",
@@ -120,21 +118,21 @@ def test_plain_numpy_reads_a_map(filled, records):
         "propagation": "gaussian",
         "version": version(),
     }
+    parts = ["physical", version(), f"gaussian-{SIZE}-stretch", path.name[:2], path.name]
+    assert path == filled.folder.joinpath(*parts)
 
 
 @pytest.mark.parametrize(
     "change", [{"preset": "released"}, {"propagation": "guided"}, {"size": 64}, {"fit": "crop"}]
 )
 def test_each_setting_has_maps_of_its_own(cache, change):
-    assert replace(cache, **change).key("0" * 64) != cache.key("0" * 64)
+    assert replace(cache, **change).path("0" * 64) != cache.path("0" * 64)
 
 
-def test_a_key_tells_images_apart_and_nothing_else(cache, tmp_path):
-    assert cache.key("0" * 64) != cache.key("1" * 64)
-    assert replace(cache, folder=tmp_path / "elsewhere").key("0" * 64) == cache.key("0" * 64)
-    assert replace(cache, propagation="gaussian").key("0" * 64) == cache.key(
-        "0" * 64
-    )  # the preset's own, spelt out
+def test_a_path_tells_images_apart_and_nothing_else(cache):
+    assert cache.path("0" * 64) != cache.path("1" * 64)
+    spelt_out = replace(cache, propagation="gaussian")  # the preset's own
+    assert spelt_out.path("0" * 64) == cache.path("0" * 64)
 
 
 @pytest.fixture
@@ -152,6 +150,7 @@ ON_THE_PATH_OF = {
     ratio: {"released", "published"},
     propagation: {"physical", "released", "published"},
     map_cache.learned: {"learned"},
+    storage: LISTED,
 }
 
 
@@ -173,12 +172,12 @@ def test_a_version_follows_the_code_on_its_path(
 
 
 def test_a_changed_value_renews_the_maps_of_its_preset_alone(cache, monkeypatch, versions_anew):
-    before, key = {preset: version(preset) for preset in map_cache.PRESETS}, cache.key("0" * 64)
+    before, path = map_cache.present_versions(), cache.path("0" * 64)
     versions_anew()
     physical = map_cache.PRESETS["physical"]
     monkeypatch.setitem(map_cache.PRESETS, "physical", replace(physical, max_sigma=7.0))
     assert {preset for preset in before if version(preset) != before[preset]} == {"physical"}
-    assert cache.key("0" * 64) != key
+    assert cache.path("0" * 64) != path
 
 
 def test_path_and_order_do_not_matter(filled, root, records, tmp_path):
@@ -197,12 +196,12 @@ def test_images_of_the_same_content_count_once(cache, root, records, tmp_path):
     assert counts(cache.fill(both, Reader(tmp_path / "twice", SIZE), n_workers=2)) == (8, 0)
     dense, _ = cache.stack(both)
     np.testing.assert_array_equal(dense[:8], dense[8:])
-    assert len(list(cache.folder.rglob("*.npz"))) == 8
+    assert len(list(cache.folder.rglob("*.gz"))) == 8
 
 
 def state(folder: Path) -> dict[str, tuple]:
     return {
-        path.name: (path.stat().st_mtime_ns, path.stat().st_ino) for path in folder.rglob("*.npz")
+        path.name: (path.stat().st_mtime_ns, path.stat().st_ino) for path in folder.rglob("*.gz")
     }
 
 
@@ -220,28 +219,34 @@ def test_only_what_is_missing_is_computed(filled, filled_once, records, reader):
 
 def rewritten(**change):
     def spoil(path):
-        with np.load(path) as file:
-            arrays = {name: file[name] for name in file.files} | change
-        np.savez(path, **arrays)
+        content = load(gzip.decompress(path.read_bytes())) | change
+        path.write_bytes(gzip.compress(save(content)))
 
     return spoil
 
 
+def without_edges(path):
+    content = load(gzip.decompress(path.read_bytes()))
+    path.write_bytes(gzip.compress(save({"dense": content["dense"]})))
+
+
 def overwritten(path):
     content = path.read_bytes()
-    path.write_bytes(content[:2000] + bytes(64) + content[2064:])
+    path.write_bytes(content[:500] + bytes(64) + content[564:])
 
 
 SPOIL = {
     "truncated": trees.truncate,
-    "empty": trees.empty,
     "text": trees.not_an_image,
     "overwritten": overwritten,
-    "other size": rewritten(dense=np.zeros((40, 40), np.float32)),
-    "other type": rewritten(dense=np.zeros((SIZE, SIZE))),
-    "not finite": rewritten(dense=np.full((SIZE, SIZE), np.nan, np.float32)),
-    "no edges": rewritten(edges=np.zeros((SIZE, SIZE), np.float32)),
-    "pickled": rewritten(dense=np.array([{}], dtype=object)),
+    "not compressed": lambda path: path.write_bytes(gzip.decompress(path.read_bytes())),
+    "other size": rewritten(
+        dense=np.zeros((2, 40, 40), np.uint8), edges=np.zeros((40, 5), np.uint8)
+    ),
+    "other type": rewritten(dense=np.zeros((2, SIZE, SIZE))),
+    "one plane": rewritten(dense=np.zeros((SIZE, SIZE), np.uint8)),
+    "other edges": rewritten(edges=np.zeros((SIZE, SIZE), np.float32)),
+    "no edges": without_edges,
 }
 
 
@@ -252,9 +257,22 @@ def test_a_damaged_map_is_named_and_computed_again(filled, filled_once, records,
     spoil(path)
     with pytest.raises(ValueError) as refused:
         filled.load(digest)
-    assert str(refused.value).startswith(f"{path}: ")
-    assert counts(filled.fill(records, reader, n_workers=1)) == (1, 7)
+    message = str(refused.value)
+    assert message.startswith(f"{path}: ") and "cache verify PROFILE` computes it anew" in message
+    assert counts(filled.fill(records, reader, n_workers=1)) == (0, 8)  # it reads none of them
+    assert counts(filled.fill(records, reader, n_workers=1, verify=True)) == (1, 7)
     assert path.read_bytes() == filled_once.path(digest).read_bytes()
+
+
+def test_an_empty_file_is_no_map(filled, filled_once, records, reader):
+    path = trees.empty(filled.path(records["digest"][2]))
+    assert counts(filled.fill(records, reader, n_workers=1)) == (1, 7)
+    assert path.read_bytes() == filled_once.path(records["digest"][2]).read_bytes()
+
+
+def test_whole_maps_are_not_read_again(filled, records, reader, monkeypatch):
+    monkeypatch.setattr(storage, "read_map", None)  # calling it would raise
+    assert counts(filled.fill(records, reader)) == (0, 8)
 
 
 def test_a_missing_map_names_the_notebook(cache, records):
@@ -306,7 +324,7 @@ def test_a_killed_run_is_taken_up(tmp_path):
     records.to_json(table)
     checkout = {**os.environ, "PYTHONPATH": str(artifacts.project_root())}
     run = subprocess.Popen([sys.executable, "-c", KILLED, folder, root, table], env=checkout)
-    while run.poll() is None and len(list(folder.rglob("[0-9a-f]*.npz"))) < 5:
+    while run.poll() is None and len(list(folder.rglob("[0-9a-f]*.gz"))) < 5:
         time.sleep(0.005)
     run.send_signal(signal.SIGKILL)
     assert run.wait() == -signal.SIGKILL, "it ended before it could be killed"
