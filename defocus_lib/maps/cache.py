@@ -170,8 +170,8 @@ class MapCache:
         self.check_reader(reader)
         remove_leftovers(self.home)
         records = records.drop_duplicates("digest")
-        found = self._whole if verify else self._found
-        missing = records[~np.array([found(digest) for digest in records["digest"]], bool)]
+        is_there = self._whole if verify else self._is_there
+        missing = records[~np.array([is_there(digest) for digest in records["digest"]], bool)]
         options = {"desc": "defocus maps", "unit": "image", "disable": not progress}
         with tqdm(total=len(records), initial=len(records) - len(missing), **options) as bar:
             if client is None:
@@ -274,7 +274,7 @@ class MapCache:
             raise ValueError(f"{path}: shape {shape} found; {square} wanted; {storage.ADVICE}")
         return planes
 
-    def _found(self, digest: str) -> bool:
+    def _is_there(self, digest: str) -> bool:
         """Whether the map of an image is there; if so, it counts as used now."""
         return upkeep.mark_used(self.path(digest))
 
@@ -287,7 +287,7 @@ class MapCache:
         except ValueError:
             self.path(digest).unlink(missing_ok=True)
             return False
-        return self._found(digest)
+        return self._is_there(digest)
 
     def _about(self, digest: str) -> dict[str, str | int]:
         return {
@@ -307,7 +307,7 @@ class MapCache:
 
     def _provide(self, row: Row, reader: Reader) -> bool:
         """Whether the map of an image had to be computed; afterwards it is there."""
-        if self._found(row.digest):  # another process was quicker
+        if self._is_there(row.digest):  # another process was quicker
             return False
         maps = maps_as_cached(as_planes(reader(row))[None], self.preset, self.propagation)
         planes = {"dense": maps.dense, UNCERTAINTY: maps.uncertainty}

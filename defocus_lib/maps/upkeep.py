@@ -139,10 +139,10 @@ def _maps(folder: Path) -> Iterator[tuple]:
     for place, _, names in os.walk(folder):
         within = Path(place).relative_to(folder).as_posix()
         for name in names:
-            found = MAP.fullmatch(f"{within}/{name}")
-            if not found and not EARLIER.fullmatch(f"{within}/{name}"):
+            match = MAP.fullmatch(f"{within}/{name}")
+            if not match and not EARLIER.fullmatch(f"{within}/{name}"):
                 continue
-            kind = found.group("preset", "version", "kind") if found else ("", "", "")
+            kind = match.group("preset", "version", "kind") if match else ("", "", "")
             with contextlib.suppress(FileNotFoundError):  # removed by another process meanwhile
                 stat = os.stat(path := Path(place, name))
                 yield (*kind, path, stat.st_size, max(stat.st_atime, stat.st_mtime))
