@@ -1,4 +1,5 @@
 import gc
+import os
 import random
 import shutil
 from contextlib import contextmanager
@@ -14,6 +15,14 @@ from defocus_lib.data import manifest
 from defocus_lib.data.photographs import load_photograph
 from tests import trees
 from tests.entries import FORGERIES
+
+
+def pytest_configure(config):
+    """Processes that test side by side share the cores. With more threads than cores, those that
+    wait for another one spin, for ten times as long as small networks compute."""
+    processes = config.getoption("numprocesses", None)
+    if processes:  # they start after this
+        os.environ.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // processes)))
 
 
 def pytest_collection_modifyitems(items):
@@ -59,6 +68,15 @@ def generators_left_alone():
         assert states() == before
 
     return check
+
+
+@pytest.fixture
+def two_threads():
+    """Torch computes on two threads; who takes one and does not give it back is seen."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield 2
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

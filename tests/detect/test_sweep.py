@@ -42,11 +42,10 @@ def test_runs_are_each_wanted_once():
 
 
 @pytest.mark.slow
-def test_predictions_for_every_test_image_are_reproducible(few, generators_left_alone):
-    threads = torch.get_num_threads()
+def test_predictions_for_every_test_image_are_reproducible(few, generators_left_alone, two_threads):
     with generators_left_alone():
         third = few.predictions("defocus", "Deepfakes", [3])
-    assert torch.get_num_threads() == threads
+    assert torch.get_num_threads() == two_threads
     test = few.records.query("split == 'test'")
     assert third["id"].tolist() == test["id"].tolist()
     assert np.isfinite(third["logit"]).all()

@@ -346,11 +346,10 @@ def test_processes_compute_what_threads_do(cache, filled_once, records, reader):
         assert cache.path(digest).read_bytes() == filled_once.path(digest).read_bytes()
 
 
-def test_the_caller_is_left_alone(cache, records, reader, generators_left_alone):
-    threads = torch.get_num_threads()
+def test_the_caller_is_left_alone(cache, records, reader, generators_left_alone, two_threads):
     with generators_left_alone():
         cache.fill(records, reader, n_workers=2)
-    assert torch.get_num_threads() == threads
+    assert torch.get_num_threads() == two_threads
 
 
 def test_a_progress_bar_where_it_is_wanted(filled, records, reader, capsys):
