@@ -165,9 +165,11 @@ class MapCache:
         Raises
         ------
         UnreadableImage, ValueError
-            If an image can't be read or has changed, or the reader gives images of another size.
+            If an image can't be read or has changed, the reader gives images of another size, or
+            the limit of the folder is no number.
         """
         self.check_reader(reader)
+        limit = upkeep.limit_bytes()
         remove_leftovers(self.home)
         records = records.drop_duplicates("digest")
         is_there = self._whole if verify else self._is_there
@@ -180,7 +182,7 @@ class MapCache:
             else:
                 computed = self._fill_by(client, missing, reader, bar)
         if computed:
-            upkeep.prune(Path(self.folder), present_versions())
+            upkeep.prune(Path(self.folder), present_versions(), limit)
         return pd.Series({"computed": computed, "found": len(records) - computed})
 
     def _fill_by(self, client: Client, records: pd.DataFrame, reader: Reader, bar: tqdm) -> int:

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from defocus_lib.run.artifacts import AT_WORK, remove_leftovers
+from defocus_lib.run.artifacts import AT_WORK
 
 LIMIT = "DEFOCUS_MAPS_GB"  # environment variable: the limit in GB
 DEFAULT_LIMIT = 20.0  # GB: both profiles of FaceForensics++, or eighty demos
@@ -125,14 +125,9 @@ def keep_limit(folder: Path, limit: float | None = None, spared: float = A_RUN) 
 
 def prune(
     folder: Path, present: Mapping[str, str], limit: float | None = None, spared: float = A_RUN
-) -> dict[str, Pruned]:
-    """Remove temporary files, then outdated maps, then those above the limit; what was removed."""
-    files = remove_leftovers(folder)
-    return {
-        "temporary": Pruned(len(files), sum(files.values())),
-        "outdated": remove_outdated(folder, present),
-        "least recently used": keep_limit(folder, limit, spared),
-    }
+) -> tuple[Pruned, Pruned]:
+    """Remove outdated maps, then those above the limit: what was removed of both."""
+    return remove_outdated(folder, present), keep_limit(folder, limit, spared)
 
 
 def _maps(folder: Path) -> Iterator[tuple]:

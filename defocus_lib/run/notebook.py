@@ -28,7 +28,7 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
-from defocus_lib.run.artifacts import PROVENANCE, Folder, write_beside, write_json
+from defocus_lib.run.artifacts import PROVENANCE, Folder, remove_leftovers, write_beside, write_json
 from defocus_lib.run.cluster import FREED_MEMORY_KEPT
 from defocus_lib.run.parameters import check_parameters, declared_parameters
 from defocus_lib.run.profiling import peak_memory
@@ -144,6 +144,7 @@ def run_notebook(
         If a cell raises. The notebook until then is ``folder/failed/<name>.ipynb``.
     """
     name = name or source.stem
+    remove_leftovers(folder)
     notebook = leave_out(read_notebook(source), folder)
     declared = declared_parameters(notebook, name)
     in_force = check_parameters(name, declared, parameters)

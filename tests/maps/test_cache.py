@@ -338,6 +338,58 @@ def test_a_killed_run_is_taken_up(tmp_path):
     )
 
 
+def test_a_fill_removes_what_nothing_needs(filled, records, reader, monkeypatch):
+    """Of a killed process, of another version, above the limit; never maps of its own."""
+    ago = time.time() - 2 * 24 * 3600
+    whole, own = filled.path(records["digest"][0]), filled.path("f" * 64)
+    killed = [whole.with_name(f".{whole.stem}.{token * 6}.gz") for token in ("ab", "cd")]
+    version_before = filled.folder / "physical" / ("0" * 12) / own.relative_to(filled.home.parent)
+    for path in (own, version_before, *killed):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(whole, path)
+    for path in (own, version_before, killed[0], *map(filled.path, records["digest"])):
+        os.utime(path, (ago, ago))
+    assert counts(filled.fill(records, reader)) == (0, 8)
+    assert not killed[0].exists() and killed[1].exists()  # the other process may be at work
+    assert own.exists() and version_before.exists()  # nothing was added
+    whole.unlink()
+    monkeypatch.setenv("DEFOCUS_MAPS_GB", "0")
+    with pytest.warns(UserWarning, match="above the limit"):
+        assert counts(filled.fill(records, reader)) == (1, 7)
+    assert not own.exists() and not version_before.exists()
+    filled.stack(records)
+
+
+def test_a_limit_that_is_no_number_is_said_before_anything_is_computed(
+    cache, records, reader, monkeypatch
+):
+    monkeypatch.setenv("DEFOCUS_MAPS_GB", "a lot")
+    with pytest.raises(ValueError, match="DEFOCUS_MAPS_GB is 'a lot'"):
+        cache.fill(records, reader)
+    assert not cache.folder.exists()
+
+
+@pytest.mark.slow
+def test_processes_at_once_do_not_hurt_one_another(tmp_path):
+    root, table, folder = (
+        trees.folders(tmp_path / "many", clips=25),
+        tmp_path / "table.json",
+        tmp_path / "maps",
+    )
+    records = records_of(root)
+    records.to_json(table)
+    checkout = {**os.environ, "PYTHONPATH": str(artifacts.project_root()), "DEFOCUS_MAPS_GB": "0"}
+    command = [sys.executable, "-W", "ignore", "-c", KILLED, folder, root, table]
+    runs = [subprocess.Popen(command, env=checkout) for _ in range(2)]
+    while any(run.poll() is None for run in runs):
+        map_cache.upkeep.prune(folder, {}, float("inf"))  # as if by other code
+        time.sleep(0.1)
+    assert [run.wait() for run in runs] == [0, 0]
+    cache = MapCache(folder, "physical", "", 64, "stretch")
+    assert cache.stack(records)[0].shape == (len(records), 64, 64)
+    assert not artifacts.leftovers(folder)
+
+
 @pytest.mark.slow
 def test_processes_compute_what_threads_do(cache, filled_once, records, reader):
     with joblib.parallel_config(backend="loky"):
