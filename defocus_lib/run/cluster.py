@@ -6,10 +6,10 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from distributed import Client
+    from distributed import Client, Nanny
 
 Job = TypeVar("Job")
 Result = TypeVar("Result")
@@ -44,7 +44,8 @@ def workers(count: int = 1, scheduler: str = "") -> Iterator[Client | None]:
     Parameters
     ----------
     count : int
-        From 2 on, so many processes of a local cluster, which share the cores.
+        From 2 on, so many processes of a local cluster, which share the cores. Each has a graphics
+        card of its own, in turn, where there are any.
     scheduler : str
         Address of a running Dask scheduler, ``tcp://host:8786``, which replaces ``count``; its
         workers see the same folders. Raises ``OSError`` if it does not answer.
@@ -58,7 +59,7 @@ def workers(count: int = 1, scheduler: str = "") -> Iterator[Client | None]:
         yield None
     else:
         import dask
-        from distributed import Client, LocalCluster
+        from distributed import Client, LocalCluster, Nanny
 
         threads = str(max(1, (os.cpu_count() or 1) // count))
         environment = dict.fromkeys(
@@ -67,11 +68,37 @@ def workers(count: int = 1, scheduler: str = "") -> Iterator[Client | None]:
         # One job a worker at a time. No limit on memory: the size of a batch bounds it, and half of
         # a machine that others use too says nothing.
         options = {"threads_per_worker": 1, "memory_limit": None}
+        kind = _with_cards(Nanny, cards())
         inherited = {"distributed.nanny.pre-spawn-environ": environment | FREED_MEMORY_KEPT}
         with _environment_kept(), dask.config.set(inherited):
-            local = LocalCluster(n_workers=count, dashboard_address="127.0.0.1:0", **options)
+            local = LocalCluster(
+                n_workers=count, worker_class=kind, dashboard_address="127.0.0.1:0", **options
+            )
             with local, Client(local) as client:
                 yield client
+
+
+def cards() -> list[str]:
+    """The graphics cards that this process may use, as CUDA_VISIBLE_DEVICES calls them."""
+    import torch
+
+    count = torch.cuda.device_count()
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "")
+    named = [card.strip() for card in visible.split(",") if card.strip()]
+    return (named or list(map(str, range(count))))[:count]
+
+
+def _with_cards(worker: type[Nanny], cards: list[str]) -> type[Nanny]:
+    """Workers that each see one of the cards: the variable is set before anything asks for them."""
+    if not cards:
+        return worker
+
+    class OneCard(worker):  # type: ignore[valid-type,misc]
+        def __init__(self, *args: Any, name: int, **options: Any):
+            environment = {"CUDA_VISIBLE_DEVICES": cards[name % len(cards)]}
+            super().__init__(*args, name=name, env=environment, **options)
+
+    return OneCard
 
 
 @contextmanager

@@ -32,6 +32,33 @@ def test_two_workers_share_the_cores(two):
     assert {int(count) for _, count in threads.values()} == {max(1, (os.cpu_count() or 1) // 2)}
 
 
+@pytest.mark.parametrize(
+    ("visible", "count", "expected"),
+    [
+        (None, 0, []),
+        (None, 2, ["0", "1"]),
+        ("2, 5", 2, ["2", "5"]),
+        ("GPU-4a,GPU-7b", 2, ["GPU-4a", "GPU-7b"]),
+        ("0,7", 1, ["0"]),  # CUDA stops at the first number that is no card
+        ("", 0, []),
+    ],
+)
+def test_cards_are_those_that_the_process_may_use(monkeypatch, visible, count, expected):
+    monkeypatch.setattr("torch.cuda.device_count", lambda: count)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert cluster.cards() == expected
+
+
+@pytest.mark.slow
+def test_each_worker_sees_a_card_of_its_own(monkeypatch):
+    monkeypatch.setattr(cluster, "cards", lambda: ["3", "GPU-7b"])
+    with cluster.workers(3) as client:
+        seen = client.run(lambda: os.environ["CUDA_VISIBLE_DEVICES"])
+    assert sorted(seen.values()) == ["3", "3", "GPU-7b"]
+
+
 @pytest.mark.slow
 def test_workers_keep_freed_memory_instead_of_having_it_cleared_anew(two):
     found = two.run(lambda: dict(os.environ))
