@@ -22,6 +22,10 @@ from defocus_lib.explain.quadrature import Rule
 from defocus_lib.precision import fitting
 
 METHODS = (*quadrature.METHODS, "shap")
+# Of float16, which holds no number below 6e-8 and, from 6e-5 on, fewer digits the smaller it is.
+# Gradients of a logit are smaller than that in many layers, and far below the largest number, 65504.
+# A power of two changes no digit.
+SCALE = 2.0**12
 
 
 class Attributions(NamedTuple):
@@ -52,7 +56,9 @@ class Compute:
         Gradients per pass, of several inputs where one input has fewer; 0 takes as many as
         :func:`defocus_lib.precision.fitting` allows.
     precision : torch.dtype
-        float32, or bfloat16 for autocast.
+        float32, or bfloat16 or float16 for autocast. Gradients in float16 are multiplied by
+        :data:`SCALE` on their way back, so that small ones are not lost; where large ones overflow,
+        the inputs are explained again in float32.
     """
 
     batch_size: int = 0
@@ -114,6 +120,9 @@ def shapley_values(
                 for x, key in zip(inputs, keys, strict=True)
             ]
             values = _expected_gradients(detector, inputs, background, rules, compute)
+            if compute.precision == torch.float16 and not values.isfinite().all():
+                single = Compute(compute.batch_size)
+                values = _expected_gradients(detector, inputs, background, rules, single)
         logits, base = (
             _logits(detector, images, compute.batch_size) for images in (inputs, background)
         )
@@ -175,22 +184,34 @@ def _expected_gradients(
     compute: Compute,
 ) -> torch.Tensor:
     """Sum of ``(x - b) * gradient`` over points and shares of each input: ``(N, C, H, W)``."""
-    images = torch.arange(len(inputs), device=inputs.device).repeat_interleave(len(rules[0].rows))
+    count = len(rules[0].rows)
+    images = torch.arange(len(inputs), device=inputs.device).repeat_interleave(count)
     rows, t, shares = (
         torch.from_numpy(np.concatenate(part)).to(inputs.device)
         for part in zip(*rules, strict=True)
     )
     points_of_all = (images, rows, t.to(inputs.dtype), shares.to(inputs.dtype))
     batches = zip(*(part.split(compute.batch_size) for part in points_of_all), strict=True)
-    total = torch.zeros_like(inputs)
+    total, first = torch.zeros_like(inputs), 0
     for image, row, step, share in batches:
         points = background[row] + step.view(-1, 1, 1, 1) * (inputs[image] - background[row])
         differences = share.sum(1).view(-1, 1, 1, 1) * inputs[image]
         differences = differences - torch.tensordot(share, background, 1)
         terms = differences * _gradient(detector, points, compute.precision)
-        for number in image.unique():  # not index_add_, whose order of summation is free on a GPU
-            total[number] += terms[image == number].sum(0)
+        # Not index_add_, whose order of summation is free on a card, and by numbers that this
+        # process knows: asking the card for them would let it wait in each step.
+        for number, part in _of_each_image(first, len(image), count):
+            total[number] += terms[part].sum(0)
+        first += len(image)
     return total
+
+
+def _of_each_image(first: int, size: int, count: int) -> Iterator[tuple[int, slice]]:
+    """The images of a batch, each with its part of it; the batch begins at point ``first`` of all,
+    of which every image has ``count``."""
+    for number in range(first // count, -(-(first + size) // count)):
+        start, end = number * count - first, (number + 1) * count - first
+        yield number, slice(max(0, start), min(size, end))
 
 
 def _gradient(detector: Callable, points: torch.Tensor, precision: torch.dtype) -> torch.Tensor:
@@ -201,7 +222,8 @@ def _gradient(detector: Callable, points: torch.Tensor, precision: torch.dtype) 
         torch.autocast(points.device.type, precision, enabled=precision != torch.float32),
     ):
         logits = detector(points)
-    return torch.autograd.grad(logits.float().sum(), points)[0]
+    scale = SCALE if precision == torch.float16 else 1.0
+    return torch.autograd.grad(logits.float().sum() * scale, points)[0] / scale
 
 
 def _by_shap(

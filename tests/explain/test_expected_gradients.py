@@ -321,3 +321,52 @@ def test_bad_input_names_the_argument(arguments, message):
     arguments = {"inputs": GOOD, "background": GOOD, **arguments}
     with pytest.raises(ValueError, match=message):
         expected_gradients.shapley_values(lambda batch: batch.sum((1, 2, 3))[:, None], **arguments)
+
+
+# Half precision of cards without bfloat16
+
+
+def faint(factor):
+    """A detector with gradients of about ``factor**2``, through two layers of float16."""
+    net = small_net()
+    net[0].weight.data *= factor
+    net[2].weight.data *= factor
+    return net
+
+
+def test_float16_keeps_gradients_that_are_smaller_than_its_numbers(problem, monkeypatch):
+    _, x, b = problem
+    net = faint(3e-4)
+    options = {"n_samples": 8}
+    single = expected_gradients.shapley_values(net, x, b, **options).values
+    half = Compute(precision=torch.float16)
+    scaled = expected_gradients.shapley_values(net, x, b, **options, compute=half).values
+    assert np.abs(single).max() < 1e-6 and relative_error(scaled, single) < 0.01
+    monkeypatch.setattr(expected_gradients, "SCALE", 1.0)
+    plain = expected_gradients.shapley_values(net, x, b, **options, compute=half).values
+    assert relative_error(plain, single) > 0.05, "or there is nothing to keep"
+
+
+def test_float16_that_overflows_is_replaced_by_float32(problem):
+    _, x, b = problem
+
+    def steep(batch):
+        return torch.nn.functional.conv2d(batch, torch.full((1, 2, 6, 6), 3e4))[:, :, 0, 0]
+
+    half = expected_gradients.shapley_values(
+        steep, x, b, n_samples=4, compute=Compute(precision=torch.float16)
+    ).values
+    assert np.isfinite(half).all()
+    single = expected_gradients.shapley_values(steep, x, b, n_samples=4).values
+    np.testing.assert_array_equal(half, single)
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 4, 7, 64])
+def test_the_sums_of_a_batch_go_to_their_images(batch_size):
+    points = np.repeat(np.arange(5), 4)
+    for first in range(0, 20, batch_size):
+        batch = points[first : first + batch_size]
+        parts = list(expected_gradients._of_each_image(first, len(batch), 4))
+        assert [number for number, _ in parts] == sorted(set(batch))
+        for number, part in parts:
+            assert (batch[part] == number).all() and len(batch[part]) == (batch == number).sum()
