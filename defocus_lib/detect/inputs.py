@@ -40,6 +40,7 @@ KINDS = {
     "rgb": Kind(photograph=True, map=False),
     "fusion": Kind(photograph=True, map=True),
 }
+KEPT = 1 << 28  # bytes: what is read stays in memory up to this size, beyond it is read each time
 
 
 def kind_of(reads: str) -> Kind:
@@ -51,6 +52,9 @@ def kind_of(reads: str) -> Kind:
 
 class Inputs(torch.utils.data.Dataset):
     """Inputs ``(C, H, W)`` float32 in [0, 1] with their labels (1 = fake), in the order of records.
+
+    Photographs and maps are decoded once and kept, up to ``KEPT`` bytes. A process of a loader
+    keeps nothing, because each would keep its own.
 
     ``records`` has the columns ``path``, ``digest`` and ``label``; ``cache`` holds the maps of all
     of them and is not needed for photographs alone. Raises ValueError if ``reads`` is unknown, the
@@ -72,15 +76,26 @@ class Inputs(torch.utils.data.Dataset):
         self._paths = records["path"].to_numpy(dtype=str)
         self._digests = records["digest"].to_numpy(dtype=str)
         self._labels = records["label"].to_numpy(dtype=np.float32)
+        self._kept: dict[int, tuple[np.ndarray | None, np.ndarray | None]] = {}
+        self._room = KEPT
 
     def __len__(self) -> int:
         return len(self._labels)
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
+        parts = self._kept.get(index) or self._read(index)
+        return as_input(self.reads, *parts), torch.tensor(self._labels[index])
+
+    def _read(self, index: int) -> tuple[np.ndarray | None, np.ndarray | None]:
+        """The pixels and the map of an image, as far as they are read."""
         row = Row(str(self._paths[index]), str(self._digests[index]))
         pixels = self.reader(row) if self.kind.photograph else None
         dense = self.cache.load(row.digest).dense if self.kind.map and self.cache else None
-        return as_input(self.reads, pixels, dense), torch.tensor(self._labels[index])
+        size = sum(part.nbytes for part in (pixels, dense) if part is not None)
+        if size <= self._room and torch.utils.data.get_worker_info() is None:
+            self._kept[index] = pixels, dense
+            self._room -= size
+        return pixels, dense
 
     @property
     def fingerprint(self) -> str:

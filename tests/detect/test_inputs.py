@@ -10,6 +10,7 @@ from PIL import Image
 from torch.utils.data import DataLoader
 
 from defocus_lib.data.images import Reader, UnreadableImage
+from defocus_lib.detect import inputs
 from defocus_lib.detect.inputs import Inputs, as_input
 from defocus_lib.maps import estimate
 from defocus_lib.maps.cache import MapCache
@@ -107,6 +108,23 @@ def test_worker_processes_read_the_same(records, reader, cache, wanted, start):
     )
     np.testing.assert_allclose(torch.cat(values), inputs_of(wanted, "fusion"), atol=1e-6)
     assert torch.cat(labels).tolist() == [0, 1] * 4
+
+
+@pytest.mark.parametrize("kept", [0, 3, 8])
+def test_an_image_is_read_once_while_there_is_room(records, reader, monkeypatch, kept):
+    of_one = 3 * SIZE**2
+    monkeypatch.setattr(inputs, "KEPT", kept * of_one + of_one // 2)
+    read = []
+    dataset = Inputs(records, "rgb", lambda row: read.append(row.path) or reader(row))
+    first, second = ([dataset[row][0] for row in range(8)] for _ in range(2))
+    assert read == [*records["path"], *records["path"][kept:]]
+    torch.testing.assert_close(first, second, rtol=0, atol=0)
+
+
+def test_a_process_of_a_loader_keeps_nothing(records, reader, monkeypatch):
+    monkeypatch.setattr(torch.utils.data, "get_worker_info", lambda: object())
+    dataset = Inputs(records, "rgb", reader)
+    assert dataset[0][0].any() and not dataset._kept
 
 
 def test_a_constant_map_is_zero():
