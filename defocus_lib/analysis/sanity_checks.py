@@ -25,6 +25,7 @@ from torch import nn
 from defocus_lib.analysis.faithfulness import Explainer, blocks, rank_correlation
 from defocus_lib.checks import check_maps
 from defocus_lib.detect.model import Detector
+from defocus_lib.explain.expected_gradients import Averages
 from defocus_lib.stats.bootstrap import Estimate, bootstrap_mean, bootstrap_ratio
 
 ORDERS = {
@@ -74,6 +75,8 @@ class _InParts(nn.Module):
         self.parts = nn.ModuleList(_Part([layers[row] for row in rows]) for rows in cuts)
         self.sizes = [len(rows) for rows in cuts]
         self.hidden = (detector,)
+        if isinstance(detector, Averages):
+            self.averaged = detector.averaged
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         return self.hidden[0](inputs)

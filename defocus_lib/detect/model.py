@@ -105,23 +105,24 @@ class Detector(nn.Module):
         return self.classifier.forward_head(maps), features
 
     def _fused_features(self, inputs: torch.Tensor) -> torch.Tensor:
-        photographs, maps = self._resized(inputs).split([3, 1], dim=1)
+        photographs, maps = self.averaged(inputs).split([3, 1], dim=1)
         product = self.rgb_branch.forward_features(photographs * 2 - 1)
         product = product * self.defocus_branch.forward_features(maps.expand(-1, 3, -1, -1))
         return self.defocus_branch.forward_head(product, pre_logits=True)
 
     def _scaled(self, inputs: torch.Tensor) -> torch.Tensor:
-        inputs = self._resized(inputs)
+        inputs = self.averaged(inputs)
         return inputs * 2 - 1 if self.kind.photograph else inputs.expand(-1, 3, -1, -1)
 
-    def _resized(self, inputs: torch.Tensor) -> torch.Tensor:
+    def averaged(self, inputs: torch.Tensor) -> torch.Tensor:
+        """Inputs ``(B, C, H, W)`` averaged to ``input_size``; those of this size as they are."""
         channels = self.kind.channels
         if inputs.ndim != 4 or inputs.shape[1] != channels:
             raise ValueError(
                 f"inputs has shape {tuple(inputs.shape)}; (B, {channels}, H, W) wanted by a "
                 f"detector on {self.reads}"
             )
-        if not self.input_size:
+        if self.input_size in (0, *inputs.shape[2:]):
             return inputs
         return F.interpolate(inputs, size=(self.input_size, self.input_size), mode="area")
 

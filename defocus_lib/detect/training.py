@@ -144,6 +144,7 @@ def predict(
         with _plain_worker_errors(), torch.no_grad(), half:
             for batch, *_ in tqdm(loader, "Predicting", disable=not progress, leave=False):
                 inputs = _ready(batch.to(weights.device, weights.dtype, non_blocking=True))
+                inputs = detector.averaged(inputs)
                 for part in inputs.split(fitting(inputs)):
                     outputs = detector.logits_and_features(part)
                     # They stay on the device until the end: a card then never waits for us.

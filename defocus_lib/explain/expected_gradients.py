@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -23,9 +23,16 @@ from defocus_lib.precision import fitting
 
 METHODS = (*quadrature.METHODS, "shap")
 # Of float16, which holds no number below 6e-8 and, from 6e-5 on, fewer digits the smaller it is.
-# Gradients of a logit are smaller than that in many layers, and far below the largest number, 65504.
+# Gradients of a logit are smaller than that in many layers, and far below the largest, 65504.
 # A power of two changes no digit.
 SCALE = 2.0**12
+
+
+@runtime_checkable
+class Averages(Protocol):
+    """A detector that averages its inputs to a smaller size first, and takes averaged ones."""
+
+    def averaged(self, inputs: torch.Tensor) -> torch.Tensor: ...
 
 
 class Attributions(NamedTuple):
@@ -104,7 +111,8 @@ def shapley_values(
     keys = range(len(inputs)) if keys is None else keys
     _check_shapes(inputs, background, keys)
     _check_options(n_samples, method, compute.batch_size)
-    compute = Compute(compute.batch_size or fitting(inputs), compute.precision)
+    images, base = _averaged(detector, inputs), _averaged(detector, background)
+    compute = Compute(compute.batch_size or fitting(images), compute.precision)
     with _eval_mode(detector):
         if method == "shap":
             values = _by_shap(detector, inputs, background, n_samples, seed)
@@ -123,11 +131,9 @@ def shapley_values(
             if compute.precision == torch.float16 and not values.isfinite().all():
                 single = Compute(compute.batch_size)
                 values = _expected_gradients(detector, inputs, background, rules, single)
-        logits, base = (
-            _logits(detector, images, compute.batch_size) for images in (inputs, background)
-        )
+        logits, of_base = (_logits(detector, part, compute.batch_size) for part in (images, base))
     values = values.sum(1)
-    errors = logits - base.mean() - values.sum((1, 2))
+    errors = logits - of_base.mean() - values.sum((1, 2))
     return Attributions(*(array.float().cpu().numpy() for array in (values, errors, logits)))
 
 
@@ -183,27 +189,47 @@ def _expected_gradients(
     rules: list[Rule],
     compute: Compute,
 ) -> torch.Tensor:
-    """Sum of ``(x - b) * gradient`` over points and shares of each input: ``(N, C, H, W)``."""
+    """Sum of ``(x - b) * gradient`` over points and shares of each input: ``(N, C, H, W)``.
+
+    A detector that averages its inputs first gets averaged points: the gradients with respect to
+    these are added up for each background, and spread over the pixels at the end.
+    """
+    x, b = _averaged(detector, inputs), _averaged(detector, background)
     count = len(rules[0].rows)
-    images = torch.arange(len(inputs), device=inputs.device).repeat_interleave(count)
+    images = torch.arange(len(x), device=x.device).repeat_interleave(count)
     rows, t, shares = (
-        torch.from_numpy(np.concatenate(part)).to(inputs.device)
-        for part in zip(*rules, strict=True)
+        torch.from_numpy(np.concatenate(part)).to(x.device) for part in zip(*rules, strict=True)
     )
-    points_of_all = (images, rows, t.to(inputs.dtype), shares.to(inputs.dtype))
+    points_of_all = (images, rows, t.to(x.dtype), shares.to(x.dtype))
     batches = zip(*(part.split(compute.batch_size) for part in points_of_all), strict=True)
-    total, first = torch.zeros_like(inputs), 0
+    total, sums, first = torch.zeros_like(inputs), torch.zeros_like(b), 0
     for image, row, step, share in batches:
-        points = background[row] + step.view(-1, 1, 1, 1) * (inputs[image] - background[row])
-        differences = share.sum(1).view(-1, 1, 1, 1) * inputs[image]
-        differences = differences - torch.tensordot(share, background, 1)
-        terms = differences * _gradient(detector, points, compute.precision)
+        points = b[row] + step.view(-1, 1, 1, 1) * (x[image] - b[row])
+        gradients = _gradient(detector, points, compute.precision)
         # Not index_add_, whose order of summation is free on a card, and by numbers that this
         # process knows: asking the card for them would let it wait in each step.
         for number, part in _of_each_image(first, len(image), count):
-            total[number] += terms[part].sum(0)
+            sums += torch.tensordot(share[part].T, gradients[part], 1)
+            if first + part.stop == (number + 1) * count:
+                differences = inputs[number] - background
+                total[number] = (differences * _spread(detector, sums, background)).sum(0)
+                sums.zero_()
         first += len(image)
     return total
+
+
+def _averaged(detector: Callable, images: torch.Tensor) -> torch.Tensor:
+    """Images as the backbone reads them, where the detector averages them first."""
+    return detector.averaged(images) if isinstance(detector, Averages) else images
+
+
+def _spread(detector: Callable, gradients: torch.Tensor, images: torch.Tensor) -> torch.Tensor:
+    """Gradients with respect to averaged images as those with respect to ``images``."""
+    if gradients.shape == images.shape:
+        return gradients
+    with torch.enable_grad():
+        full = torch.zeros_like(images, requires_grad=True)
+        return torch.autograd.grad(_averaged(detector, full), full, gradients)[0]
 
 
 def _of_each_image(first: int, size: int, count: int) -> Iterator[tuple[int, slice]]:

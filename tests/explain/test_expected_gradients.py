@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import nn
 
+from defocus_lib.detect.model import Detector
 from defocus_lib.explain import expected_gradients
-from defocus_lib.explain.expected_gradients import Compute
+from defocus_lib.explain.expected_gradients import Compute, shapley_values
 from defocus_lib.run import cluster
 from tests.reference import shapley as literal
 
@@ -370,3 +371,17 @@ def test_the_sums_of_a_batch_go_to_their_images(batch_size):
         assert [number for number, _ in parts] == sorted(set(batch))
         for number, part in parts:
             assert (batch[part] == number).all() and len(batch[part]) == (batch == number).sum()
+
+
+@pytest.mark.parametrize("input_size", [16, 20])  # of 32 px: a whole factor, and none
+@pytest.mark.parametrize("method", ["stratified", "interpolated"])
+def test_averaged_points_give_the_values_of_whole_ones(input_size, method):
+    detector = Detector("test_resnet", "rgb", input_size).requires_grad_(False)
+    inputs, background = torch.rand(7, 3, 32, 32).split([3, 4])
+    settings = {"n_samples": 9, "method": method, "compute": Compute(5)}
+    averaged = shapley_values(detector, inputs, background, **settings)
+    whole = shapley_values(lambda x: detector.eval()(x), inputs, background, **settings)
+    scale = np.abs(whole.values).max()
+    assert scale > 0
+    np.testing.assert_allclose(averaged.values, whole.values, atol=1e-5 * scale)
+    np.testing.assert_allclose(averaged.logits, whole.logits, atol=1e-5)
