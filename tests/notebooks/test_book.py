@@ -114,6 +114,30 @@ def test_every_notebook_ran_to_its_end(notebooks: dict[str, nbformat.NotebookNod
         assert counts == list(range(1, len(counts) + 1)), name
 
 
+def test_every_notebook_shows_the_figures_and_glues_the_values_that_it_names(
+    notebooks: dict[str, nbformat.NotebookNode],
+) -> None:
+    for name, notebook in notebooks.items():
+        outputs = [output for cell in notebook.cells for output in cell.get("outputs", [])]
+        shown = [cell.metadata["mystnb"] for cell in notebook.cells if "mystnb" in cell.metadata]
+        assert sum("image/png" in output.get("data", {}) for output in outputs) == len(shown), name
+        for cell in shown:
+            assert cell["figure"]["caption"].endswith(".") and cell["image"]["alt"], name
+        tags = [output.metadata.get("scrapbook", {}) for output in outputs if "metadata" in output]
+        glued = [tag["name"] for tag in tags if "name" in tag]
+        prose = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+        wanted = {part.split("`")[0].split(":")[0] for part in prose.split("{glue:text}`")[1:]}
+        assert len(glued) == len(set(glued)) and set(glued) == wanted, name
+        assert name != "10_known_blur" or all(value.startswith("known_") for value in glued)
+
+
+def test_the_analyses_print_nothing(built: Built) -> None:
+    """What a notebook prints is shown while it runs, after its name."""
+    names = tuple(f"{path.stem}: " for path in (ROOT / "notebooks").glob("0[5-9]_*.py"))
+    said = (built.first.stdout + built.first.stderr).splitlines()
+    assert [line for line in said if line.startswith((*names, "10_known_blur: "))] == []
+
+
 def test_every_notebook_stays_within_the_promised_memory(
     notebooks: dict[str, nbformat.NotebookNode],
 ) -> None:
