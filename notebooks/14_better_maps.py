@@ -60,7 +60,7 @@ from defocus_lib.data import collection, records
 from defocus_lib.detect import sweep
 from defocus_lib.detect.training import Plan
 from defocus_lib.figures import detector_by_map as figures
-from defocus_lib.maps.cache import map_cache
+from defocus_lib.maps.cache import ComputedMaps, map_cache
 from defocus_lib.run import cluster, headline
 from defocus_lib.run.artifacts import Folder, write_beside
 from defocus_lib.run.widgets import explore
@@ -74,9 +74,14 @@ chosen = records.sample(chosen, groups, seed) if groups else chosen
 test = chosen[chosen["split"] == "test"]
 real = test[test["label"] == 0]
 manipulations = sweep.training_manipulations(chosen)
-caches = {name: map_cache(run.reader, name, "") for name in detector_by_map.PRESETS}
+# Maps of the others take milliseconds, and no other page reads them: not worth their disk.
+caches = {name: map_cache(run.reader, name, "") for name in ("physical", "learned")}
+estimates = {
+    name: caches.get(name) or ComputedMaps(run.reader, name)
+    for name in detector_by_map.PRESETS
+}
 truth = {TRUE: detector_by_map.TrueMaps(folder)} if "depth" in run.about.has else {}
-sources = caches | truth
+sources = estimates | truth
 
 # %% tags=["remove-input"]
 glue("better_unit", run.about.unit, display=False)
@@ -150,7 +155,7 @@ pair_of(example, manipulations[0])
 # of AUC also count how far the seeds differ.
 
 # %%
-images = detector_by_map.errors_of_images(real, caches, truth[TRUE])
+images = detector_by_map.errors_of_images(real, estimates, truth[TRUE])
 errors = detector_by_map.error_table(images, n_bootstrap, seed)
 detector_by_map.errors_shown(errors)
 

@@ -322,6 +322,30 @@ class MapCache:
         return True
 
 
+@dataclass(frozen=True)
+class ComputedMaps:
+    """Maps that are computed whenever they are asked for: those of a cache, without its disk.
+
+    For maps that are read once or twice, of presets that take milliseconds.
+    """
+
+    reader: Reader
+    preset: str
+    propagation: str = ""
+
+    def stack(self, records: pd.DataFrame) -> tuple[np.ndarray, np.ndarray]:
+        """The maps of all records, as :meth:`MapCache.stack` returns them.
+
+        Raises as the reader does; ValueError also if there is no record.
+        """
+        if len(records) == 0:
+            raise ValueError("records has no row; at least one wanted")
+        images = (as_planes(self.reader(row))[None] for row in rows_of(records))
+        maps = [maps_as_cached(image, self.preset, self.propagation) for image in images]
+        dense = np.concatenate([each.dense[:, 0] for each in maps])
+        return dense, np.concatenate([each.edges[:, 0] for each in maps])
+
+
 # Images that a worker of a cluster gets at once.
 PART = 32
 # From so many images on, processes are worth their start: each imports torch, which takes seconds.

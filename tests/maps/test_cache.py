@@ -100,6 +100,16 @@ def test_a_cached_map_is_the_map(root, records, tmp_path, preset, method, size, 
     np.testing.assert_array_equal(edges, expected.edges[:, 0])
 
 
+def test_maps_without_a_cache_are_those_of_one(filled, records, reader):
+    turned = records.iloc[::-1]
+    computed = map_cache.ComputedMaps(reader, "physical").stack(turned)
+    for values, stored in zip(computed, filled.stack(turned), strict=True):
+        assert values.dtype == stored.dtype
+        np.testing.assert_array_equal(values, stored)
+    with pytest.raises(ValueError, match="records has no row"):
+        map_cache.ComputedMaps(reader, "physical").stack(records[:0])
+
+
 def test_rows_come_back_in_their_order(filled, records):
     turned = records.iloc[::-1]
     for n_workers in (1, 2):
