@@ -35,9 +35,9 @@ artifacts: str = ""
 groups: int = 300
 seeds: int = 3
 backbone: str = "test_resnet"
-input_size: int = 32
-epochs: int = 6
-batch_size: int = 64
+input_size: int = 24
+epochs: int = 5
+batch_size: int = 32
 learning_rate: float = 0.003
 schedule: str = "one_cycle"
 precision: str = "auto"
@@ -58,7 +58,7 @@ from defocus_lib.analysis import detector_by_map
 from defocus_lib.analysis.detector_by_map import ERROR, TRUE
 from defocus_lib.data import collection, records
 from defocus_lib.detect import sweep
-from defocus_lib.detect.training import Plan
+from defocus_lib.detect.plan import Plan
 from defocus_lib.figures import detector_by_map as figures
 from defocus_lib.maps.cache import ComputedMaps, map_cache
 from defocus_lib.run import cluster, headline
@@ -121,7 +121,7 @@ with cluster.workers(n_workers, scheduler) as client:
     for cache in caches.values():
         cache.fill(chosen, run.reader, progress=True, client=client)
     predictions = detector_by_map.run(
-        common, sources, range(seeds), ["learned"], client, progress=True
+        common, sources, range(seeds), ["learned"], client, folder.path, progress=True
     )
 _ = write_beside(
     folder.path / "better_maps.parquet",

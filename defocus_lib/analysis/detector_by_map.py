@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -55,17 +56,18 @@ def run(
     seeds: Sequence[int],
     uncertain: Sequence[str] = (),
     client: Client | None = None,
+    folder: Path | None = None,
     progress: bool = False,
 ) -> pd.DataFrame:
     """Train the same detectors on each kind of map and manipulation, and predict its test images.
 
     ``common`` holds everything but the maps, which ``sources`` has by preset. The maps of the
-    presets ``uncertain`` are read a second time with their uncertainty. ``client`` and ``progress``
-    as in :func:`sweep.train_and_test`. The table is that of :meth:`Sweep.predictions`, with a
-    column ``map``: the preset, and whether its uncertainty was read.
+    presets ``uncertain`` are read a second time with their uncertainty. ``client``,
+    ``folder``, ``progress`` and the table are those of :func:`sweep.train_and_test`; the table has
+    a further column ``map``: the preset, and whether its uncertainty was read.
     """
     parts = trainings(common, sources, seeds, uncertain)
-    predictions = sweep.train_and_test(parts, client, progress)
+    predictions = sweep.train_and_test(parts, client, folder, progress)
     preset, plain = predictions["preset"], predictions["input"] != UNCERTAIN
     return predictions.assign(map=preset.where(plain, preset.map(WITH_UNCERTAINTY.format)))
 

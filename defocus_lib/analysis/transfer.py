@@ -166,12 +166,16 @@ def robustness(
     high, change, change_high, change_low (the AUC minus that of the stored images, with its
     interval over the same resamples), corruption, detector, by ("frame" or "video").
     """
-    curves = []
+
+    def predictions(corruption: Corruption, level: float) -> pd.DataFrame:
+        return corrupted_predictions(records, reader, cache, detectors, corruption, level)
+
+    first, curves = next(iter(corruptions.values())), []
+    stored = predictions(first, first.levels[0])
     for name, corruption in corruptions.items():
-        by_level = {
-            level: corrupted_predictions(records, reader, cache, detectors, corruption, level)
-            for level in corruption.levels
-        }
+        # The first level of each is the image as it is stored.
+        unchanged, *levels = corruption.levels
+        by_level = {unchanged: stored} | {level: predictions(corruption, level) for level in levels}
         for by, detector in product(LEVELS, detectors):
             entries = {
                 f"{level:g}": auc.predictions_of(at_level(table[table["detector"] == detector], by))

@@ -81,9 +81,12 @@ class Batch:
         return np.flatnonzero(self.records["manipulation"] == ILLUMINATION)
 
 
+Part = Callable[[Batch], torch.Tensor]  # (N, C, H, W) float32 in [0, 1]
+
+
 @dataclass(frozen=True)
 class Input:
-    """One kind of input, ``(N, C, H, W)`` float32 in [0, 1].
+    """One kind of input, ``(N, C, H, W)`` float32 in [0, 1]: the channels of its ``parts``.
 
     ``reads`` is the kind of detector, "defocus", "rgb" or "fusion", which fixes ``C``. If
     ``shuffled``, the labels to learn from are permuted.
@@ -91,8 +94,12 @@ class Input:
 
     title: str
     reads: str
-    inputs: Callable[[Batch], torch.Tensor]
+    parts: tuple[Part, ...]
     shuffled: bool = False
+
+    def inputs(self, batch: Batch) -> torch.Tensor:
+        """The input of each image of a batch, at full size."""
+        return torch.cat([part(batch) for part in self.parts], dim=1)
 
 
 def _map(batch: Batch) -> torch.Tensor:
@@ -103,18 +110,13 @@ def _photograph(batch: Batch) -> torch.Tensor:
     return torch.from_numpy(batch.images).permute(0, 3, 1, 2).float() / 255
 
 
-def _both(batch: Batch) -> torch.Tensor:
-    return torch.cat([_photograph(batch), _map(batch)], dim=1)
-
-
-def _map_and_uncertainty(batch: Batch) -> torch.Tensor:
-    """Both in units of the range of the map, so that they stay comparable; at most 1."""
+def _uncertainty(batch: Batch) -> torch.Tensor:
+    """In units of the range of the map, as the map is, so that they stay comparable; at most 1."""
     dense, error = (
         torch.from_numpy(plane)[:, None] for plane in (batch.maps[0], batch.uncertainty)
     )
     span = dense.amax((2, 3), keepdim=True) - dense.amin((2, 3), keepdim=True)
-    share = torch.where(span > 0, error / span, torch.zeros_like(error)).clamp(0, 1)
-    return torch.cat([_map(batch), share, share], dim=1)
+    return torch.where(span > 0, error / span, torch.zeros_like(error)).clamp(0, 1)
 
 
 def _edges(batch: Batch) -> torch.Tensor:
@@ -146,14 +148,16 @@ def generator(digest: str, *more: int) -> np.random.Generator:
 
 
 INPUTS = {
-    "defocus": Input("defocus map", "defocus", _map),
-    "rgb": Input("photograph", "rgb", _photograph),
-    "fusion": Input("photograph and map", "fusion", _both),
-    "map and uncertainty": Input("defocus map and its uncertainty", "rgb", _map_and_uncertainty),
-    "edges": Input("edges only", "defocus", _edges),
-    "edge density": Input("edge density", "defocus", _edge_density),
-    "permuted blur": Input("blur readings permuted among edges", "defocus", _permuted_blur),
-    "shuffled": Input("labels shuffled", "defocus", _map, shuffled=True),
+    "defocus": Input("defocus map", "defocus", (_map,)),
+    "rgb": Input("photograph", "rgb", (_photograph,)),
+    "fusion": Input("photograph and map", "fusion", (_photograph, _map)),
+    "map and uncertainty": Input(
+        "defocus map and its uncertainty", "rgb", (_map, _uncertainty, _uncertainty)
+    ),
+    "edges": Input("edges only", "defocus", (_edges,)),
+    "edge density": Input("edge density", "defocus", (_edge_density,)),
+    "permuted blur": Input("blur readings permuted among edges", "defocus", (_permuted_blur,)),
+    "shuffled": Input("labels shuffled", "defocus", (_map,), shuffled=True),
 }
 WITHOUT_BLUR = ("edges", "edge density", "permuted blur")
 """The inputs that keep the edges of the map and lose its blur."""

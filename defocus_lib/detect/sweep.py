@@ -1,40 +1,42 @@
 """Sweeps of small detectors: one network and budget, several inputs, manipulations and seeds.
 
 Each run trains on one thread and depends on no other, so one process and a cluster give equal
-predictions.
+predictions. Their inputs are made once and shared, see :mod:`defocus_lib.detect.stored_inputs`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import tempfile
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
-import torch
-from torch.nn import functional as F
-from torch.utils.data import TensorDataset
 from tqdm.auto import tqdm
 
 from defocus_lib.data.images import Reader
 from defocus_lib.data.records import REAL
+from defocus_lib.detect import in_memory
 from defocus_lib.detect.control_inputs import (
     ILLUMINATION,
     INPUTS,
     WITHOUT_BLUR,
-    Batch,
+    Input,
     Maps,
     with_illumination_change,
 )
+from defocus_lib.detect.in_memory import Examples
 from defocus_lib.detect.model import Detector
-from defocus_lib.detect.training import Plan, fit, predict
+from defocus_lib.detect.plan import Plan
+from defocus_lib.detect.stored_inputs import Source, Stored, Wanted, store
 from defocus_lib.run import cluster
 
 if TYPE_CHECKING:
     from distributed import Client
 
-CHUNK = 256  # images in memory at full size
+SPLITS = ("train", "val", "test")
 IDENTITY = ["id", "video", "group", "manipulation", "label"]
 ORDER = ["preset", "input", "training_manipulation", "seed"]
 
@@ -47,6 +49,10 @@ class Run:
     training_manipulation: str
     seed: int
 
+    @property
+    def kind(self) -> Input:
+        return INPUTS[self.input]
+
 
 @dataclass(frozen=True)
 class Sweep:
@@ -54,7 +60,7 @@ class Sweep:
 
     ``records`` are training and validation images of every training manipulation, and test images;
     ``cache`` holds their maps. ``backbone`` is a ``timm`` model. Inputs are averaged to a side of
-    ``input_size`` px. The seed of a run replaces that of the ``plan``.
+    ``input_size`` px and rounded to 8 bit. The seed of a run replaces that of the ``plan``.
     """
 
     records: pd.DataFrame
@@ -64,47 +70,9 @@ class Sweep:
     input_size: int
     plan: Plan
 
-    def predictions(
-        self, input_name: str, training_manipulation: str, seeds: Sequence[int]
-    ) -> pd.DataFrame:
-        """Train detectors that differ in their seed alone, and apply each to the test images.
-
-        One row per test image, real or of any manipulation, and seed: preset (of the maps), input,
-        training_manipulation, seed, id, video, group, manipulation, label, logit. Raises ValueError
-        if the records have no training image of the manipulation.
-        """
-        parts = {
-            split: self.records_of(split, training_manipulation)
-            for split in ("train", "val", "test")
-        }
-        if not parts["train"]["label"].any():
-            raise ValueError(f"records have no training image of {training_manipulation!r}")
-        test = parts["test"][IDENTITY].reset_index(drop=True)
-        test = test.assign(
-            preset=self.cache.preset, input=input_name, training_manipulation=training_manipulation
-        )
-        with cluster.one_thread():
-            inputs = {split: self.inputs(input_name, rows) for split, rows in parts.items()}
-            by_seed = [
-                test.assign(seed=seed, logit=self._test_logits(input_name, seed, parts, inputs))
-                for seed in seeds
-            ]
-        return pd.concat(by_seed, ignore_index=True)
-
-    def _test_logits(
-        self,
-        input_name: str,
-        seed: int,
-        parts: dict[str, pd.DataFrame],
-        inputs: dict[str, torch.Tensor],
-    ) -> np.ndarray:
-        """Logits ``(N,)`` float64 of the test images by a newly trained detector."""
-        kind, plan = INPUTS[input_name], replace(self.plan, seed=seed)
-        labels = {split: _labels(rows, kind.shuffled, seed) for split, rows in parts.items()}
-        detector = Detector(self.backbone, kind.reads, seed=seed)
-        train, val = (TensorDataset(inputs[split], labels[split]) for split in ("train", "val"))
-        fit(detector, train, val, plan, progress=False)
-        return predict(detector, inputs["test"], plan.batch_size)[0].double().numpy()
+    @property
+    def source(self) -> Source:
+        return Source(self.reader, self.cache, self.input_size)
 
     def records_of(self, split: str, training_manipulation: str) -> pd.DataFrame:
         """Real images and those of the training manipulation; in the test split those of all."""
@@ -114,20 +82,24 @@ class Sweep:
         kinds = [REAL, training_manipulation]
         return rows if split == "test" else rows[rows["manipulation"].isin(kinds)]
 
-    def inputs(self, input_name: str, records: pd.DataFrame) -> torch.Tensor:
-        """Inputs ``(N, C, input_size, input_size)`` float32 in [0, 1] of the detectors."""
-        kind, parts = INPUTS[input_name], []
-        for first in range(0, len(records), CHUNK):
-            rows = records.iloc[first : first + CHUNK]
-            full_size = kind.inputs(Batch(rows, self.reader, self.cache))
-            parts.append(F.interpolate(full_size, size=2 * (self.input_size,), mode="area"))
-        return torch.cat(parts)
+
+class _Training(NamedTuple):
+    """A run with the records of each split."""
+
+    sweep: Sweep
+    run: Run
+    records: dict[str, pd.DataFrame]
 
 
-def _labels(records: pd.DataFrame, shuffled: bool, seed: int) -> torch.Tensor:
-    """Labels ``(N,)`` float32 to learn from."""
-    labels = records["label"].to_numpy(dtype=np.float32)
-    return torch.from_numpy(np.random.default_rng(seed).permutation(labels) if shuffled else labels)
+class _Job(NamedTuple):
+    """A run as a worker needs it: files of inputs, and by split their rows and the labels."""
+
+    number: int
+    backbone: str
+    reads: str
+    plan: Plan
+    files: tuple[Path, ...]
+    examples: dict[str, tuple[tuple[np.ndarray, ...], np.ndarray]]
 
 
 def control_runs(training_manipulation: str, seeds: Sequence[int]) -> list[Run]:
@@ -148,36 +120,107 @@ def transfer_runs(manipulations: Sequence[str], seed: int) -> list[Run]:
 def train_and_test(
     sweeps: Sequence[tuple[Sweep, Sequence[Run]]],
     client: Client | None = None,
+    folder: Path | None = None,
     progress: bool = False,
 ) -> pd.DataFrame:
-    """Test predictions of all runs of all sweeps, each run done once.
+    """Train the detectors of all runs of all sweeps, each once, and apply them to the test images.
 
-    The ``client`` trains, see :func:`defocus_lib.run.cluster.workers`; without one this process
-    does. Rows as of :meth:`Sweep.predictions`, ordered by preset, input, manipulation and seed.
+    Parameters
+    ----------
+    client : Client, optional
+        Trains, see :func:`defocus_lib.run.cluster.workers`; without one this process does.
+    folder : Path, optional
+        Holds the inputs meanwhile, in a hidden folder, where the workers see them. By default a
+        temporary folder of this machine.
+
+    Returns
+    -------
+    DataFrame
+        One row per test image, real or of any manipulation, and run: preset (of the maps), input,
+        training_manipulation, seed, id, video, group, manipulation, label, logit. Ordered by
+        preset, input, manipulation and seed.
+
+    Raises
+    ------
+    ValueError
+        If records have no training image of a manipulation, or :func:`in_memory.fit` can't train.
     """
-    # Inputs are made once for all seeds of a job. Long jobs come first, so that no worker is left
-    # with one at the end.
-    jobs = [(sweep, *job) for sweep, runs in sweeps for job in _by_seeds(runs)]
-    jobs.sort(key=lambda job: len(job[-1]), reverse=True)
-    total, parts = sum(len(job[-1]) for job in jobs), []
-    with tqdm(total=total, desc="detectors", unit="detector", disable=not progress) as bar:
-        for part in cluster.as_they_finish(_predictions, jobs, client):
-            parts.append(part)
-            bar.update(part["seed"].nunique())
+    trainings = [
+        _Training(sweep, run, _parts(sweep, run))
+        for sweep, runs in sweeps
+        for run in sorted(set(runs))
+    ]
+    with tempfile.TemporaryDirectory(prefix=".inputs-", dir=folder) as scratch:
+        needed = [part for training in trainings for part in _wanted(training)]
+        stored = store(needed, Path(scratch), client, progress)
+        jobs = [_job(number, each, stored) for number, each in enumerate(trainings)]
+        # Long jobs come first, so that no worker is left with one at the end.
+        jobs.sort(key=lambda job: job.reads != "fusion")
+        logits: dict[int, np.ndarray] = {}
+        finished = cluster.as_they_finish(_test_logits, jobs, client)
+        options = {"desc": "detectors", "unit": "detector", "disable": not progress}
+        for number, values in tqdm(finished, total=len(jobs), **options):
+            logits[number] = values
+    parts = [_predictions(each, logits[number]) for number, each in enumerate(trainings)]
     return pd.concat(parts, ignore_index=True).sort_values(ORDER, kind="stable", ignore_index=True)
 
 
-def _by_seeds(runs: Sequence[Run]) -> list[tuple[str, str, list[int]]]:
-    """Each pair of input and training manipulation, with its seeds."""
-    seeds: dict[tuple[str, str], list[int]] = {}
-    for run in sorted(set(runs)):
-        seeds.setdefault((run.input, run.training_manipulation), []).append(run.seed)
-    return [(*pair, some) for pair, some in seeds.items()]
+def _parts(sweep: Sweep, run: Run) -> dict[str, pd.DataFrame]:
+    parts = {split: sweep.records_of(split, run.training_manipulation) for split in SPLITS}
+    if not parts["train"]["label"].any():
+        raise ValueError(f"records have no training image of {run.training_manipulation!r}")
+    return parts
 
 
-def _predictions(job: tuple[Sweep, str, str, list[int]]) -> pd.DataFrame:
-    sweep, input_name, training_manipulation, seeds = job
-    return sweep.predictions(input_name, training_manipulation, seeds)
+def _wanted(training: _Training) -> list[Wanted]:
+    records = pd.concat(training.records.values())
+    parts = dict.fromkeys(training.run.kind.parts)
+    return [Wanted(training.sweep.source, part, records) for part in parts]
+
+
+def _job(number: int, training: _Training, stored: Mapping[Hashable, Stored]) -> _Job:
+    sweep, run, records = training
+    files = [stored[sweep.source, part] for part in run.kind.parts]
+    examples = {
+        split: (
+            tuple(file.rows(rows) for file in files),
+            _labels(rows, run.kind.shuffled, run.seed),
+        )
+        for split, rows in records.items()
+    }
+    plan, paths = replace(sweep.plan, seed=run.seed), tuple(file.path for file in files)
+    return _Job(number, sweep.backbone, run.kind.reads, plan, paths, examples)
+
+
+def _labels(records: pd.DataFrame, shuffled: bool, seed: int) -> np.ndarray:
+    """Labels ``(N,)`` float32 to learn from."""
+    labels = records["label"].to_numpy(dtype=np.float32)
+    return np.random.default_rng(seed).permutation(labels) if shuffled else labels
+
+
+def _test_logits(job: _Job) -> tuple[int, np.ndarray]:
+    """The number of a job, and logits ``(N,)`` float64 of its test images."""
+    arrays = tuple(np.load(path, mmap_mode="r") for path in job.files)
+    train, val, test = (Examples(arrays, *job.examples[split]) for split in SPLITS)
+    detector = Detector(job.backbone, job.reads, seed=job.plan.seed)
+    with cluster.one_thread():
+        in_memory.fit(detector, train, val, job.plan)
+        return job.number, in_memory.logits(detector, test).double().numpy()
+
+
+def _predictions(training: _Training, logits: np.ndarray) -> pd.DataFrame:
+    sweep, run, records = training
+    return (
+        records["test"][IDENTITY]
+        .reset_index(drop=True)
+        .assign(
+            preset=sweep.cache.preset,
+            input=run.input,
+            training_manipulation=run.training_manipulation,
+            seed=run.seed,
+            logit=logits,
+        )
+    )
 
 
 def training_manipulations(records: pd.DataFrame) -> list[str]:

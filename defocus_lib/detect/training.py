@@ -22,18 +22,17 @@ from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
 from pytorch_lightning.utilities.exceptions import MisconfigurationException
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
-from sklearn.metrics import roc_auc_score
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, TensorDataset
 from tqdm import tqdm
 
+from defocus_lib.detect.in_memory import HISTORY, validation
 from defocus_lib.detect.model import Detector
 from defocus_lib.detect.plan import Plan
 from defocus_lib.precision import AUTO, fitting, for_prediction
 from defocus_lib.run.artifacts import write_beside
 from defocus_lib.run.lightning import CheckpointFiles, ProgressBar, generators_kept, quietly
 
-HISTORY = ["epoch", "train_loss", "val_loss", "val_auc", "val_accuracy"]
 # What a resumed run may change: it decides how fast the weights are reached, not which.
 FREE = ("epochs", "n_workers", "accelerator", "devices", "nodes", "strategy")
 NOTES = "defocus_lib"
@@ -240,7 +239,7 @@ class _Task(pl.LightningModule):
             raise ValueError(
                 "val holds one class, which has no AUC; both, or another monitor, wanted"
             )
-        self.log_dict(_validation(logits, labels), prog_bar=True)
+        self.log_dict(validation(logits, labels), prog_bar=True)
 
     def _of_every_process(self, values: torch.Tensor) -> torch.Tensor:
         """Values in the order of the data set: processes take turns, the last repeat images."""
@@ -268,17 +267,6 @@ class _Task(pl.LightningModule):
             optimizer, max_lr=self.plan.learning_rate, total_steps=steps
         )
         return [optimizer], [{"scheduler": cycle, "interval": "step"}]
-
-
-def _validation(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
-    """Loss, AUC (NaN where one class is absent) and accuracy at a probability of 0.5."""
-    has_auc = len(labels.unique()) == 2 and bool(torch.isfinite(logits).all())
-    auc = roc_auc_score(labels.numpy(), logits.numpy()) if has_auc else np.nan
-    return {
-        "val_loss": float(F.binary_cross_entropy_with_logits(logits, labels)),
-        "val_auc": float(auc),
-        "val_accuracy": float(((logits > 0) == (labels > 0.5)).double().mean()),
-    }
 
 
 class _Best(ModelCheckpoint):

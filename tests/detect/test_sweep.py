@@ -4,10 +4,12 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch.nn import functional as F
+from torch.utils.data import TensorDataset
 
 from defocus_lib.data import collection
 from defocus_lib.data.images import as_planes
-from defocus_lib.detect import sweep
+from defocus_lib.detect import sweep, training
 from defocus_lib.detect.control_inputs import (
     ILLUMINATION,
     INPUTS,
@@ -15,9 +17,10 @@ from defocus_lib.detect.control_inputs import (
     change_illumination,
     generator,
 )
+from defocus_lib.detect.model import Detector
+from defocus_lib.detect.plan import Plan
 from defocus_lib.detect.sweep import Run, Sweep
-from defocus_lib.detect.training import Plan
-from defocus_lib.maps.estimate import defocus_maps, normalize_per_sample
+from defocus_lib.maps.cache import maps_as_cached
 from defocus_lib.run import artifacts, cluster
 from defocus_lib.scenes import rendered
 from tests import runs
@@ -44,15 +47,46 @@ def test_runs_are_each_wanted_once():
 @pytest.mark.slow
 def test_predictions_for_every_test_image_are_reproducible(few, generators_left_alone, two_threads):
     with generators_left_alone():
-        third = few.predictions("defocus", "Deepfakes", [3])
+        third = sweep.train_and_test([(few, [Run("defocus", "Deepfakes", 3)])])
     assert torch.get_num_threads() == two_threads
     test = few.records.query("split == 'test'")
     assert third["id"].tolist() == test["id"].tolist()
     assert np.isfinite(third["logit"]).all()
-    both = few.predictions("defocus", "Deepfakes", [3, 4])
+    both = sweep.train_and_test([(few, [Run("defocus", "Deepfakes", seed) for seed in (3, 4)])])
     pd.testing.assert_frame_equal(both.head(len(third)), third, check_exact=True)
     assert (both["logit"].tail(len(third)).to_numpy() != third["logit"].to_numpy()).any()
     assert set(both["preset"]) == {"physical"}
+
+
+@pytest.mark.slow
+def test_a_detector_is_the_one_that_fit_trains_on_the_same_inputs(few):
+    """Independent of the store and the loop in memory: Lightning on inputs made in one go."""
+    found = sweep.train_and_test([(few, [Run("fusion", "Deepfakes", 5)])])["logit"]
+    inputs = {}
+    for split in ("train", "val", "test"):
+        rows = few.records_of(split, "Deepfakes")
+        full = INPUTS["fusion"].inputs(Batch(rows, few.reader, few.cache))
+        small = (255 * F.interpolate(full, size=32, mode="area")).round() / 255
+        inputs[split] = TensorDataset(small, torch.tensor(rows["label"].to_numpy(np.float32)))
+    detector = Detector("test_resnet", "fusion", seed=5)
+    training.fit(
+        detector, inputs["train"], inputs["val"], replace(few.plan, seed=5), progress=False
+    )
+    expected = training.predict(detector, inputs["test"])[0].numpy()
+    np.testing.assert_allclose(found, expected, atol=0.01 * np.ptp(expected))
+
+
+def test_nothing_stays_in_the_folder_of_the_inputs(few, tmp_path, monkeypatch):
+    seen = []
+
+    def fails(job):
+        seen.extend(path.parent.parent for path in job.files)
+        raise RuntimeError("killed")
+
+    monkeypatch.setattr(sweep, "_test_logits", fails)
+    with pytest.raises(RuntimeError, match="killed"):
+        sweep.train_and_test([(few, [Run("rgb", "Deepfakes", 0)])], folder=tmp_path)
+    assert seen == [tmp_path] and not list(tmp_path.iterdir())
 
 
 @pytest.mark.slow
@@ -93,9 +127,9 @@ def test_maps_may_come_from_another_source(few):
 
 
 def test_uncertainty_is_read_where_it_is_an_input(few):
-    rows = few.records.head(2)
-    assert Batch(rows, few.reader, Flat()).uncertainty.shape == (2, 40, 40)
-    assert replace(few, cache=Flat()).inputs("map and uncertainty", rows).shape == (2, 3, 32, 32)
+    batch = Batch(few.records.head(2), few.reader, Flat())
+    assert batch.uncertainty.shape == (2, 40, 40)
+    assert INPUTS["map and uncertainty"].inputs(batch).shape == (2, 3, 40, 40)
 
 
 def test_inputs_made_from_maps_leave_the_images_unread(few):
@@ -104,25 +138,18 @@ def test_inputs_made_from_maps_leave_the_images_unread(few):
             raise OSError("images were read")
 
     rows = few.records.query("label == 0").head(2)
-    for name in INPUTS:
-        opened = replace(few, cache=Flat()) if name == "map and uncertainty" else few
-        closed = replace(opened, reader=Closed())
+    for name, kind in INPUTS.items():
+        cache = Flat() if name == "map and uncertainty" else few.cache
         if name in ("rgb", "fusion", "permuted blur"):
             with pytest.raises(OSError, match="images were read"):
-                closed.inputs(name, rows)
+                kind.inputs(Batch(rows, Closed(), cache))
         else:
-            expected = opened.inputs(name, rows)
-            torch.testing.assert_close(closed.inputs(name, rows), expected, rtol=0, atol=0)
+            expected = kind.inputs(Batch(rows, few.reader, cache))
+            found = kind.inputs(Batch(rows, Closed(), cache))
+            torch.testing.assert_close(found, expected, rtol=0, atol=0)
+    changed = rows.assign(manipulation=ILLUMINATION)
     with pytest.raises(OSError, match="images were read"):
-        replace(few, reader=Closed()).inputs("defocus", rows.assign(manipulation=ILLUMINATION))
-
-
-def test_inputs_are_averaged_maps_in_the_order_of_the_records(few, monkeypatch):
-    monkeypatch.setattr(sweep, "CHUNK", 3)
-    rows = few.records.head(7)
-    maps = normalize_per_sample(torch.from_numpy(few.cache.stack(rows)[0])[:, None])
-    side = replace(few, input_size=20).inputs("defocus", rows)
-    np.testing.assert_allclose(side, maps.reshape(7, 1, 20, 2, 20, 2).mean((3, 5)), atol=1e-6)
+        INPUTS["defocus"].inputs(Batch(changed, Closed(), few.cache))
 
 
 def test_images_of_another_illumination_get_maps_of_their_own(few):
@@ -133,20 +160,21 @@ def test_images_of_another_illumination_get_maps_of_their_own(few):
     changed = change_illumination(batch.images[0], generator(digest))
     assert np.array_equal(batch.images[1], changed)
     assert np.array_equal(dense[0], few.cache.load(digest).dense)
-    assert np.array_equal(dense[1], defocus_maps(as_planes(changed)[None]).dense[0, 0].numpy())
+    alone = maps_as_cached(as_planes(changed)[None], "physical")
+    assert np.array_equal(dense[1], alone.dense[0, 0].numpy())
 
 
 def test_shuffled_labels_keep_their_number_and_lose_their_order(few):
     rows = few.records.query("split == 'train'")
     true, shuffled = sweep._labels(rows, False, 0), sweep._labels(rows, True, 0)
-    assert true.tolist() == rows["label"].tolist()
+    assert true.dtype == np.float32 and true.tolist() == rows["label"].tolist()
     assert shuffled.sum() == true.sum()
     assert (shuffled != true).any()
 
 
 def test_a_manipulation_without_training_images_is_named(few):
     with pytest.raises(ValueError, match="no training image of 'morphing'"):
-        few.predictions("rgb", "morphing", [0])
+        sweep.train_and_test([(few, [Run("rgb", "morphing", 0)])])
 
 
 def test_groups_with_some_manipulations_only_are_left_out():
