@@ -24,3 +24,11 @@ def test_no_statement_breaks_the_table(tmp_path):
     headline.save(folder, "06_local_variance", [Claim("|d| < D", 0.1, 0.05, 0.2, 75)])
     row = headline.compose(folder).read_text().splitlines()[2]
     assert row.startswith(r"| \|d\| &lt; D | ")
+
+
+def test_a_page_that_claims_nothing_is_not_listed(tmp_path):
+    folder = artifacts.Folder.create("tiny", tmp_path)
+    headline.save(folder, "05_binary_mask", [])
+    assert headline.compose(folder).read_text().startswith("No page")
+    headline.save(folder, "06_local_variance", [Claim("differs", 0.1, 0.05, 0.2, 75)])
+    assert "executed/05" not in headline.compose(folder).read_text()
