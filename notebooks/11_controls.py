@@ -34,7 +34,7 @@ artifacts: str = ""
 groups: int = 400
 seeds: int = 3
 backbone: str = "test_resnet"
-input_size: int = 32
+input_size: int = 64
 epochs: int = 5
 batch_size: int = 32
 learning_rate: float = 0.003
@@ -246,9 +246,9 @@ claims.table(page_claims)
 #
 # - The detectors are small. A larger network, or more data, may find blur in the map
 #   that these miss.
-# - All inputs are averaged to {glue:text}`controls_input_size` px, alike. A map is
-#   smooth and loses little by it; photographs and edges lose detail that a manipulation
-#   may have changed. The AUC of the photograph is that of a small picture.
+# - All inputs are averaged to {glue:text}`controls_input_size` px, alike, and rounded to
+#   8 bit. A map is smooth and loses little by it; photographs and edges lose detail, so
+#   a smaller input would make the gain of the map larger than it is.
 # - Few seeds make wide intervals, because the variance between seeds is itself poorly
 #   known.
 # - The regression is linear in edge density, and density is one property of edges among
@@ -258,8 +258,8 @@ claims.table(page_claims)
 #
 # 1. Set `11_controls.seeds=5` and run the page again. Which intervals become narrower,
 #    and which do not?
-# 2. Set `11_controls.input_size=64`. Which input gains most, and why would edges suffer
-#    more from a small input than blur?
+# 2. Set `11_controls.input_size=32`. Which input loses most, and why would edges suffer
+#    more than blur?
 #
 # ```{dropdown} Answer to exercise 1
 # The intervals of inputs whose ticks lie far apart in the figure of AUC become
