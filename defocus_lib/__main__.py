@@ -227,7 +227,7 @@ def prune_cache(
     from defocus_lib.maps import cache, upkeep
     from defocus_lib.run.artifacts import AT_WORK, project_root, remove_leftovers
 
-    with one_line_errors(), warnings.catch_warnings(record=True, category=UserWarning) as said:
+    with one_line_errors(), warnings.catch_warnings(record=True, category=UserWarning) as warned:
         temporary = remove_leftovers(project_root() / "artifacts")
         number = None if limit is None else limit * 1e9
         outdated, rest = upkeep.prune(
@@ -237,7 +237,7 @@ def prune_cache(
     removed = {"temporary files": files, "outdated maps": outdated, "least recently used": rest}
     for what, part in removed.items():
         typer.echo(f"{what}: {part.files:,} removed, {part.bytes / 1e6:,.1f} MB")
-    for warning in said:
+    for warning in warned:
         typer.echo(str(warning.message), err=True)
 
 

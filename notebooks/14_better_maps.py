@@ -74,7 +74,7 @@ chosen = records.sample(chosen, groups, seed) if groups else chosen
 test = chosen[chosen["split"] == "test"]
 real = test[test["label"] == 0]
 manipulations = sweep.training_manipulations(chosen)
-# Maps of the others take milliseconds, and no other page reads them: not worth their disk.
+# The others take milliseconds, and no other page reads them: not worth their disk.
 caches = {name: map_cache(run.reader, name, "") for name in ("physical", "learned")}
 estimates = {
     name: caches.get(name) or ComputedMaps(run.reader, name)
