@@ -172,7 +172,8 @@ map_accuracy.score_table(planes)[["error (px)", "Spearman"]].round(2)
 # precision; the detectors read them min-max normalised. A map is computed once and kept
 # under a key made of the bytes of the image, its size, the values of the preset and the
 # code that computes it, so that another run or another epoch finds it there. One
-# process uses all cores; with `n_workers` or `scheduler` a Dask cluster computes them ({doc}`../cluster`).
+# process uses all cores; with `n_workers` or `scheduler` a Dask cluster computes them
+# ({doc}`../cluster`).
 
 # %% tags=["remove-output"]
 cache = map_cache(run.reader, preset, propagation)
