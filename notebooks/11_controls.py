@@ -246,9 +246,9 @@ claims.table(page_claims)
 #
 # - The detectors are small. A larger network, or more data, may find blur in the map
 #   that these miss.
-# - All inputs are averaged to {glue:text}`controls_input_size` px, alike, and rounded to
-#   8 bit. A map is smooth and loses little by it; photographs and edges lose detail, so
-#   a smaller input would make the gain of the map larger than it is.
+# - All inputs are averaged to {glue:text}`controls_input_size` px, alike, and rounded
+#   to 8 bit. A map is smooth and loses little by it; photographs and edges lose detail,
+#   so a smaller input would make the gain of the map larger than it is.
 # - Few seeds make wide intervals, because the variance between seeds is itself poorly
 #   known.
 # - The regression is linear in edge density, and density is one property of edges among
