@@ -151,12 +151,14 @@ def run_notebook(
     injected = {key: value for key, value in in_force.items() if value != declared[key]}
     failed = folder / "failed" / f"{name}.ipynb"
     failed.parent.mkdir(parents=True, exist_ok=True)
-    started, memory = time.monotonic(), {"peak": 0}
+    memory = {"peak": 0.0, "cpu_seconds": 0.0}
+    started = time.monotonic()
     how = {"name": name, "threads": threads, "directory": str(root), "memory": memory}
     executed = _execute(notebook, failed, injected, how)
     failed.unlink()
     seconds, peak = time.monotonic() - started, memory["peak"] / 2**20
-    run = Run(name, round(seconds, 1), round(peak, 1), in_force)
+    cpu_seconds = round(memory["cpu_seconds"], 1)
+    run = Run(name, round(seconds, 1), round(peak, 1), in_force, cpu_seconds, threads)
     text = nbformat.writes(tidy(executed)) + "\n"
     write_beside(
         folder / "notebooks" / f"{name}.ipynb",

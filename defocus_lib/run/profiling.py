@@ -31,7 +31,8 @@ class Stages:
 
         A block that learns the number of its images on the way sets it in the dict it is given.
         """
-        memory, started, row = {"peak": 0}, time.perf_counter(), {"stage": stage, "images": images}
+        memory: dict[str, float] = {"peak": 0}
+        started, row = time.perf_counter(), {"stage": stage, "images": images}
         _reset_gpu_peak()
         try:
             with peak_memory(_this_process_and_below, self.interval) as memory:
@@ -75,14 +76,18 @@ def read_all(folder: Path) -> pd.DataFrame:
 @contextmanager
 def peak_memory(
     processes: Callable[[], Iterable[psutil.Process]], interval: float = 0.1
-) -> Iterator[dict[str, int]]:
+) -> Iterator[dict[str, float]]:
     """Watch the resident memory of ``processes()``, sampled every ``interval`` seconds, at the
-    beginning and at the end of a block; ``peak`` of the dict is the largest sum so far in bytes.
+    beginning and at the end of a block; ``peak`` of the dict is the largest sum so far in bytes,
+    ``cpu_seconds`` the largest sum of their processor times.
     """
-    memory, done = {"peak": 0}, threading.Event()
+    memory: dict[str, float] = {"peak": 0, "cpu_seconds": 0.0}
+    done = threading.Event()
 
     def sample() -> None:
-        memory["peak"] = max(memory["peak"], sum(_resident(process) for process in processes()))
+        watched = list(processes())
+        memory["peak"] = max(memory["peak"], sum(map(_resident, watched)))
+        memory["cpu_seconds"] = max(memory["cpu_seconds"], sum(map(_cpu_seconds, watched)))
 
     def watch() -> None:
         while not done.wait(interval):
@@ -104,6 +109,16 @@ def _resident(process: psutil.Process) -> int:
         return process.memory_info().rss
     except psutil.Error:  # it ended meanwhile
         return 0
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    """Of all threads, and of the children that have ended."""
+    try:
+        times = process.cpu_times()
+    except psutil.Error:  # it ended meanwhile
+        return 0.0
+    ended = getattr(times, "children_user", 0.0) + getattr(times, "children_system", 0.0)
+    return times.user + times.system + ended
 
 
 def _this_process_and_below() -> list[psutil.Process]:

@@ -25,12 +25,18 @@ class Run:
         Largest resident memory of the kernel and its children in MiB, sampled ten times a second.
     parameters : dict
         Every declared parameter with the value in force.
+    cpu_seconds : float
+        Processor time of the kernel and its children, sampled alike; 0 where it was not recorded.
+    threads : int
+        That each computation may use; 0 for as many as there are cores.
     """
 
     notebook: str
     seconds: float
     peak_mb: float
     parameters: dict
+    cpu_seconds: float = 0.0
+    threads: int = 0
 
 
 def read_runs(folder: Path, without: str = "") -> list[Run]:
