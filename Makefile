@@ -19,7 +19,7 @@ ifeq ($(filter $(PROFILE),$(PROFILES)),)
 $(error unknown profile '$(PROFILE)'; there are: $(PROFILES))
 endif
 
-.PHONY: help book test test-fast lint bench lab lock clean
+.PHONY: help book plan test test-fast lint bench lab lock clean
 
 help: ## List the verbs
 	@echo "make VERB [PROFILE=$(subst $() ,|,$(strip $(PROFILES)))] [SET=\"notebook.parameter=value ...\"]"
@@ -28,6 +28,9 @@ help: ## List the verbs
 book: $(READY) ## Run what is out of date and render book/_build/html/index.html
 	@$(BIN)/python -m doit profile=$(PROFILE) set="$$SET"
 	@echo "The book: $(CURDIR)/book/_build/html/index.html"
+
+plan: $(READY) ## Say what PROFILE will take, by stage: images, hours, disk
+	@$(BIN)/python -m defocus_lib plan $(PROFILE) --set "$$SET"
 
 test: $(READY) ## Run all tests, the smoke profile of the book among them
 	@$(BIN)/python -m pytest
@@ -45,6 +48,7 @@ lint: $(READY) ## Check style, types, and that every floor imports only those be
 bench: $(READY) ## Measure speed and memory for the page Speed: two hours on an idle machine
 	@$(BIN)/python -m doit profile=speed notebook:02_defocus_map
 	@for name in maps shapley default_initialisation store; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+	@$(BIN)/python -m doit profile=demo notebook && $(BIN)/python -m benchmarks.book demo
 
 lab: $(READY) ## Open JupyterLab, every notebook paired with its .py
 	@$(BIN)/jupytext --quiet --sync notebooks/*.py

@@ -16,6 +16,7 @@ import os
 import shutil
 import signal
 import sqlite3
+import subprocess
 import sys
 import time
 from collections import deque
@@ -174,6 +175,8 @@ RECORDS = [
     for write in writes
     if write.startswith(("stages/", "claims/"))
 ]
+# The page Speed shows where the time of the others went.
+NOTEBOOKS["speed"] = ([f"runs/{name}.json" for name in NOTEBOOKS if name != "speed"], [])
 NOTEBOOKS["status"] = ([*RECORDS, *(f"runs/{name}.json" for name in NOTEBOOKS)], ["claims.md"])
 
 # --------------------------------------------------------------------------------------------------
@@ -357,6 +360,25 @@ def pages() -> dict[Path, Path]:
     return copies | {ARTIFACTS / name: BOOK / "executed" / name for name in FRONT_PAGE}
 
 
+LONG = 15  # minutes from which a run on data on disk is announced
+
+
+def task_plan() -> Iterator[dict]:
+    """say what a run on data on disk will take, before it begins"""
+    if ENTRY:
+        yield {
+            "name": PROFILE,
+            "uptodate": [config_changed({"parameters": PARAMETERS, "data": ENTRY.fingerprint()})],
+            "actions": [say_plan],
+        }
+
+
+def say_plan() -> None:
+    """In a process of its own: a plan that fails stops nothing."""
+    settings = ["--set", get_var("set", ""), "--above", str(LONG)]
+    subprocess.run([sys.executable, "-m", "defocus_lib", "plan", PROFILE, *settings], check=False)
+
+
 def task_notebook() -> Iterator[dict]:
     """run a notebook"""
     for number, (name, (reads, writes)) in enumerate(NOTEBOOKS.items(), start=1):
@@ -381,6 +403,7 @@ def task_notebook() -> Iterator[dict]:
                 ARTIFACTS / "runs" / f"{name}.json",
                 *(ARTIFACTS / write for write in writes),
             ],
+            "task_dep": ["plan"] if name == "01_data" else [],
             "uptodate": [config_changed(context), *CHECKS.get(name, [])],
             "actions": [(run, [name, [ARTIFACTS / write for write in writes]])],
             "io": {"capture": False},  # progress bars go straight to the terminal

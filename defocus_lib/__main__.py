@@ -399,5 +399,33 @@ def train_estimator(
     )
 
 
+@app.command("plan")
+def plan_run(
+    profile: Annotated[
+        str, typer.Argument(metavar="PROFILE", help="A profile of notebooks/profiles.")
+    ],
+    settings: Annotated[
+        str, typer.Option("--set", help="Changed parameters: 'notebook.parameter=value ...'.")
+    ] = "",
+    above: Annotated[float, typer.Option(help="Say nothing of runs of fewer minutes.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Say what a run will compute: images, hours and disk by stage.
+
+    Image passes and maps are counted, and measured on this machine, on a graphics card if there is
+    one. It takes some seconds and computes nothing of the run itself."""
+    from defocus_lib.analysis import cost_model
+
+    with one_line_errors():
+        plan = cost_model.plan(profile, settings, progress=not as_json)
+    if plan.seconds < 60 * above:
+        return
+    if as_json:
+        stages = json.loads(plan.table.to_json(orient="records"))
+        typer.echo(json.dumps({"stages": stages, "assumptions": plan.assumptions}, indent=2))
+    else:
+        typer.echo(plan.text())
+
+
 if __name__ == "__main__":
     app(prog_name="python -m defocus_lib")

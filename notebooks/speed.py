@@ -16,8 +16,9 @@
 # exact. This page shows what they cost: time and error per image, memory for many
 # images, and a plan for ten million.
 #
-# **Reads** `benchmarks/results/*.csv`, which `make bench` writes. Times are measured by
-# hand, not whenever the book is built: this page shows the last such run.\
+# **Reads** `benchmarks/results/*.csv`, which `make bench` writes, and how long the
+# other notebooks of this run took (`runs/*.json`). All other times are measured by
+# hand, not whenever the book is built: this page shows the last such measurement.\
 # **Writes** nothing.
 
 # %% tags=["parameters"]
@@ -31,11 +32,14 @@ terabyte_month: float = 20.0
 
 # %% tags=["hide-input"]
 import math
+from pathlib import Path
 
 import pandas as pd
+from IPython.display import Markdown
 from myst_nb import glue
 
 from defocus_lib.figures import speed as figures
+from defocus_lib.run import provenance
 from defocus_lib.run.artifacts import project_root
 
 results = project_root() / "benchmarks" / "results"
@@ -51,6 +55,56 @@ facts, default_facts = (
 )
 machines = pd.read_csv(results / "machine.csv", index_col="what", dtype="str")
 machines.rename_axis(None).rename_axis("measured on", axis=1)
+
+# %% [markdown]
+# ## Where the time of this run went
+#
+# The share of each notebook in the processor time of this run, with the start of its
+# kernel. Where processor time was not recorded, the time of the clock stands in.
+
+# %% tags=["hide-input"]
+folder = Path(artifacts or project_root() / "artifacts" / profile)
+runs = provenance.read_runs(folder, without="status")
+took = pd.Series({run.notebook: run.cpu_seconds or run.seconds for run in runs})
+
+# %% mystnb={"figure": {"caption": "Share of each notebook in the time of this run. Look for the pages above a tenth: only there is anything to be gained.", "name": "fig-speed-shares"}, "image": {"alt": "Horizontal bars, one per notebook, of its share of the run in per cent."}}
+figures.share_bars(took / took.sum()) if len(took) else Markdown(
+    "*No other notebook of this run has left its time.*"
+)
+
+# %% [markdown]
+# ### The bare cost of the passes
+#
+# Training and explanation are passes of images through detectors, and maps. Their bare
+# cost is what no implementation can do without: nothing but forward and backward passes
+# of the same detectors on images of the same size, in the same precision and on as many
+# threads, and the maps. We count them from the parameters of a finished run of the
+# profile `demo`, and measure one of each. The ratio of the time of a notebook to this
+# cost is the price of everything else: the start of Python, reading, statistics and
+# figures. A ratio below 1 is possible where detectors of one shape are trained
+# together, because they share what a single detector does alone.
+
+# %% tags=["hide-input"]
+columns = {
+    "seconds": "time (s)",
+    "share": "share",
+    "passes": "images passed",
+    "bare_seconds": "bare (s)",
+    "ratio": "times bare",
+}
+formats = {
+    "time (s)": "{:,.0f}",
+    "share": "{:.0%}",
+    "images passed": "{:,.0f}",
+    "bare (s)": "{:,.1f}",
+    "times bare": "{:.2f}",
+}
+table = results / "book.csv"
+book = pd.read_csv(table).set_index(["kind", "notebook"]) if table.exists() else None
+no_book = Markdown("*Nobody has measured it yet: `python -m benchmarks.book` does.*")
+no_book if book is None else book[list(columns)].rename(columns=columns).rename_axis(
+    ["processor", "notebook"]
+).style.format(formats, na_rep="").set_table_attributes('class="dataframe"')
 
 # %% [markdown]
 # ## Defocus maps

@@ -71,6 +71,8 @@ class Files(Dataset):
     ``on_unreadable`` says whether an image that cannot be read ends a run or is left out and
     counted. Images above ``max_megapixels`` are refused before they are decoded. ``fit`` makes an
     image a square. ``checksums`` is a file in the format of ``sha256sum``, relative to the root.
+    ``published`` is how many videos, or images without videos, of each kind its authors state: what
+    a plan counts before the data are there.
     """
 
     root: Text
@@ -78,6 +80,7 @@ class Files(Dataset):
     max_megapixels: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 64
     fit: Literal["stretch", "crop"] = "stretch"
     checksums: Text | None = None
+    published: Annotated[int, Field(gt=0)] | None = None
     split: Split
     _base: Path = PrivateAttr(default_factory=Path)
 

@@ -246,14 +246,8 @@ def list_pictures(dataset: Files) -> tuple[pd.DataFrame, Tree]:
     1 fake). Raises FileNotFoundError if there is no root, or no image where the layout looks for
     them; ValueError if two images would have the same id.
     """
-    import pandas as pd  # the command line lists data sets without it
-
     tree = Tree(dataset.folder())
-    pictures = dataset.pictures(tree)
-    table = pd.DataFrame(pictures, columns=list(Picture._fields), dtype="str")
-    table.insert(0, "id", pd.Series([picture.id for picture in pictures], dtype="str"))
-    table["group"] = table["group"].where(table["group"] != "", table["video"])
-    table["label"] = (table["manipulation"] != REAL).astype("int64")
+    table = records_of(dataset.pictures(tree))
     repeated = table[table["id"].duplicated(keep=False)].sort_values("id", kind="stable")
     if len(repeated):
         first, second = repeated["path"].iloc[:2]
@@ -261,3 +255,14 @@ def list_pictures(dataset: Files) -> tuple[pd.DataFrame, Tree]:
             f"{first} and {second} would both have the id {repeated['id'].iloc[0]}; rename one"
         )
     return table, tree
+
+
+def records_of(pictures: Sequence[Picture]) -> pd.DataFrame:
+    """Pictures as a table: ``id``, the fields of :class:`Picture`, and ``label``."""
+    import pandas as pd  # the command line lists data sets without it
+
+    table = pd.DataFrame(pictures, columns=list(Picture._fields), dtype="str")
+    table.insert(0, "id", pd.Series([picture.id for picture in pictures], dtype="str"))
+    table["group"] = table["group"].where(table["group"] != "", table["video"])
+    table["label"] = (table["manipulation"] != REAL).astype("int64")
+    return table

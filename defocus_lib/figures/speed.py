@@ -25,6 +25,17 @@ def time_bars(milliseconds: pd.Series, highlighted: Iterable[str] = ()) -> Figur
 
 
 @figure
+def share_bars(shares: pd.Series) -> Figure:
+    """Share of each notebook in the time of a run, in per cent: one bar per row."""
+    fig, ax = plt.subplots(figsize=(WIDTH, 0.6 + 0.24 * len(shares)), layout="constrained")
+    bars = ax.barh(shares.index.astype(str), 100 * shares, color=PALETTE[0])
+    ax.bar_label(bars, fmt="%.0f", padding=3)
+    ax.set(xlabel="share of the time of the run (%)", xlim=(0, 110 * shares.max()))
+    ax.invert_yaxis()
+    return fig
+
+
+@figure
 def error_against_time(table: pd.DataFrame) -> Figure:
     """``relative_error`` over ``seconds_per_image``: one mark per row, named in the legend."""
     fig, ax = plt.subplots(figsize=(WIDTH, 2.8), layout="constrained")

@@ -116,9 +116,9 @@ def test_a_notebook_runs_after_those_that_it_needs(project: Project) -> None:
 
 def test_a_changed_parameter_runs_what_depends_on_it(project: Project) -> None:
     project.run()
-    assert project.run(set="05_binary_mask.threshold=0.2") == ["05_binary_mask", "status"]
+    assert project.run(set="05_binary_mask.threshold=0.2") == ["05_binary_mask", "speed", "status"]
     assert project.run(set="05_binary_mask.threshold=0.2") == []
-    assert project.run() == ["05_binary_mask", "status"]
+    assert project.run() == ["05_binary_mask", "speed", "status"]
     assert project.run(set="01_data.steps=5")[:4] == [
         "01_data",
         "02_defocus_map",
