@@ -5,12 +5,14 @@ SHELL := bash
 
 PROFILE ?= demo
 SET ?=
+BUNDLE ?=
+ARGS ?=
 UP ?=
 PYTHON ?= $(or $(firstword $(foreach name,python3.11 python3 python,$(shell command -v $(name) 2>/dev/null))),python3.11)
 
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 READY := .venv/.ready
-export SET
+export SET BUNDLE
 export PYTHONUTF8 := 1
 
 # Checked here too: `make clean` removes a folder of this name.
@@ -19,18 +21,25 @@ ifeq ($(filter $(PROFILE),$(PROFILES)),)
 $(error unknown profile '$(PROFILE)'; there are: $(PROFILES))
 endif
 
-.PHONY: help book plan test test-fast lint bench lab lock clean
+.PHONY: help book plan bundle test test-fast lint bench lab lock clean
 
 help: ## List the verbs
-	@echo "make VERB [PROFILE=$(subst $() ,|,$(strip $(PROFILES)))] [SET=\"notebook.parameter=value ...\"]"
+	@echo "make VERB [PROFILE=$(subst $() ,|,$(strip $(PROFILES)))] [SET=\"notebook.parameter=value ...\"] [BUNDLE=FILE]"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' Makefile
 
 book: $(READY) ## Run what is out of date and render book/_build/html/index.html
+ifeq ($(BUNDLE),)
 	@$(BIN)/python -m doit profile=$(PROFILE) set="$$SET"
+else
+	@folder=$$($(BIN)/python -m defocus_lib bundle open "$$BUNDLE") && $(BIN)/python -m doit bundle="$$folder" set="$$SET"
+endif
 	@echo "The book: $(CURDIR)/book/_build/html/index.html"
 
 plan: $(READY) ## Say what PROFILE will take, by stage: images, hours, disk
 	@$(BIN)/python -m defocus_lib plan $(PROFILE) --set "$$SET"
+
+bundle: $(READY) ## Write the finished run PROFILE as one zip; ARGS="--no-images --images N"
+	@$(BIN)/python -m defocus_lib bundle make $(PROFILE) $(ARGS)
 
 test: $(READY) ## Run all tests, the smoke profile of the book among them
 	@$(BIN)/python -m pytest
@@ -50,9 +59,13 @@ bench: $(READY) ## Measure speed and memory for the page Speed: two hours on an 
 	@for name in maps shapley default_initialisation store; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 	@$(BIN)/python -m doit profile=demo notebook && $(BIN)/python -m benchmarks.book demo
 
-lab: $(READY) ## Open JupyterLab, every notebook paired with its .py
+lab: $(READY) ## Open JupyterLab, every notebook paired with its .py; or on BUNDLE=FILE
+ifeq ($(BUNDLE),)
 	@$(BIN)/jupytext --quiet --sync notebooks/*.py
 	@$(BIN)/jupyter lab notebooks
+else
+	@folder=$$($(BIN)/python -m defocus_lib bundle open --lab "$$BUNDLE") && $(BIN)/jupyter lab "$$folder"
+endif
 
 lock: $(READY) ## Write requirements.lock again for pyproject.toml; UP=--upgrade moves the pins
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --extra dev pyproject.toml \

@@ -4,6 +4,7 @@ python -m doit                                      the demo book
 python -m doit profile=smoke                        the same, in miniature
 python -m doit set="05_binary_mask.threshold=0.2"   with a parameter changed (or several)
 python -m doit notebook:02_defocus_map              one notebook, after those that it needs
+python -m doit bundle=artifacts/bundle-smoke         an opened bundle (defocus_lib bundle open)
 python -m doit artifacts=/elsewhere book=/elsewhere what is made goes there
 python -m doit jobs=1                               one notebook at a time, with all cores
 python -m doit list --all                           what there is to do
@@ -54,8 +55,16 @@ VERBOSE = os.environ.get("VERBOSE", "") not in ("", "0")
 ROOT = Path(__file__).resolve().parent
 SOURCES = ROOT / "notebooks"
 LIBRARY = ROOT / "defocus_lib"
-PROFILE = get_var("profile", "demo")
-ARTIFACTS = Path(get_var("artifacts", ROOT / "artifacts" / PROFILE)).resolve()
+BUNDLE = get_var("bundle", "")
+if BUNDLE:
+    from defocus_lib.run.bundle.opened import RUN_AGAIN, front_page, opened, run_again
+try:
+    OPENED = opened(Path(BUNDLE)) if BUNDLE else None
+except ValueError as error:
+    raise SystemExit(f"ERROR: {error}") from None
+PROFILE = OPENED.profile if OPENED else get_var("profile", "demo")
+SHOWN = f"bundle {OPENED.name}" if OPENED else PROFILE
+ARTIFACTS = Path(BUNDLE or get_var("artifacts", ROOT / "artifacts" / PROFILE)).resolve()
 BOOK = Path(get_var("book", ROOT / "book")).resolve()
 HTML = BOOK / "_build" / "html"
 RENDERED = (
@@ -84,9 +93,11 @@ def jobs() -> int:
 
 
 def given_parameters() -> dict[str, dict[str, object]]:
-    """What the profile and ``set`` say, by notebook."""
-    profile = read_profile(SOURCES / "profiles", PROFILE)
+    """What the profile (or the bundle) and ``set`` say, by notebook."""
     changes = parse_settings(get_var("set", ""))
+    if OPENED:
+        return run_again(OPENED, changes)
+    profile = read_profile(SOURCES / "profiles", PROFILE)
     return {
         name: {**profile.get(name, {}), **changes.get(name, {})} for name in {**profile, **changes}
     }
@@ -187,7 +198,7 @@ def parameters() -> dict[str, dict[str, object]]:
     for name in GIVEN:
         if name not in NOTEBOOKS:
             raise ParameterError(f"unknown notebook {name!r}; there are {', '.join(NOTEBOOKS)}")
-    where = {"artifacts": str(ARTIFACTS)} if get_var("artifacts", "") else {}
+    where = {"artifacts": str(ARTIFACTS)} if BUNDLE or get_var("artifacts", "") else {}
     given = {name: {"profile": PROFILE, **where, **GIVEN.get(name, {})} for name in NOTEBOOKS}
     for name, values in given.items():
         check_parameters(name, declared(name), values)
@@ -381,6 +392,9 @@ def say_plan() -> None:
 
 def task_notebook() -> Iterator[dict]:
     """run a notebook"""
+    if OPENED:
+        yield from bundled_notebooks()
+        return
     for number, (name, (reads, writes)) in enumerate(NOTEBOOKS.items(), start=1):
         context: dict[str, object] = {
             "parameters": {k: v for k, v in PARAMETERS[name].items() if k not in HOW}
@@ -407,6 +421,32 @@ def task_notebook() -> Iterator[dict]:
             "uptodate": [config_changed(context), *CHECKS.get(name, [])],
             "actions": [(run, [name, [ARTIFACTS / write for write in writes]])],
             "io": {"capture": False},  # progress bars go straight to the terminal
+        }
+
+
+def bundled_notebooks() -> Iterator[dict]:
+    """Of a bundle, only a notebook with a changed parameter runs."""
+    for name in RUN_AGAIN:
+        writes = [ARTIFACTS / write for write in NOTEBOOKS[name][1]]
+        yield {
+            "name": name,
+            "targets": [executed(name), *writes],
+            "uptodate": [name not in parse_settings(get_var("set", ""))],
+            "actions": [(run, [name, writes])],
+            "io": {"capture": False},
+        }
+
+
+if OPENED:
+
+    def task_front_page() -> dict:
+        """say on the front page which bundle the book shows"""
+        changes = parse_settings(get_var("set", ""))
+        return {
+            "file_dep": [executed(name) for name in RUN_AGAIN],
+            "targets": [ARTIFACTS / name for name in ("this_run.md", "claims.md")],
+            "uptodate": [config_changed({"set": changes})],
+            "actions": [(front_page, [ARTIFACTS, OPENED, changes])],
         }
 
 
@@ -509,14 +549,14 @@ def task_html() -> dict:
     return {
         "file_dep": [config, *prose, *pages().values()],
         "targets": [HTML / "index.html"],
-        "uptodate": [lambda: RENDERED.exists() and RENDERED.read_text() == PROFILE],
+        "uptodate": [lambda: RENDERED.exists() and RENDERED.read_text() == SHOWN],
         # From nothing: Sphinx repeats no warning about a page that it has read before, so a second
         # build would pass.
         "actions": [
             (shutil.rmtree, [BOOK / "_build", True]),
             # Ctrl-C is for this process, which ends the rendering.
             CmdAction(list(map(str, build)), shell=False, start_new_session=True),
-            lambda: RENDERED.write_text(PROFILE) and None,
+            lambda: RENDERED.write_text(SHOWN) and None,
         ],
         "io": {"capture": False},
     }

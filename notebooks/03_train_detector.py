@@ -172,7 +172,7 @@ figures.training_curves(histories) if histories else Markdown(
     "Nothing was trained in this run."
 )
 
-# %% mystnb={"figure": {"caption": "Four validation images after the last epoch, each beside its map, with its label and the probability that the defocus detector predicts. A run on rendered scenes writes such a picture after every epoch.", "name": "fig-preview"}, "image": {"alt": "Photographs side by side with their defocus maps, each with its label and predicted probability."}} tags=["hide-input"]
+# %% tags=["hide-input", "shows-images"] mystnb={"figure": {"caption": "Four validation images after the last epoch, each beside its map, with its label and the probability that the defocus detector predicts. A run on rendered scenes writes such a picture after every epoch.", "name": "fig-preview"}, "image": {"alt": "Photographs side by side with their defocus maps, each with its label and predicted probability."}}
 previews = sorted((folder.path / "training" / "defocus" / "previews").glob("*.png"))
 Image(previews[-1]) if previews and "defocus" in histories else Markdown(
     "This run trained no defocus detector, or its images are no rendered scenes."

@@ -103,7 +103,7 @@ def inputs_of(image: int):
     return figures.control_inputs(batch.images[0], {**inputs, ILLUMINATION: changed})
 
 
-# %% mystnb={"figure": {"caption": "A real test image and the inputs of the detectors. The three panels after the defocus map keep its edges and lose its blur, so a detector that succeeds on them needs no defocus. The last panel is the image after an illumination change.", "name": "fig-control-inputs"}, "image": {"alt": "A photograph, its defocus map, its edge mask, a smooth edge density, a blotchy map of permuted blur readings, and the photograph with a darker spot."}}
+# %% tags=["shows-images"] mystnb={"figure": {"caption": "A real test image and the inputs of the detectors. The three panels after the defocus map keep its edges and lose its blur, so a detector that succeeds on them needs no defocus. The last panel is the image after an illumination change.", "name": "fig-control-inputs"}, "image": {"alt": "A photograph, its defocus map, its edge mask, a smooth edge density, a blotchy map of permuted blur readings, and the photograph with a darker spot."}}
 inputs_of(example)
 
 # %% [markdown]

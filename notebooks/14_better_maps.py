@@ -144,7 +144,7 @@ def pair_of(image: int, manipulation: str):
     return figures.maps_of_pair(run.reader.stack(rows), maps, titles)
 
 
-# %% mystnb={"figure": {"caption": "A real test image, a manipulated one, and their maps, all on one scale. Look for the region in the lower row whose blur does not fit its surroundings, and for the maps that show it. Where the true sigma is known, it stands on the right.", "name": "fig-better-pair"}, "image": {"alt": "Two rows, real and manipulated, of a photograph and its maps: released, published, physical, learned and, where it is known, the true sigma."}}
+# %% tags=["shows-images"] mystnb={"figure": {"caption": "A real test image, a manipulated one, and their maps, all on one scale. Look for the region in the lower row whose blur does not fit its surroundings, and for the maps that show it. Where the true sigma is known, it stands on the right.", "name": "fig-better-pair"}, "image": {"alt": "Two rows, real and manipulated, of a photograph and its maps: released, published, physical, learned and, where it is known, the true sigma."}}
 pair_of(example, manipulations[0])
 
 # %% [markdown] tags=["needs-depth"]

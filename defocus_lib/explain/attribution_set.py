@@ -65,7 +65,9 @@ class ImageSet(ABC):
 
 @dataclass(frozen=True)
 class AttributionSet(ImageSet):
-    """The maps and Shapley values of ``N`` images. Arrays that were not asked for are ``None``.
+    """The maps and Shapley values of ``N`` images.
+
+    Arrays that were not asked for are ``None``, and so are the images of a bundle without pictures.
 
     Attributes
     ----------

@@ -32,6 +32,7 @@ FLOAT_MAPS = ("dmaps", "defocus_shaps", "rgb_shaps")
 MAPS = ("edges", "regions", *FLOAT_MAPS)
 ERRORS = ("defocus_completeness_errors", "rgb_completeness_errors")
 ARRAYS = (*KEYS, "images", *MAPS, *ERRORS)
+OPTIONAL = ("images",)  # photographs do not travel with every bundle
 SCALES = {name: f"{name}_scale" for name in FLOAT_MAPS}
 COLUMNS = [
     "id", "pair", "label", "manipulation", "video", "shard", "row",
@@ -54,26 +55,29 @@ def write_shard(
 
     ``float16`` halves maps and Shapley values. Those of each image are divided by the largest of
     them first, so no value is off by more than 2^-12 of that largest one, and none above 6e-5 of it
-    by more than 2^-11 of itself. Raises ValueError if an array is missing, or the storage unknown.
+    by more than 2^-11 of itself. Raises ValueError if an array but the images is missing, or the
+    storage unknown.
     """
-    missing = [name for name in ARRAYS if name not in arrays]
+    missing = [name for name in ARRAYS if name not in arrays and name not in OPTIONAL]
     if missing or storage not in STORAGE:
         wrong = f"the set lacks {', '.join(missing)}" if missing else f"unknown storage {storage!r}"
         raise ValueError(f"{path}: {wrong}; all arrays, and one of {', '.join(STORAGE)}, wanted")
-    stored = {name: arrays[name] for name in ARRAYS}
+    stored = {name: arrays[name] for name in ARRAYS if name in arrays}
     if storage == "float16":
         for name in FLOAT_MAPS:
             stored |= _halved(name, stored[name])
-    return write_arrays(path, stored | {"contents": _contents(stored)}, meta)
+    return write_arrays(path, stored | {"contents": content_digests(stored)}, meta)
 
 
 def read_shard(path: Path, names: Collection[str] = ()) -> tuple[dict[str, np.ndarray], dict]:
     """Keys, the arrays ``names`` (or all) and ``meta`` of a file of :func:`write_shard`.
 
-    Raises ValueError if the file is damaged or was not written by :func:`write_shard`.
+    Images are left out where the file has none. Raises ValueError if the file is damaged or was
+    not written by :func:`write_shard`.
     """
     chosen = {*KEYS, *names} if names else set(ARRAYS)
-    arrays, meta = read_arrays(path, chosen, optional=SCALES.values())
+    optional = {*SCALES.values(), *(chosen & set(OPTIONAL))}
+    arrays, meta = read_arrays(path, chosen - set(OPTIONAL), optional)
     for name, scale in SCALES.items():
         if name in arrays and arrays[name].dtype == np.float16:
             arrays[name] = arrays[name].astype(np.float32) * arrays[scale][:, None, None]
@@ -88,7 +92,7 @@ def _halved(name: str, values: np.ndarray) -> dict[str, np.ndarray]:
     return {name: (values / scale[:, None, None]).astype(np.float16), SCALES[name]: scale}
 
 
-def _contents(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
+def content_digests(arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     """SHA-256 of what is stored of each image: ``(N,)`` hexadecimal."""
     digests = [hashlib.sha256() for _ in arrays["ids"]]
     for name in sorted(arrays):
@@ -124,9 +128,10 @@ def verified_meta(path: Path) -> dict:
     Raises FileNotFoundError if it is not there, ValueError if it is damaged or its arrays are not
     those that were written.
     """
-    arrays, meta = read_arrays(path, ARRAYS, optional={*SCALES.values(), "contents"})
+    optional = {*SCALES.values(), *OPTIONAL, "contents"}
+    arrays, meta = read_arrays(path, set(ARRAYS) - set(OPTIONAL), optional)
     written = arrays.pop("contents", None)  # sets written before there were shards have none
-    if written is not None and not np.array_equal(_contents(arrays), written):
+    if written is not None and not np.array_equal(content_digests(arrays), written):
         raise ValueError(f"{path}: its arrays are not those that were written")
     return meta
 

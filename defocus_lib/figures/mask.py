@@ -21,12 +21,13 @@ from defocus_lib.figures.style import (
     outline,
     row_label,
     show_image,
+    show_photograph,
 )
 
 
 @figure
 def mask_triptychs(
-    images: np.ndarray,
+    images: np.ndarray | None,
     fake: np.ndarray,
     real: np.ndarray,
     masks: np.ndarray,
@@ -35,15 +36,16 @@ def mask_triptychs(
 ) -> Figure:
     """Manipulated image, its map, the real map, and the mask with its count: one row per pair.
 
-    ``images`` are (K, H, W, 3) uint8, the maps ``fake`` and ``real`` (K, H, W) in [0, 1]; ``masks``
-    and ``regions`` (drawn as an outline) are (K, H, W) bool; ``names`` label the rows.
+    ``images`` are (K, H, W, 3) uint8, None in a bundle without pictures; the maps ``fake`` and
+    ``real`` (K, H, W) in [0, 1]; ``masks`` and ``regions`` (drawn as an outline) are (K, H, W)
+    bool; ``names`` label the rows.
     """
     rows, pixels = len(fake), fake[0].size
     fig, axes = plt.subplots(rows, 4, figsize=(WIDTH, 1.9 * rows + 0.9), squeeze=False)
     titles = ("manipulated image", "its map", "map of the real image", "binary mask")
     for row, name in enumerate(names):
         image_title, *map_titles, mask_title = titles if row == 0 else ("",) * 4
-        show_image(axes[row, 0], images[row], image_title)
+        show_photograph(axes[row, 0], images, row, fake[row].shape, image_title)
         for ax, values, title in zip(axes[row, 1:3], (fake, real), map_titles, strict=True):
             shown = show_image(ax, values[row], title, cmap=MAP_COLORS, vmin=0, vmax=1)
         show_image(axes[row, 3], masks[row], mask_title, cmap="gray", vmin=0, vmax=1)

@@ -20,6 +20,7 @@ from defocus_lib.figures.style import (
     outline,
     row_label,
     show_image,
+    show_photograph,
     symmetric_limit,
 )
 
@@ -37,7 +38,7 @@ def _unit(scale: tuple[float, int]) -> str:
 
 @figure
 def shapley_views(
-    images: np.ndarray,
+    images: np.ndarray | None,
     rgb: np.ndarray,
     defocus: np.ndarray,
     regions: np.ndarray,
@@ -46,15 +47,16 @@ def shapley_views(
     """Photograph, Shapley values of the RGB and of the defocus detector: one row per image.
 
     Each map has its own symmetric scale, cut at the 99.5th percentile of its absolute values, and
-    its sum below it. ``images`` (K, H, W, 3) uint8; ``rgb`` and ``defocus`` (K, H, W) in logits;
-    ``regions`` (K, H, W) bool, drawn as outlines; ``names`` K row labels.
+    its sum below it. ``images`` (K, H, W, 3) uint8, None in a bundle without pictures;
+    ``rgb`` and ``defocus`` (K, H, W) in logits; ``regions`` (K, H, W) bool, drawn as outlines;
+    ``names`` K row labels.
     """
-    rows = len(images)
+    rows = len(rgb)
     fig, axes = plt.subplots(rows, 3, figsize=(WIDTH, 2.2 * rows + 0.2), squeeze=False)
     titles = ("original", "RGB Shapley values", "defocus Shapley values")
     for row, name in enumerate(names):
         original, rgb_title, defocus_title = titles if row == 0 else ("", "", "")
-        show_image(axes[row, 0], images[row], original)
+        show_photograph(axes[row, 0], images, row, rgb[row].shape, original)
         outline(axes[row, 0], regions[row])
         row_label(axes[row, 0], name)
         maps = ((axes[row, 1], rgb[row], rgb_title), (axes[row, 2], defocus[row], defocus_title))
@@ -87,7 +89,7 @@ def completeness(table: pd.DataFrame) -> Figure:
 
 @figure
 def evidence_chain(
-    images: np.ndarray,
+    images: np.ndarray | None,
     dmaps: np.ndarray,
     shaps: np.ndarray,
     regions: np.ndarray,
@@ -95,15 +97,16 @@ def evidence_chain(
 ) -> Figure:
     """Photograph, defocus map, Shapley values: one row per image, one scale for all values.
 
-    ``images`` (K, H, W, 3) uint8; ``dmaps`` (K, H, W) in [0, 1]; ``shaps`` (K, H, W) in logits;
-    ``regions`` (K, H, W) bool, drawn as outlines; ``names`` K row labels.
+    ``images`` (K, H, W, 3) uint8, None in a bundle without pictures; ``dmaps`` (K, H, W) in [0, 1];
+    ``shaps`` (K, H, W) in logits; ``regions`` (K, H, W) bool, drawn as outlines; ``names`` K row
+    labels.
     """
-    rows, scale = len(images), symmetric_limit(shaps)
+    rows, scale = len(shaps), symmetric_limit(shaps)
     fig, axes = plt.subplots(rows, 3, figsize=(WIDTH, 2.35 * rows + 0.5), squeeze=False)
     titles = ("photograph", "defocus map", "Shapley values")
     for row, name in enumerate(names):
         photograph, defocus_map, values_title = titles if row == 0 else ("", "", "")
-        show_image(axes[row, 0], images[row], photograph)
+        show_photograph(axes[row, 0], images, row, dmaps[row].shape, photograph)
         blur = {"cmap": MAP_COLORS, "vmin": 0, "vmax": 1}
         dense = show_image(axes[row, 1], dmaps[row], defocus_map, **blur)
         values = _show_values(axes[row, 2], shaps[row], scale, values_title)

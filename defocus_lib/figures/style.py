@@ -94,6 +94,23 @@ def show_image(ax: Axes, image: np.ndarray, title: str = "", **options) -> AxesI
     return shown
 
 
+def show_photograph(
+    ax: Axes, images: np.ndarray | None, row: int, size: tuple[int, ...], title: str = ""
+) -> None:
+    """Show image ``row``, or say where a bundle has none: a grey plane of ``size`` (H, W)."""
+    if images is not None:
+        show_image(ax, images[row], title)
+        return
+    show_image(ax, np.full((*size, 3), 0.85), title)
+    ax.text(
+        *(0.5, 0.5, "left out\nof the bundle"),
+        transform=ax.transAxes,
+        ha="center",
+        va="center",
+        fontsize="small",
+    )
+
+
 def row_label(ax: Axes, text: str, room: int = 26) -> None:
     """Name a row of images at its first one, with at most ``room`` letters a line.
 

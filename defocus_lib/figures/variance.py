@@ -24,12 +24,13 @@ from defocus_lib.figures.style import (
     outline,
     row_label,
     show_image,
+    show_photograph,
 )
 
 
 @figure
 def variance_pairs(
-    images: np.ndarray,
+    images: np.ndarray | None,
     real: np.ndarray,
     fake: np.ndarray,
     regions: np.ndarray,
@@ -37,16 +38,16 @@ def variance_pairs(
 ) -> Figure:
     """Local variance of the real and the manipulated map on one scale: one row per pair.
 
-    ``images`` (K, H, W, 3) uint8 are the manipulated ones; ``real`` and ``fake`` (K, H, W) the
-    variances in squared units of the map; ``regions`` (K, H, W) bool are drawn as an outline;
-    ``names`` label the rows.
+    ``images`` (K, H, W, 3) uint8 are the manipulated ones, None in a bundle without pictures;
+    ``real`` and ``fake`` (K, H, W) the variances in squared units of the map; ``regions``
+    (K, H, W) bool are drawn as an outline; ``names`` label the rows.
     """
     rows = len(real)
     fig, axes = plt.subplots(rows, 3, figsize=(WIDTH * 0.86, 2.05 * rows + 0.3), squeeze=False)
     titles = ("manipulated image", "variance of the real map", "of the manipulated map")
     for row, name in enumerate(names):
         image_title, *heat_titles = titles if row == 0 else ("",) * 3
-        show_image(axes[row, 0], images[row], image_title)
+        show_photograph(axes[row, 0], images, row, real[row].shape, image_title)
         outline(axes[row, 0], regions[row])
         heat = (real[row], fake[row])
         top = max(values.max() for values in heat) or 1.0

@@ -28,7 +28,14 @@ from papermill.clientwrap import PapermillNotebookClient
 from papermill.engines import Engine, papermill_engines
 from papermill.exceptions import PapermillExecutionError
 
-from defocus_lib.run.artifacts import PROVENANCE, Folder, remove_leftovers, write_beside, write_json
+from defocus_lib.run.artifacts import (
+    PROVENANCE,
+    About,
+    Folder,
+    remove_leftovers,
+    write_beside,
+    write_json,
+)
 from defocus_lib.run.cluster import FREED_MEMORY_KEPT
 from defocus_lib.run.parameters import check_parameters, declared_parameters
 from defocus_lib.run.profiling import peak_memory
@@ -178,7 +185,11 @@ def leave_out(notebook: NotebookNode, folder: Path) -> NotebookNode:
     if not (folder / PROVENANCE).exists():  # nothing is known of the data yet
         return notebook
     profile = json.loads((folder / PROVENANCE).read_text(encoding="utf-8"))["profile"]
-    about = Folder.open(profile, folder).about
+    return leave_out_sections(notebook, Folder.open(profile, folder).about)
+
+
+def leave_out_sections(notebook: NotebookNode, about: About) -> NotebookNode:
+    """:func:`leave_out` for data of which ``about`` is known."""
     lacking = {f"needs-{need}": words for need, words in NEEDS.items() if need not in about.has}
     cells, below = [], 0  # the level of the heading whose section is left out, or 0
     for cell in notebook.cells:

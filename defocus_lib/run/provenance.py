@@ -72,3 +72,12 @@ def commit(root: Path) -> str:
     except (OSError, subprocess.CalledProcessError):
         return "not a git checkout"
     return done.stdout.strip()
+
+
+def commit_date(root: Path) -> str:
+    """The day of the commit that ``root`` is checked out at; 1970-01-01 where there is none."""
+    git = ["git", "--no-optional-locks", "-C", str(root), "show", "-s", "--format=%cs"]
+    try:
+        return subprocess.run(git, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return "1970-01-01"
