@@ -15,6 +15,8 @@ import pytest
 import yaml
 from bs4 import BeautifulSoup
 
+from defocus_lib.run.bundle import opened, verify
+from defocus_lib.run.bundle.description import NOTE_PICTURES, SHOWS_IMAGES
 from tests.pages import ROOT, copy_book
 
 ARTIFACTS = ROOT / "artifacts" / "smoke"
@@ -276,6 +278,57 @@ def test_mathematics_and_icons_are_drawn(
     assert not page.select("mjx-merror, [data-mjx-error]")
     drawn = page.select("svg.svg-inline--fa path[d]")
     assert drawn and not page.select("i.fa-solid, i.fas, i.fa-brands")
+
+
+# --------------------------------------------------------------------------------------------------
+# The run as a bundle without pictures, rendered elsewhere with one page run again.
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """An opened bundle and its book."""
+
+    folder: Path
+    html: Path
+    done: subprocess.CompletedProcess
+    untouched: bool
+
+
+@pytest.fixture(scope="session")
+def bundled(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Rendered:
+    path = tmp_path_factory.mktemp("bundle") / "smoke.zip"
+    command = [sys.executable, "-m", "defocus_lib", "bundle", "make", "smoke", "--no-images"]
+    subprocess.run([*command, f"--output={path}"], cwd=ROOT, check=True, capture_output=True)
+    folder = opened.unpack(verify.verify(path, ROOT), path.with_name("bundle-smoke"))
+    book = copy_book(path.parent)
+    before = {page: page.read_bytes() for page in ARTIFACTS.rglob("*.ipynb")}
+    done = doit(book, f"bundle={folder}", "set=05_binary_mask.threshold=0.2")
+    untouched = before == {page: page.read_bytes() for page in ARTIFACTS.rglob("*.ipynb")}
+    return Rendered(folder, book / "_build" / "html", done, untouched)
+
+
+def test_a_bundle_is_rendered_and_one_page_runs_again(bundled: Rendered) -> None:
+    said = bundled.done.stdout + bundled.done.stderr
+    assert bundled.done.returncode == 0 and "WARNING" not in said, said[-3000:]
+    runs = {path.stem: json.loads(path.read_text()) for path in bundled.folder.glob("runs/*.json")}
+    assert runs["05_binary_mask"]["parameters"]["threshold"] == 0.2
+    original = json.loads((ARTIFACTS / "runs" / "06_local_variance.json").read_text())
+    assert runs["06_local_variance"]["seconds"] == original["seconds"]
+    front = (bundled.html / "intro.html").read_text(encoding="utf-8")
+    assert "Run again here: 05_binary_mask (threshold = 0.2)." in front and NOTE_PICTURES in front
+    assert bundled.untouched
+
+
+def test_a_bundle_without_pictures_shows_none(bundled: Rendered) -> None:
+    for path in bundled.folder.glob("notebooks/*.ipynb"):
+        cells = nbformat.read(path, as_version=4).cells
+        if path.stem == "05_binary_mask":  # run again, on maps without photographs
+            assert any("image/png" in str(cell.get("outputs", "")) for cell in cells)
+            continue
+        tagged = [cell for cell in cells if SHOWS_IMAGES in cell.metadata.get("tags", [])]
+        assert "image/" not in str([cell.outputs for cell in tagged]), path
+        html = (bundled.html / "executed" / f"{path.stem}.html").read_text(encoding="utf-8")
+        assert not tagged or NOTE_PICTURES in html, path
 
 
 # --------------------------------------------------------------------------------------------------

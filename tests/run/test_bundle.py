@@ -67,7 +67,9 @@ STYLED = pd.DataFrame({"a": [1.5]}).style.highlight_max(color="red").to_html()
 def executed(root: Path, page: str) -> nbformat.NotebookNode:
     """The page as a run leaves it: a table, a picture of the data, a curve, an injected cell."""
     notebook = verify.own_notebook(root, page, artefacts_about())
-    injected = nbformat.v4.new_code_cell("# Set for this run\nprofile = 'smoke'")
+    injected = nbformat.v4.new_code_cell(
+        "# Set for this run\nprofile = 'smoke'\nartifacts = '/home/somebody'"
+    )
     injected.metadata["tags"] = ["injected-parameters"]
     notebook.cells.insert(2, injected)
     code = [cell for cell in notebook.cells if cell.cell_type == "code"]

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 FORMAT = 1
 DESCRIPTION, CHECKSUMS, CRATE = "bundle.json", "checksums.sha256", "ro-crate-metadata.json"
 SHOWS_IMAGES = "shows-images"  # the tag of a cell that draws pictures or maps pixel by pixel
+INJECTED = "injected-parameters"  # the tag of the cell that papermill adds
 SHAPLEY = "shapley"
 OVERVIEW = "overview.png"
 SUMMARY = "this_run.md"

@@ -101,8 +101,8 @@ def opened(folder: Path) -> Description:
 def is_opened(path: Path, root: Path) -> bool:
     """Whether ``path`` is a folder that :func:`unpack` wrote into the checkout ``root``."""
     place = path.resolve()
-    ours = place.parent == (root / "artifacts").resolve() and place.name.startswith("bundle-")
-    return ours and (place / DESCRIPTION).is_file()
+    is_ours = place.parent == (root / "artifacts").resolve() and place.name.startswith("bundle-")
+    return is_ours and (place / DESCRIPTION).is_file()
 
 
 def run_again(

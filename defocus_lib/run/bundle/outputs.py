@@ -19,9 +19,9 @@ from html.parser import HTMLParser
 from nbformat import NotebookNode
 from PIL import Image
 
+from defocus_lib.run.bundle.description import INJECTED
 from defocus_lib.run.bundle.source import Refused
 
-INJECTED = "injected-parameters"
 MAX_PIXELS = 50_000_000  # of a picture on a page
 TAGS = {"div", "style", "table", "caption", "thead", "tbody", "tfoot", "tr", "th", "td", "p", "br"}
 ATTRIBUTES = {
@@ -40,8 +40,8 @@ GLUED = "application/papermill.record/"
 
 def check_prose(text: str) -> None:
     """Raise :class:`Refused` if ``text`` is more than plain text with emphasis, once rendered."""
-    if found := MARKUP.search(text) or CONTROL.search(text):
-        raise Refused(f"text with markup ({found[0]!r}); plain text wanted")
+    if markup := MARKUP.search(text) or CONTROL.search(text):
+        raise Refused(f"text with markup ({markup[0]!r}); plain text wanted")
 
 
 class _Table(HTMLParser):

@@ -104,7 +104,7 @@ def _description(source: Source, sizes: Mapping[str, int]) -> Description:
         raise Refused(f"{DESCRIPTION}: {where}: {first['msg']}") from None
     if version != FORMAT:
         raise Refused(f"a bundle of the unknown format {version}")
-    for text in (description.summary, description.commit):
+    for text in (description.summary, description.commit, description.library):
         named(DESCRIPTION, check_prose, text)
     return description
 
@@ -166,10 +166,10 @@ def _page(
 ) -> NotebookNode:
     """A page: this checkout's notebook with the outputs of the bundle."""
     name = f"notebooks/{page}.ipynb"
-    theirs = notebook_of(name, _required(source, sizes, name))
+    executed = notebook_of(name, _required(source, sizes, name))
     own = own_notebook(root, page, about)
     try:
-        adopted = adopt_outputs(own, theirs, declared_parameters(own, page))
+        adopted = adopt_outputs(own, executed, declared_parameters(own, page))
     except Refused as error:
         commit = description.commit.removesuffix("-dirty")
         advice = f"; `git checkout {commit}` has it" if "other code" in str(error) else ""

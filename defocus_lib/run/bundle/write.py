@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import zipfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,6 +19,7 @@ from defocus_lib.run.bundle.description import (
     CRATE,
     DESCRIPTION,
     FORMAT,
+    INJECTED,
     NOTE_PICTURES,
     OVERVIEW,
     SHAPLEY,
@@ -77,8 +79,8 @@ def contents(
         yield f"notebooks/{page}.ipynb", _page(path, description.pictures)
     for path in sorted(folder.path.rglob("*")):
         name = path.relative_to(folder.path).as_posix()
-        wanted = kind_of(name)[0] and not name.startswith(("notebooks/", f"{SHAPLEY}/"))
-        if not wanted or not path.is_file() or (name == OVERVIEW and not description.pictures):
+        is_kept = kind_of(name)[0] and not name.startswith(("notebooks/", f"{SHAPLEY}/"))
+        if not is_kept or not path.is_file() or (name == OVERVIEW and not description.pictures):
             continue
         yield name, _cleared(path) if name == PROVENANCE or name.startswith("runs/") else path
     if shapley is None:
@@ -101,8 +103,10 @@ def _cleared(path: Path) -> bytes:
 
 def _page(path: Path, pictures: bool) -> bytes:
     notebook = nbformat.reads(path.read_text(encoding="utf-8"), as_version=4)
-    if not pictures:
-        for cell in notebook.cells:
+    for cell in notebook.cells:
+        if INJECTED in cell.metadata.get("tags", []):  # a folder of this machine
+            cell.source = re.sub(r"(?m)^artifacts = .*$", 'artifacts = ""', cell.source)
+        if not pictures:
             leave_out_pictures(cell)
     return (nbformat.writes(notebook) + "\n").encode()
 
