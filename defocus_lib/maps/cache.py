@@ -350,24 +350,17 @@ class MapCache:
             chosen = [number for number, image in enumerate(images) if image.shape == shape]
             batch = torch.from_numpy(np.stack([images[number] for number in chosen])).to(device)
             maps = maps_as_cached(batch, self.preset, self.propagation)
-            maps = maps._make(None if plane is None else plane.cpu() for plane in maps)
-            for position, number in enumerate(chosen):
-                self._write(missing[number].digest, maps, position)
+            self._write([missing[number].digest for number in chosen], maps)
         return len(missing)
 
-    def _write(self, digest: str, maps: estimate.DefocusMaps, position: int) -> None:
-        """Keep the map of one image of a batch."""
+    def _write(self, digests: list[str], maps: estimate.DefocusMaps) -> None:
+        """Keep the maps of a batch of images."""
         planes = {"dense": maps.dense, UNCERTAINTY: maps.uncertainty}
-        storage.write_map(
-            self.path(digest),
-            {
-                name: plane[position, 0].numpy()
-                for name, plane in planes.items()
-                if plane is not None
-            },
-            maps.edges[position, 0].numpy(),
-            self._about(digest),
-        )
+        arrays = {n: plane[:, 0].cpu().numpy() for n, plane in planes.items() if plane is not None}
+        edges = maps.edges[:, 0].cpu().numpy()
+        for number, digest in enumerate(digests):
+            of_image = {name: values[number] for name, values in arrays.items()}
+            storage.write_map(self.path(digest), of_image, edges[number], self._about(digest))
 
 
 @dataclass(frozen=True)
