@@ -43,7 +43,7 @@ KINDS = {
 }
 """What a bundle may hold: pattern of the path -> description and media type."""
 
-NOTE_PICTURES = "Left out of this bundle: pictures, and figures that show pictures or maps."
+NOTE_PICTURES = "Left out of this bundle: figures of pictures and of maps."
 NOTE_NO_SHAPLEY = "Left out of this bundle: the Shapley values, so that 05 to 09 cannot run again."
 NOTE_SAMPLE = "Of the Shapley values this bundle holds those of at most {0} images of each set."
 
