@@ -249,6 +249,23 @@ glue("speed_half", float(saved), display=False)
 # 2{sup}`-12` of the largest of their image.
 
 # %% [markdown]
+# ## A graphics card
+#
+# `python -m benchmarks.gpu` measures maps, training and Shapley values on a card,
+# beside its bare passes, and compares its results with those of a processor. A share of
+# 1 means that the card never waits. The numbers below are those of the card and commit
+# that the table names.
+
+# %% tags=["hide-input"]
+measured_on_card = results / "gpu.csv"
+pd.read_csv(measured_on_card).set_index("what").rename_axis(
+    None
+) if measured_on_card.exists() else Markdown(
+    "**Nobody has measured on a card yet.** The code for cards was tested with a "
+    "processor in their place, which says nothing about its speed."
+)
+
+# %% [markdown]
 # ## Ten million images
 #
 # The plan multiplies the measurements above by `images`: one map and two explained

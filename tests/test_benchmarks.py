@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import machine, maps
+from benchmarks import gpu, machine, maps, memory
+from defocus_lib.data.images import Reader
 from defocus_lib.maps.presets import PRESETS
 from defocus_lib.run.notebook import read_notebook
 from tests.reference import defocus as literal
@@ -65,6 +66,34 @@ def test_a_benchmark_leaves_the_machines_of_the_others(tmp_path):
     found = pd.read_csv(tmp_path / "machine.csv", index_col="what", dtype="str")
     assert list(found) == ["maps", "store"] and (found["maps"] == found["store"]).all()
     assert int(found.loc["cores", "maps"]) >= 1
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_a_card_runs_with_a_processor_in_its_place(tmp_path):
+    gpu.main(["--device", "cpu", "--small", "--output", str(tmp_path / "gpu.csv")])
+    table = pd.read_csv(tmp_path / "gpu.csv")
+    assert set(table["what"]) == {
+        "maps",
+        "training",
+        "Shapley values, gradients",
+        "largest difference of logits",
+        "lowest correlation of Shapley values",
+    }
+    assert (table["images_per_second"].dropna() > 0).all()
+    assert (table["device"] == "cpu").all() and table["agrees"].dropna().astype(bool).all()
+
+
+def test_a_card_is_wanted_for_its_measurement(monkeypatch, capsys):
+    with pytest.raises(SystemExit):
+        gpu.main(["--device", "cpu"])
+    assert "--small runs in miniature" in capsys.readouterr().err
+
+
+def test_made_images_differ_and_are_their_records(tmp_path):
+    records = memory.made_images(tmp_path, 5)
+    assert records["digest"].nunique() == 5
+    pixels = Reader(tmp_path).stack(records)
+    assert pixels.shape == (5, memory.SIDE, memory.SIDE, 3)
 
 
 def test_the_plan_on_the_page_by_hand(monkeypatch):
