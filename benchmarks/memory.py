@@ -92,9 +92,12 @@ def measured(counts: tuple[int, ...]) -> pd.DataFrame:
         for count in counts:
             records.head(count).to_parquet(Path(scratch) / "records.parquet")
             command = [sys.executable, "-m", "benchmarks.memory", "--train", scratch]
+            # Two threads that wait for each other take ten times as long where others compute too.
+            environment = {**os.environ, "OMP_NUM_THREADS": "1"}
             done = subprocess.run(
-                command, stdout=subprocess.PIPE, text=True, check=True, env=dict(os.environ)
+                command, stdout=subprocess.PIPE, text=True, check=True, env=environment
             )
+            print(done.stdout, end="", flush=True)
             peak, seconds = map(float, done.stdout.split()[-2:])
             rows.append({"images": count, "peak_mib": peak, "cpu_seconds": seconds})
     return pd.DataFrame(rows)
