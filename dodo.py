@@ -488,6 +488,9 @@ def run(name: str, promised: list[Path]) -> TaskFailed | None:
     claims = [path for path in promised if path.parent.name == "claims"]
     for path in claims:
         path.unlink(missing_ok=True)
+    if name == "status":
+        graph = {key: {"reads": reads, "writes": made} for key, (reads, made) in NOTEBOOKS.items()}
+        write_json(ARTIFACTS / "graph.json", graph)
     try:
         threads = max(1, cpu_count() // JOBS)
         run_notebook(source(name), ARTIFACTS, PARAMETERS[name], ROOT, name, threads)

@@ -66,7 +66,7 @@ horizontal_flip: bool = True
 residual_scale: float = 1.0
 patience: int = 0
 n_workers: int = -1
-resume: bool = False
+n_threads: int = 1
 n_bootstrap: int = 1000
 seed: int = 42
 
@@ -79,7 +79,7 @@ from myst_nb import glue
 
 from defocus_lib.analysis import detection
 from defocus_lib.data import collection
-from defocus_lib.detect import experiment
+from defocus_lib.detect import experiment, training
 from defocus_lib.detect.plan import Plan
 from defocus_lib.figures import detection as figures
 from defocus_lib.maps.cache import load_maps
@@ -129,6 +129,7 @@ setups = {
             patience,
             horizontal_flip,
             n_workers,
+            n_threads,
             residual_scale=residual_scale,
         ),
         backbone,
@@ -146,9 +147,8 @@ outcomes = {
     model: experiment.run(
         setups[model],
         folder.path / "training" / model,
-        resume,
-        figures.preview if is_rendered else None,
-        stages[model],
+        draw=figures.preview if is_rendered else None,
+        stages=stages[model],
     )
     for model in models
 }
@@ -317,3 +317,5 @@ about = {
     "training_manipulation": of_training,
 }
 _ = write_arrays(folder.path / "features.npz", arrays, meta=about)
+for model in models:  # a run that is interrupted needs them, a finished one does not
+    training.delete_checkpoints(folder.path / "training" / model)

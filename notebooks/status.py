@@ -17,7 +17,8 @@
 # versions of the packages that shape the numbers.
 #
 # **Reads** the record that each notebook left (`runs/*.json`), its stages
-# (`stages/*.csv`) and its claims (`claims/*.json`).\
+# (`stages/*.csv`), its claims (`claims/*.json`), and which files it reads and writes
+# (`graph.json`, from `dodo.py`).\
 # **Writes** `claims.md`, the claims of all pages for the front page.
 
 # %% tags=["parameters"]
@@ -25,9 +26,12 @@ profile: str = "demo"
 artifacts: str = ""  # empty: artifacts/<profile> in the project
 
 # %% tags=["hide-input"]
+import json
+
 import pandas as pd
 from myst_nb import glue
 
+from defocus_lib.figures import status as figures
 from defocus_lib.run import headline, profiling, provenance
 from defocus_lib.run.artifacts import Folder, project_root
 
@@ -65,6 +69,18 @@ glue("status_peak_gib", peak_gib, display=False)
 # %% [markdown]
 # All notebooks together took {glue:text}`status_minutes:.1f` minutes. The largest
 # needed {glue:text}`status_peak_gib:.1f` GiB.
+
+# %% [markdown]
+# ## What made what
+#
+# Each notebook reads files that earlier ones wrote. {numref}`fig-provenance` traces any
+# number back to the images: find its file, go left to the notebook that wrote it, and
+# from there to the files that this notebook read. Every row of `runs/*.json` holds the
+# parameters below.
+
+# %% mystnb={"figure": {"caption": "What made what, from what, in how long. Columns are notebooks, with their time at the top; rows are files in the folder of artefacts. A filled dot marks the notebook that wrote a file, a circle one that reads it. `claims/*.json` and `stages/*.csv` stand for one file per notebook.", "name": "fig-provenance"}, "image": {"alt": "Bars of minutes per notebook above a grid of files and notebooks; in each row a line runs from the filled dots of writers to the circles of readers."}} tags=["hide-input"]
+graph = json.loads(folder.require("graph.json", "status").read_text(encoding="utf-8"))
+figures.provenance(graph, times["time (s)"].to_dict())
 
 # %% [markdown]
 # ## Stages of the long notebooks

@@ -158,14 +158,14 @@ class Outcome:
 def run(
     setup: Setup,
     folder: Path | None = None,
-    resume: bool = False,
+    fresh: bool = False,
     draw: Callable[..., Figure] | None = None,
     stages: Stages | None = None,
     progress: bool = True,
 ) -> Outcome:
     """Train a detector, or evaluate weights, and predict the validation and test images.
 
-    ``folder``, ``resume`` and ``progress`` are those of :func:`defocus_lib.detect.training.fit`.
+    ``folder``, ``fresh`` and ``progress`` are those of :func:`defocus_lib.detect.training.fit`.
     ``draw`` draws validation images after each epoch, see :func:`preview_grid`; it needs ``folder``
     and maps. ``stages`` gets the stages ``training`` and ``prediction``.
 
@@ -179,12 +179,13 @@ def run(
     if plan.epochs:
         preview = None
         if draw and folder and setup.cache:
-            preview = preview_grid(setup, setup.cache, folder, draw, resume)
+            preview = preview_grid(setup, setup.cache, folder, draw)
         with stages("training") as stage:
             history = fit(
-                detector, inputs["train"], inputs["val"], plan, folder, resume, preview, progress
+                detector, inputs["train"], inputs["val"], plan, folder, fresh, preview, progress
             )
-            stage["images"] = 0 if resume else len(history) * len(inputs["train"])
+            epochs = len(history) - history.attrs["earlier"]
+            stage["images"] = epochs * len(inputs["train"])
     with stages("prediction", images=len(inputs["val"]) + len(inputs["test"])):
         val_logits, _ = _predict(detector, inputs["val"], plan, progress)
         test_logits, features = _predict(detector, inputs["test"], plan, progress)
@@ -312,13 +313,13 @@ def side_by_side(predictions: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def preview_grid(
-    setup: Setup, cache: MapCache, folder: Path, draw: Callable[..., Figure], resume: bool = False
+    setup: Setup, cache: MapCache, folder: Path, draw: Callable[..., Figure]
 ) -> Callable[[int, Detector], None]:
     """The ``preview`` of :func:`defocus_lib.detect.training.fit`: pictures of validation images.
 
     Two real and two fake images are shown, of different groups, the same after each epoch; their
     maps are computed if ``cache`` lacks them. ``folder`` gets ``previews/<reads>-epoch-000.png``
-    and so on; without ``resume``, those of an earlier run are deleted. ``draw`` turns photographs
+    and so on; the first epoch deletes those of an earlier run. ``draw`` turns photographs
     (N, H, W, 3) uint8, normalised maps (N, H, W), labels and probabilities (N,) into a figure.
     """
     groups = setup.rows("val").sort_values("id").drop_duplicates(["label", "group"])
@@ -329,10 +330,10 @@ def preview_grid(
     maps = normalize_per_sample(dense[:, None]).numpy()[:, 0]
     inputs = Inputs(shown, setup.reads, setup.reader, cache)
     pictures = folder / "previews"
-    for earlier in () if resume else pictures.glob(f"{setup.reads}-epoch-*.png"):
-        earlier.unlink()
 
     def preview(epoch: int, detector: Detector) -> None:
+        for earlier in pictures.glob(f"{setup.reads}-epoch-*.png") if epoch == 0 else ():
+            earlier.unlink()
         probabilities = expit(predict(detector, inputs)[0].numpy())
         figure = draw(photographs, maps, labels, probabilities)
         write_beside(pictures / f"{setup.reads}-epoch-{epoch:03d}.png", figure.savefig)
@@ -411,7 +412,7 @@ def perform(
         missing = records.head(1) if by_loaders else records
         with stages("maps", images=len(missing)):
             cache.fill(missing, reader, progress=progress and not by_loaders)
-    outcome = run(setup, folder, request.resume, draw, stages, progress)
+    outcome = run(setup, folder, request.fresh, draw, stages, progress)
     test, threshold = outcome.test, outcome.threshold
     with stages("metrics", images=len(test)):
         measured = classification.evaluate(test, threshold, request.n_bootstrap, plan.seed)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+import sys
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 import torch
 
+from defocus_lib.data import images
 from defocus_lib.data.images import Reader, Row, as_planes
 from defocus_lib.maps.cache import MapCache, version
 from defocus_lib.maps.estimate import normalize_per_sample
 from defocus_lib.maps.presets import PRESETS
+from defocus_lib.run.artifacts import source_digest
 
 
 @dataclass(frozen=True)
@@ -104,12 +107,13 @@ class Inputs(torch.utils.data.Dataset):
     @property
     def fingerprint(self) -> str:
         """12 hexadecimal digits of the images, how they are read, and their labels."""
-        how = [self.reads, self.reader.size, self.reader.fit]
+        code = source_digest(sys.modules[__name__], images)
+        how = [self.reads, self.reader.size, self.reader.fit, code]
         if self.kind.map and self.cache:
             preset = self.cache.preset
             how += [preset, propagation_of(self.cache), version(preset)]
-        images = [self._digests.tolist(), self._labels.tolist()]
-        return hashlib.sha256(json.dumps([how, images]).encode()).hexdigest()[:12]
+        content = [self._digests.tolist(), self._labels.tolist()]
+        return hashlib.sha256(json.dumps([how, content]).encode()).hexdigest()[:12]
 
 
 def propagation_of(cache: MapCache) -> str:

@@ -57,6 +57,9 @@ class Plan:
         "Processes that load images; 0 for the training process itself; -1 for up to 8 on a card, "
         "0 on a processor.",
     ] = 0
+    n_threads: Annotated[
+        int, "Threads of a processor; with another number the last digits differ. 0 for all."
+    ] = 0
     accelerator: Annotated[str, "Lightning's: auto, cpu, gpu, mps ..."] = "auto"
     devices: Annotated[str, "How many (2), which ones (0,3) or auto."] = "1"
     nodes: Annotated[int, "Number of machines."] = 1
@@ -74,7 +77,7 @@ class Plan:
         for name in ("batch_size", "learning_rate", "nodes"):
             if not getattr(self, name) > 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; a positive number wanted")
-        for name in ("epochs", "seed", "patience", "residual_scale"):
+        for name in ("epochs", "seed", "patience", "n_threads", "residual_scale"):
             if not getattr(self, name) >= 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; 0 or more wanted")
         if self.n_workers < -1:
@@ -147,7 +150,7 @@ class Request:
         int | None, "Average inputs to this size in px; 0 keeps theirs. Default: as the weights."
     ] = None
     weights: Annotated[Path | None, "Ours, or released ones; training starts from them."] = None
-    resume: Annotated[bool, "Continue after the last finished epoch."] = False
+    fresh: Annotated[bool, "Begin at the first epoch, also where a killed run could go on."] = False
     groups: Annotated[int, "At most so many videos (groups) per split; 0 takes all."] = 0
     output: Annotated[Path | None, "Folder of the results; by default below artifacts/."] = None
     manifest: Annotated[Path | None, "Another file than data_manifest.yaml."] = None

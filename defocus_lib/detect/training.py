@@ -6,6 +6,7 @@ epoch alone, so a run that was killed and resumed reaches the same weights as on
 
 from __future__ import annotations
 
+import hashlib
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytorch_lightning as pl
+import timm
 import torch
 from pytorch_lightning.callbacks import EarlyStopping, ModelCheckpoint
 from pytorch_lightning.loggers import CSVLogger
@@ -26,14 +28,19 @@ from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset, DistributedSampler, TensorDataset
 from tqdm import tqdm
 
+from defocus_lib import precision
+from defocus_lib.detect import in_memory, model
 from defocus_lib.detect.in_memory import HISTORY, validation
 from defocus_lib.detect.model import Detector
 from defocus_lib.detect.plan import Plan
 from defocus_lib.precision import AUTO, fitting, for_prediction
-from defocus_lib.run.artifacts import write_beside
+from defocus_lib.run import lightning
+from defocus_lib.run.artifacts import source_digest, write_beside
+from defocus_lib.run.cluster import threads
 from defocus_lib.run.lightning import CheckpointFiles, ProgressBar, generators_kept, quietly
+from defocus_lib.run.terminal import say
 
-# What a resumed run may change: it decides how fast the weights are reached, not which.
+# What a run that goes on may change: it decides how fast the weights are reached, not which.
 FREE = ("epochs", "n_workers", "accelerator", "devices", "nodes", "strategy")
 NOTES = "defocus_lib"
 WRITTEN, HALF_WRITTEN = ("best.ckpt", "last.ckpt"), (".best.*.ckpt", ".last.*.ckpt")
@@ -46,7 +53,7 @@ def fit(
     val: Dataset,
     plan: Plan,
     folder: Path | None = None,
-    resume: bool = False,
+    fresh: bool = False,
     preview: Callable[[int, Detector], None] | None = None,
     progress: bool = True,
 ) -> pd.DataFrame:
@@ -59,13 +66,15 @@ def fit(
     Parameters
     ----------
     train, val : Dataset
-        Pairs of an input ``(C, H, W)`` in [0, 1] and its label, 1 = fake. A run is not resumed with
+        Pairs of an input ``(C, H, W)`` in [0, 1] and its label, 1 = fake. A run does not go on with
         data whose attribute ``fingerprint`` (str, optional) differs.
     folder : Path, optional
         Gets ``checkpoints/last.ckpt`` and ``best.ckpt`` after each epoch, ``logs/``, and
-        ``history.csv`` at the end. By default nothing is kept.
-    resume : bool
-        Continue from ``last.ckpt`` if it exists. Otherwise earlier checkpoints are deleted.
+        ``history.csv`` at the end. By default nothing is kept. A run that was killed goes on after
+        its last epoch: where the checkpoints are of the same data, plan, first weights and code.
+        Others are deleted.
+    fresh : bool
+        Delete them in any case, and begin at the first epoch.
     preview : callable, optional
         Called as ``preview(epoch, detector)`` after each validation, without gradients.
 
@@ -73,22 +82,23 @@ def fit(
     -------
     DataFrame
         One row per epoch: epoch (from 0), train_loss, val_loss, val_auc (NaN where val holds one
-        class), val_accuracy.
+        class), val_accuracy. ``attrs["earlier"]`` is the number of epochs that were there before.
 
     Raises
     ------
     ValueError
-        If there is nothing to train, the machine lacks what the plan needs, a checkpoint is of
-        another run, or the plan monitors ``val_auc`` and val holds one class.
+        If there is nothing to train, the machine lacks what the plan needs, or the plan monitors
+        ``val_auc`` and val holds one class.
     """
     _check_examples(plan, train, val)
     mode = detector.training
-    with generators_kept(), tempfile.TemporaryDirectory() as scratch, quietly():
+    scratch = tempfile.TemporaryDirectory()
+    with generators_kept(), scratch as unkept, threads(plan.n_threads), quietly():
         torch.manual_seed(plan.seed)
-        folder = Path(folder or scratch)
+        folder = Path(folder or unkept)
         trainer = _trainer(plan, folder, preview, progress)
         made_with = _facts(detector, train, val, plan, trainer.world_size)
-        start = _checkpoint_to_resume(folder / "checkpoints", made_with, plan) if resume else None
+        start, earlier = (None, 0) if fresh else _begun(folder / "checkpoints", made_with, plan)
         if trainer.is_global_zero:
             _clear(folder / "checkpoints", HALF_WRITTEN if start else (*HALF_WRITTEN, *WRITTEN))
         try:
@@ -102,6 +112,7 @@ def fit(
         finally:
             detector.to("cpu", torch.float32).to(memory_format=torch.contiguous_format)
             detector.train(mode)
+        history.attrs["earlier"] = earlier
         write_beside(folder / "history.csv", lambda beside: history.to_csv(beside, index=False))
     return history
 
@@ -202,7 +213,7 @@ class _Task(pl.LightningModule):
             num_workers=self.plan.n_workers,
             persistent_workers=self.plan.n_workers > 0,
             pin_memory=self.device.type == "cuda",
-            # Without its own generator it draws from the model's, unevenly in a resumed run.
+            # Without its own generator it draws from the model's, unevenly in a run that goes on.
             generator=torch.Generator(),
         )
 
@@ -279,7 +290,7 @@ class _Best(ModelCheckpoint):
 
 
 class _Patience(EarlyStopping):
-    """Stops at once when a run is resumed that had stopped."""
+    """Stops at once when a run goes on that had stopped."""
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
@@ -361,44 +372,42 @@ def _facts(detector: Detector, train: Any, val: Any, plan: Plan, processes: int)
         facts["epochs"] = plan.epochs  # the cycle spans them
     facts |= {name: getattr(detector, name) for name in ("backbone", "reads", "input_size")}
     facts |= {"processes": processes, "training images": len(train), "validation images": len(val)}
-    return facts | {"data": " ".join(getattr(part, "fingerprint", "") for part in (train, val))}
+    facts["data"] = " ".join(getattr(part, "fingerprint", "") for part in (train, val))
+    first = hashlib.sha256()
+    for values in detector.state_dict().values():
+        first.update(values.cpu().numpy().tobytes())
+    code = source_digest(sys.modules[__name__], in_memory, model, precision, lightning)
+    versions = [torch.__version__, timm.__version__]
+    return facts | {"first weights": first.hexdigest(), "code": " ".join([code, *versions])}
 
 
-def _checkpoint_to_resume(checkpoints: Path, made_with: dict, plan: Plan) -> Path | None:
-    """The checkpoint of this run, if there is one; raises if it is of another run."""
-    last = checkpoints / "last.ckpt"
-    if not last.is_file():
-        return None
-    notes = _notes(last)
-    differences = [
-        f"{name} {notes['made_with'].get(name)!r} (now {value!r})"
-        for name, value in made_with.items()
-        if notes["made_with"].get(name) != value
-    ]
-    if differences:
-        raise ValueError(
-            f"{last} was made with {', '.join(differences)}; resume with the same, or start again "
-            "without resume"
-        )
-    if len(notes["history"]) > plan.epochs:
-        raise ValueError(
-            f"{last} has {len(notes['history'])} epochs already; at least as many wanted, not "
-            f"{plan.epochs}"
-        )
-    if not (checkpoints / "best.ckpt").is_file():
-        raise FileNotFoundError(
-            f"no best.ckpt beside {last}; both wanted to resume, or start again without resume"
-        )
-    return last
+def _begun(checkpoints: Path, made_with: dict, plan: Plan) -> tuple[Path | None, int]:
+    """The last checkpoint of this very run and its number of epochs; None and 0 if there is none.
+
+    A damaged one is as good as none: it is what a machine leaves that lost its power.
+    """
+    last, best = checkpoints / "last.ckpt", checkpoints / "best.ckpt"
+    try:
+        notes = _notes(last)
+        torch.load(best, map_location="cpu", weights_only=True, mmap=True)["state_dict"]
+    except Exception:  # torch names no common one for what a corrupt file may raise
+        return None, 0
+    epochs, before = len(notes["history"]), notes["made_with"]
+    changed = [name for name, value in made_with.items() if before.get(name) != value]
+    changed += ["epochs"] if epochs > plan.epochs else []
+    if changed:
+        say(f"{last} was made with other {', '.join(changed)}: training begins at the first epoch")
+    return (None, 0) if changed else (last, epochs)
 
 
 def _notes(path: Path) -> dict:
     """The history and the facts that :class:`_Task` wrote into a checkpoint."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True, mmap=True)[NOTES]
-    except Exception as error:  # torch names no common one for what a corrupt file may raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise ValueError(f"{path}: not readable as a checkpoint of a run ({reason})") from error
+    return torch.load(path, map_location="cpu", weights_only=True, mmap=True)[NOTES]
+
+
+def delete_checkpoints(folder: Path) -> None:
+    """Free the disk once the weights of a run are saved elsewhere; its logs and history stay."""
+    _clear(folder / "checkpoints", (*HALF_WRITTEN, *WRITTEN))
 
 
 def _clear(checkpoints: Path, patterns: tuple[str, ...]) -> None:

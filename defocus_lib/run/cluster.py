@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -24,17 +24,25 @@ AHEAD = 2
 
 
 @contextmanager
-def one_thread() -> Iterator[None]:
-    """Let torch use one thread: sums are the same on every machine, and jobs side by side do not
-    fight for cores."""
+def threads(count: int) -> Iterator[None]:
+    """Let torch use so many threads, 0 for as many as it does.
+
+    How many they are decides the order of the sums in a backward pass, and so the last digits of
+    what is trained. A fixed number gives the same on every machine.
+    """
     import torch
 
     before = torch.get_num_threads()
-    torch.set_num_threads(1)
+    torch.set_num_threads(count or before)
     try:
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def one_thread() -> AbstractContextManager[None]:
+    """:func:`threads` for jobs side by side, which do not fight for cores then."""
+    return threads(1)
 
 
 @contextmanager

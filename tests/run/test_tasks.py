@@ -1,12 +1,21 @@
 """The order of the notebooks, and what runs again."""
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from functools import partial
 from pathlib import Path
 
+import psutil
 import pytest
 from doit import doit_cmd
 from doit.cmd_base import ModuleTaskLoader
+from filelock import FileLock
 
 from defocus_lib.explain import shards
 from defocus_lib.run import notebook as execution
@@ -45,7 +54,7 @@ class Project:
     def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.root, self.report = root, root / "report.txt"
         self.log, self.note = [], ""
-        self.broken = self.forgetful = self.claimless = ""
+        self.broken = self.forgetful = self.claimless = self.killed = ""
         self.table = load_dodo(ROOT, profile="smoke")["NOTEBOOKS"]
         shutil.copy(ROOT / "dodo.py", root)
         write(root / "data_manifest.yaml", "photographs: []\n")
@@ -59,7 +68,8 @@ class Project:
             )
         for profile in ("demo", "smoke"):
             write(root / "notebooks" / "profiles" / f"{profile}.yaml", "")
-        monkeypatch.setattr(execution, "run_notebook", self.execute)
+        self.replace_execution = partial(monkeypatch.setattr, execution, "run_notebook")
+        self.replace_execution(self.execute)
         monkeypatch.setattr(
             shards, "damaged", lambda root: []
         )  # there are none: its index is a text
@@ -67,6 +77,8 @@ class Project:
     def execute(
         self, source: Path, folder: Path, parameters: dict, root: Path, name: str, threads: int
     ) -> None:
+        if name == self.killed:
+            os.kill(os.getpid(), signal.SIGKILL)
         if name == self.broken:
             raise NotebookFailed(f"{name}: cell In [3] failed")
         self.log.append(name)
@@ -247,3 +259,129 @@ def test_a_profile_is_checked_like_a_setting(project: Project) -> None:
     write(project.root / "notebooks" / "profiles" / "demo.yaml", "04_save_shapley: {treshold: 1}\n")
     with pytest.raises(SystemExit, match="04_save_shapley: unknown parameter 'treshold'"):
         project.run()
+
+
+# --------------------------------------------------------------------------------------------------
+# What ends a run: a second one, a damaged table, Ctrl-C, a kill.
+
+
+def test_two_notebooks_run_side_by_side(project: Project) -> None:
+    """The second one waits for the first: one after another, they would wait for ever."""
+    both = threading.Barrier(2, timeout=20)
+    execute = project.execute
+
+    def meet(source: Path, *more: object) -> None:
+        if more[3] in ("02_defocus_map", "14_better_maps"):
+            both.wait()
+        execute(source, *more)
+
+    project.replace_execution(meet)
+    assert sorted(project.run(jobs="2")) == sorted(project.table)
+    assert project.code == 0 and project.log[-1] == "status"
+
+
+def test_what_others_wait_for_begins_first(project: Project) -> None:
+    started = []
+    execute = project.execute
+
+    def note(source: Path, *more: object) -> None:
+        started.append(more[3])
+        execute(source, *more)
+
+    project.replace_execution(note)
+    project.run(jobs="2")
+    order = [
+        name for name in started if name in ("02_defocus_map", "14_better_maps", "10_known_blur")
+    ]
+    assert order[-1] == "10_known_blur"
+
+
+def test_the_threads_of_a_notebook_are_its_share_of_the_cores(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    threads = set()
+    execute = project.execute
+
+    def note(source: Path, *more: object) -> None:
+        threads.add(more[4])
+        execute(source, *more)
+
+    project.replace_execution(note)
+    monkeypatch.setattr("joblib.cpu_count", lambda: 6)
+    project.run(jobs="2")
+    assert threads == {3}
+
+
+@pytest.mark.parametrize("jobs", ["0", "two"])
+def test_a_wrong_number_of_jobs_is_refused(project: Project, jobs: str) -> None:
+    with pytest.raises(SystemExit, match=f"jobs is '{jobs}'; 1 or more"):
+        project.run(jobs=jobs)
+
+
+def test_a_second_run_of_a_profile_is_refused(project: Project) -> None:
+    project.run("notebook:01_data")
+    with FileLock(project.root / "artifacts" / "demo" / ".lock"):
+        with pytest.raises(SystemExit, match=r"another run is at work in .*demo: let it end first"):
+            project.run()
+        assert not project.log
+        assert project.run("notebook:01_data", profile="smoke") == ["01_data"]
+    assert "02_defocus_map" in project.run()
+
+
+@pytest.mark.parametrize("size", [10, 5000, 9000])
+def test_a_truncated_table_is_refused(project: Project, size: int) -> None:
+    project.run()
+    table = project.root / "artifacts" / "demo" / ".doit.db"
+    assert table.stat().st_size > size
+    table.write_bytes(table.read_bytes()[:size])
+    with pytest.raises(SystemExit, match=r"\.doit\.db is damaged \(.*\): delete it, and every"):
+        project.run()
+
+
+def test_a_killed_run_keeps_what_was_done(project: Project) -> None:
+    """doit alone would write its table at the end."""
+    child = os.fork() if hasattr(os, "fork") else pytest.skip("no fork on this system")
+    if child == 0:
+        project.killed = "03_train_detector"
+        project.run()
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
+    assert project.run()[0] == "03_train_detector"
+
+
+SLOW = """
+# %%
+import os, time
+from pathlib import Path
+
+Path(profile + ".pid").write_text(str(os.getpid()))
+time.sleep(600)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_run_leaves_no_kernel(project: Project, number: int) -> None:
+    shutil.rmtree(project.root / "defocus_lib")  # the real one runs
+    write(project.root / "notebooks" / "01_data.py", PARAMETERS + SLOW)
+    command = [
+        sys.executable,
+        "-m",
+        "doit",
+        "-f",
+        str(project.root / "dodo.py"),
+        "notebook:01_data",
+    ]
+    run = subprocess.Popen(command, cwd=ROOT, stderr=subprocess.PIPE, text=True)
+    mark = project.root / "demo.pid"
+    while not (mark.exists() and mark.read_text()):
+        assert run.poll() is None, run.stderr.read()
+        time.sleep(0.1)
+    kernel = psutil.Process(int(mark.read_text()))
+    run.send_signal(number)
+    _, errors = run.communicate(timeout=60)
+    kernel.wait(timeout=30)
+    if number == signal.SIGINT:
+        assert run.returncode == 130
+        assert errors.splitlines()[-1] == "Interrupted. The next run goes on from here."
+        assert "Traceback" not in errors
