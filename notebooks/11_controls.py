@@ -44,7 +44,7 @@ monitor: str = "val_auc"
 horizontal_flip: bool = True
 window: int = 15
 n_bootstrap: int = 2000
-n_workers: int = 2
+n_workers: int = 0
 scheduler: str = ""
 example: int = 7
 seed: int = 0
@@ -103,7 +103,7 @@ def inputs_of(image: int):
     return figures.control_inputs(batch.images[0], {**inputs, ILLUMINATION: changed})
 
 
-# %% tags=["shows-images"] mystnb={"figure": {"caption": "A real test image and the inputs of the detectors. The three panels after the defocus map keep its edges and lose its blur, so a detector that succeeds on them needs no defocus. The last panel is the image after an illumination change.", "name": "fig-control-inputs"}, "image": {"alt": "A photograph, its defocus map, its edge mask, a smooth edge density, a blotchy map of permuted blur readings, and the photograph with a darker spot."}}
+# %% mystnb={"figure": {"caption": "A real test image and the inputs of the detectors. The three panels after the defocus map keep its edges and lose its blur, so a detector that succeeds on them needs no defocus. The last panel is the image after an illumination change.", "name": "fig-control-inputs"}, "image": {"alt": "A photograph, its defocus map, its edge mask, a smooth edge density, a blotchy map of permuted blur readings, and the photograph with a darker spot."}} tags=["shows-images"]
 inputs_of(example)
 
 # %% [markdown]
@@ -136,7 +136,7 @@ runs = [
 with cluster.workers(n_workers, scheduler) as client:
     cache.fill(chosen, run.reader)
     predictions = sweep.train_and_test(
-        [(detectors, runs)], client, folder.path, progress=True
+        [(detectors, runs)], client, folder.path / ".11_controls", progress=True
     )
 _ = write_beside(
     folder.path / "sweep.parquet",

@@ -44,7 +44,7 @@ precision: str = "auto"
 monitor: str = "val_auc"
 horizontal_flip: bool = True
 n_bootstrap: int = 2000
-n_workers: int = 2
+n_workers: int = 0
 scheduler: str = ""
 example: int = 7
 seed: int = 0
@@ -121,7 +121,13 @@ with cluster.workers(n_workers, scheduler) as client:
     for cache in caches.values():
         cache.fill(chosen, run.reader, progress=True, client=client)
     predictions = detector_by_map.run(
-        common, sources, range(seeds), ["learned"], client, folder.path, progress=True
+        common,
+        sources,
+        range(seeds),
+        ["learned"],
+        client,
+        folder.path / ".14_better_maps",
+        progress=True,
     )
 _ = write_beside(
     folder.path / "better_maps.parquet",
@@ -144,7 +150,7 @@ def pair_of(image: int, manipulation: str):
     return figures.maps_of_pair(run.reader.stack(rows), maps, titles)
 
 
-# %% tags=["shows-images"] mystnb={"figure": {"caption": "A real test image, a manipulated one, and their maps, all on one scale. Look for the region in the lower row whose blur does not fit its surroundings, and for the maps that show it. Where the true sigma is known, it stands on the right.", "name": "fig-better-pair"}, "image": {"alt": "Two rows, real and manipulated, of a photograph and its maps: released, published, physical, learned and, where it is known, the true sigma."}}
+# %% mystnb={"figure": {"caption": "A real test image, a manipulated one, and their maps, all on one scale. Look for the region in the lower row whose blur does not fit its surroundings, and for the maps that show it. Where the true sigma is known, it stands on the right.", "name": "fig-better-pair"}, "image": {"alt": "Two rows, real and manipulated, of a photograph and its maps: released, published, physical, learned and, where it is known, the true sigma."}} tags=["shows-images"]
 pair_of(example, manipulations[0])
 
 # %% [markdown] tags=["needs-depth"]

@@ -6,8 +6,10 @@ and the system keeps of it what it has room for.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -72,6 +74,12 @@ class Stored:
         if self.array is not None:
             self.array.flush()
             self.array = None
+
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the file, once it is closed."""
+        with self.path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def store(

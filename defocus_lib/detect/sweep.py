@@ -6,19 +6,26 @@ predictions. Their inputs are made once and shared, see :mod:`defocus_lib.detect
 
 from __future__ import annotations
 
+import hashlib
+import json
+import sys
 import tempfile
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 import pandas as pd
+import timm
+import torch
 from tqdm.auto import tqdm
 
+from defocus_lib import precision
 from defocus_lib.data.images import Reader
 from defocus_lib.data.records import REAL
-from defocus_lib.detect import in_memory
+from defocus_lib.detect import in_memory, model
 from defocus_lib.detect.control_inputs import (
     ILLUMINATION,
     INPUTS,
@@ -32,6 +39,8 @@ from defocus_lib.detect.model import Detector
 from defocus_lib.detect.plan import Plan
 from defocus_lib.detect.stored_inputs import Source, Stored, Wanted, store
 from defocus_lib.run import cluster
+from defocus_lib.run.artifacts import source_digest
+from defocus_lib.run.kept import kept, kept_until_done
 
 if TYPE_CHECKING:
     from distributed import Client
@@ -92,7 +101,8 @@ class _Training(NamedTuple):
 
 
 class _Job(NamedTuple):
-    """A run as a worker needs it: files of inputs, and by split their rows and the labels."""
+    """A run as a worker needs it: files of inputs, by split their rows and the labels, and the file
+    that keeps its result until the sweep is whole."""
 
     number: int
     backbone: str
@@ -100,6 +110,7 @@ class _Job(NamedTuple):
     plan: Plan
     files: tuple[Path, ...]
     examples: dict[str, tuple[tuple[np.ndarray, ...], np.ndarray]]
+    result: Path
 
 
 def control_runs(training_manipulation: str, seeds: Sequence[int]) -> list[Run]:
@@ -130,8 +141,9 @@ def train_and_test(
     client : Client, optional
         Trains, see :func:`defocus_lib.run.cluster.workers`; without one this process does.
     folder : Path, optional
-        Holds the inputs meanwhile, in a hidden folder, where the workers see them. By default a
-        temporary folder of this machine.
+        Of this sweep alone, where the workers see it. It holds the inputs and the results so far;
+        a sweep that was interrupted goes on from them. When the sweep is whole, it is removed. By
+        default a temporary folder of this machine.
 
     Returns
     -------
@@ -150,10 +162,13 @@ def train_and_test(
         for sweep, runs in sweeps
         for run in sorted(set(runs))
     ]
-    with tempfile.TemporaryDirectory(prefix=".inputs-", dir=folder) as scratch:
+    with (
+        kept_until_done(folder) as place,
+        tempfile.TemporaryDirectory(prefix=".inputs-", dir=place) as scratch,
+    ):
         needed = [part for training in trainings for part in _wanted(training)]
         stored = store(needed, Path(scratch), client, progress)
-        jobs = [_job(number, each, stored) for number, each in enumerate(trainings)]
+        jobs = [_job(number, each, stored, place) for number, each in enumerate(trainings)]
         # Long jobs come first, so that no worker is left with one at the end.
         jobs.sort(key=lambda job: job.reads != "fusion")
         logits: dict[int, np.ndarray] = {}
@@ -178,7 +193,7 @@ def _wanted(training: _Training) -> list[Wanted]:
     return [Wanted(training.sweep.source, part, records) for part in parts]
 
 
-def _job(number: int, training: _Training, stored: Mapping[Hashable, Stored]) -> _Job:
+def _job(number: int, training: _Training, stored: Mapping[Hashable, Stored], place: Path) -> _Job:
     sweep, run, records = training
     files = [stored[sweep.source, part] for part in run.kind.parts]
     examples = {
@@ -189,7 +204,24 @@ def _job(number: int, training: _Training, stored: Mapping[Hashable, Stored]) ->
         for split, rows in records.items()
     }
     plan, paths = replace(sweep.plan, seed=run.seed), tuple(file.path for file in files)
-    return _Job(number, sweep.backbone, run.kind.reads, plan, paths, examples)
+    job = _Job(number, sweep.backbone, run.kind.reads, plan, paths, examples, place)
+    return job._replace(result=place / f"{_digest(job, files)}.npy")
+
+
+def _digest(job: _Job, files: Sequence[Stored]) -> str:
+    """20 hexadecimal digits of all that a result depends on, from the inputs to the code."""
+    how = [job.backbone, job.reads, asdict(job.plan), str(job.plan.device()), _code()]
+    digest = hashlib.sha256(json.dumps([how, [file.digest for file in files]]).encode())
+    for rows, labels in job.examples.values():
+        for values in (*rows, labels):
+            digest.update(values.tobytes())
+    return digest.hexdigest()[:20]
+
+
+@cache
+def _code() -> list[str]:
+    code = source_digest(sys.modules[__name__], in_memory, model, precision)
+    return [code, torch.__version__, timm.__version__]
 
 
 def _labels(records: pd.DataFrame, shuffled: bool, seed: int) -> np.ndarray:
@@ -200,12 +232,16 @@ def _labels(records: pd.DataFrame, shuffled: bool, seed: int) -> np.ndarray:
 
 def _test_logits(job: _Job) -> tuple[int, np.ndarray]:
     """The number of a job, and logits ``(N,)`` float64 of its test images."""
+    return job.number, kept(job.result, lambda: _train(job))
+
+
+def _train(job: _Job) -> np.ndarray:
     arrays = tuple(np.load(path, mmap_mode="r") for path in job.files)
     train, val, test = (Examples(arrays, *job.examples[split]) for split in SPLITS)
     detector = Detector(job.backbone, job.reads, seed=job.plan.seed)
     with cluster.one_thread():
         in_memory.fit(detector, train, val, job.plan)
-        return job.number, in_memory.logits(detector, test).double().numpy()
+        return in_memory.logits(detector, test).double().numpy()
 
 
 def _predictions(training: _Training, logits: np.ndarray) -> pd.DataFrame:

@@ -8,6 +8,8 @@ from contextlib import AbstractContextManager, contextmanager
 from itertools import islice
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from joblib import cpu_count
+
 if TYPE_CHECKING:
     from distributed import Client, Nanny
 
@@ -53,13 +55,15 @@ def workers(count: int = 1, scheduler: str = "") -> Iterator[Client | None]:
     ----------
     count : int
         From 2 on, so many processes of a local cluster, which share the cores. Each has a graphics
-        card of its own, in turn, where there are any.
+        card of its own, in turn, where there are any. 0 is one process for each core that this one
+        may use: a notebook that runs beside another has its share of them.
     scheduler : str
         Address of a running Dask scheduler, ``tcp://host:8786``, which replaces ``count``; its
         workers see the same folders. Raises ``OSError`` if it does not answer.
     """
-    if count < 1:
-        raise ValueError(f"n_workers is {count}; at least 1 wanted")
+    if count < 0:
+        raise ValueError(f"n_workers is {count}; at least 0 wanted")
+    count = count or cpu_count()
     if scheduler:
         with _running(scheduler) as client:
             yield client
@@ -69,7 +73,7 @@ def workers(count: int = 1, scheduler: str = "") -> Iterator[Client | None]:
         import dask
         from distributed import Client, LocalCluster, Nanny
 
-        threads = str(max(1, (os.cpu_count() or 1) // count))
+        threads = str(max(1, cpu_count() // count))
         environment = dict.fromkeys(
             ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), threads
         )

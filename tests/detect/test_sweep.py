@@ -1,4 +1,8 @@
+import multiprocessing
+import os
+import signal
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -21,7 +25,7 @@ from defocus_lib.detect.model import Detector
 from defocus_lib.detect.plan import Plan
 from defocus_lib.detect.sweep import Run, Sweep
 from defocus_lib.maps.cache import maps_as_cached
-from defocus_lib.run import artifacts, cluster
+from defocus_lib.run import artifacts, cluster, kept
 from defocus_lib.scenes import rendered
 from tests import runs
 
@@ -87,6 +91,61 @@ def test_nothing_stays_in_the_folder_of_the_inputs(few, tmp_path, monkeypatch):
     with pytest.raises(RuntimeError, match="killed"):
         sweep.train_and_test([(few, [Run("rgb", "Deepfakes", 0)])], folder=tmp_path)
     assert seen == [tmp_path] and not list(tmp_path.iterdir())
+
+
+def train_two_and_die(few, runs, folder):
+    """In a process of its own."""
+    train, trained = sweep._train, []
+
+    def dies(job):
+        if len(trained) == 2:
+            os.kill(os.getpid(), signal.SIGKILL)
+        trained.append(job)
+        return train(job)
+
+    sweep._train = dies
+    sweep.train_and_test([(few, runs)], folder=folder)
+
+
+@pytest.mark.slow
+def test_a_killed_sweep_goes_on_with_the_detectors_that_are_missing(few, tmp_path, monkeypatch):
+    runs = [Run(name, "Deepfakes", seed) for name in ("defocus", "shuffled") for seed in (0, 1)]
+    whole = sweep.train_and_test([(few, runs)])
+    folder = tmp_path / ".sweep"
+    process = multiprocessing.get_context("spawn").Process(
+        target=train_two_and_die, args=(few, runs, folder)
+    )
+    process.start()
+    process.join()
+    assert process.exitcode == -signal.SIGKILL and len(list(folder.glob("*.npy"))) == 2
+
+    train, trained = sweep._train, []
+    monkeypatch.setattr(sweep, "_train", lambda job: (trained.append(job), train(job))[1])
+    again = sweep.train_and_test([(few, runs)], folder=folder)
+    assert len(trained) == 2 and not folder.exists()
+    pd.testing.assert_frame_equal(again, whole, check_exact=True)
+
+
+def test_a_result_is_that_of_its_inputs_labels_plan_and_code(few, tmp_path, monkeypatch):
+    numbers = iter(range(100))
+    size = (few.records["split"] == "test").sum()
+    monkeypatch.setattr(sweep, "_train", lambda job: np.full(size, float(next(numbers))))
+
+    def trained(few, *runs):
+        """The numbers of the trainings."""
+        return sorted(set(sweep.train_and_test([(few, list(runs))], folder=tmp_path)["logit"]))
+
+    # The results stay where they are, as those of a sweep that does not end.
+    monkeypatch.setattr(kept, "shutil", SimpleNamespace(rmtree=lambda *a, **b: None))
+    run = Run("defocus", "Deepfakes", 0)
+    assert trained(few, run) == trained(few, run) == [0]
+    assert trained(few, replace(run, seed=1), run) == [0, 1]
+    assert trained(few, replace(run, input="shuffled")) == [2], "other labels"
+    assert trained(replace(few, cache=Flat()), run) == [3], "other inputs"
+    assert trained(replace(few, plan=replace(few.plan, epochs=3)), run) == [4]
+    assert trained(replace(few, backbone="test_efficientnet"), run) == [5]
+    monkeypatch.setattr(sweep, "_code", lambda: ["other"])
+    assert trained(few, run) == [6]
 
 
 @pytest.mark.slow

@@ -102,9 +102,15 @@ def test_a_running_scheduler_is_used(two):
         assert sorted(cluster.as_they_finish(square, range(3), client)) == [0, 1, 4]
 
 
+def test_a_process_for_each_core_of_the_share(monkeypatch):
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")  # as a notebook beside another has it
+    with cluster.workers(0) as client:
+        assert client is None
+
+
 @pytest.mark.slow
 def test_what_can_not_work_is_refused():
-    with pytest.raises(ValueError, match="n_workers is 0; at least 1 wanted"), cluster.workers(0):
+    with pytest.raises(ValueError, match="n_workers is -1; at least 0 wanted"), cluster.workers(-1):
         pass
     nobody = "tcp://127.0.0.1:1"
     with (
