@@ -450,9 +450,9 @@ if OPENED:
         }
 
 
-# Parameters of how, not of what: the same comes out of a training that is resumed, and of a
+# Parameters of how, not of what: the same comes out of one process and of a
 # cluster.
-HOW = ("resume", "n_workers", "scheduler")
+HOW = ("n_workers", "scheduler")
 
 
 def index_is_older() -> bool:

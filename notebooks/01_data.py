@@ -163,7 +163,7 @@ def gallery(first: int):
     )
 
 
-# %% tags=["shows-images"] mystnb={"figure": {"caption": "Three test scenes. Left: the true blur, dark where the image is sharp. Then the real image and one image per manipulation; the outline is the manipulated region. Look for a region whose sharpness does not fit its surroundings: some manipulations show it plainly, others do not.", "name": "fig-scenes"}, "image": {"alt": "Three rows of overlapping textured shapes. Each row shows a map of true blur, the real image and manipulated versions with an outlined region on the nearest shape."}}
+# %% mystnb={"figure": {"caption": "Three test scenes. Left: the true blur, dark where the image is sharp. Then the real image and one image per manipulation; the outline is the manipulated region. Look for a region whose sharpness does not fit its surroundings: some manipulations show it plainly, others do not.", "name": "fig-scenes"}, "image": {"alt": "Three rows of overlapping textured shapes. Each row shows a map of true blur, the real image and manipulated versions with an outlined region on the nearest shape."}} tags=["shows-images"]
 gallery(0)
 
 # %% [markdown]

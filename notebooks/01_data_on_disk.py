@@ -152,7 +152,7 @@ def examples(first: int):
     return figures.image_gallery(*collection.gallery(chosen, reader, first))
 
 
-# %% tags=["shows-images"] mystnb={"figure": {"caption": "Test images. Left: real images. Then a version by each manipulation: of the same frame where the data have pairs, else of any. Judge by eye which are manipulated before you compare detectors.", "name": "fig-examples"}, "image": {"alt": "A grid of small photographs, real ones in the first column and manipulated ones in the others."}}
+# %% mystnb={"figure": {"caption": "Test images. Left: real images. Then a version by each manipulation: of the same frame where the data have pairs, else of any. Judge by eye which are manipulated before you compare detectors.", "name": "fig-examples"}, "image": {"alt": "A grid of small photographs, real ones in the first column and manipulated ones in the others."}} tags=["shows-images"]
 examples(0)
 
 # %% [markdown]

@@ -84,7 +84,7 @@ shown = real.iloc[example]
 image, truth = run.reader(shown), rendered.true_sigma(folder, shown["group"])
 stages = maps_of(image)
 
-# %% tags=["shows-images"] mystnb={"figure": {"caption": "The stages of one map: the photograph; its edges; the edges where blur could not be measured; the blur measured at the others; the dense map; and the true blur, where it is known. Compare the dense map with the photograph, or with the true blur: the broad layout is there, crisp outlines are not.", "name": "fig-map-stages"}, "image": {"alt": "Panels: a photograph, its edges, the edges that gave no measurement, coloured dots of blur at edges, a smooth map of blur, and, where it is known, the true blur with crisp outlines."}}
+# %% mystnb={"figure": {"caption": "The stages of one map: the photograph; its edges; the edges where blur could not be measured; the blur measured at the others; the dense map; and the true blur, where it is known. Compare the dense map with the photograph, or with the true blur: the broad layout is there, crisp outlines are not.", "name": "fig-map-stages"}, "image": {"alt": "Panels: a photograph, its edges, the edges that gave no measurement, coloured dots of blur at edges, a smooth map of blur, and, where it is known, the true blur with crisp outlines."}} tags=["shows-images"]
 figures.map_stages(image, stages, truth)
 
 # %% tags=["remove-input"]
@@ -151,7 +151,7 @@ def draw(planes: dict):
 
 planes = dict(focused(plane) for plane in (12, 20, 30, 40, 55))
 
-# %% tags=["shows-images"] mystnb={"figure": {"caption": "The motorcycle focused at five distances: photograph, true blur, and the map of the preset of this run. Follow the dark band of sharpness as the focus comes nearer, and look how far the estimate moves with it.", "name": "fig-motorcycle"}, "image": {"alt": "Five columns, one per focus distance. The top row shows the motorcycle, the middle row its true blur, the bottom row a smoother estimate of it."}}
+# %% mystnb={"figure": {"caption": "The motorcycle focused at five distances: photograph, true blur, and the map of the preset of this run. Follow the dark band of sharpness as the focus comes nearer, and look how far the estimate moves with it.", "name": "fig-motorcycle"}, "image": {"alt": "Five columns, one per focus distance. The top row shows the motorcycle, the middle row its true blur, the bottom row a smoother estimate of it."}} tags=["shows-images"]
 draw(planes)
 
 # %%
@@ -253,7 +253,7 @@ def refocus(on_disparity: float):
     return draw(dict([focused(on_disparity)]))
 
 
-# %% tags=["shows-images"] mystnb={"figure": {"caption": "The motorcycle with the focus at one distance: photograph, true blur, estimate.", "name": "fig-map-try"}, "image": {"alt": "The motorcycle photograph, its true blur and the estimated blur, one below the other."}}
+# %% mystnb={"figure": {"caption": "The motorcycle with the focus at one distance: photograph, true blur, estimate.", "name": "fig-map-try"}, "image": {"alt": "The motorcycle photograph, its true blur and the estimated blur, one below the other."}} tags=["shows-images"]
 refocus(45.0)
 
 # %% tags=["remove-output"]

@@ -172,7 +172,7 @@ figures.training_curves(histories) if histories else Markdown(
     "Nothing was trained in this run."
 )
 
-# %% tags=["hide-input", "shows-images"] mystnb={"figure": {"caption": "Four validation images after the last epoch, each beside its map, with its label and the probability that the defocus detector predicts. A run on rendered scenes writes such a picture after every epoch.", "name": "fig-preview"}, "image": {"alt": "Photographs side by side with their defocus maps, each with its label and predicted probability."}}
+# %% mystnb={"figure": {"caption": "Four validation images after the last epoch, each beside its map, with its label and the probability that the defocus detector predicts. A run on rendered scenes writes such a picture after every epoch.", "name": "fig-preview"}, "image": {"alt": "Photographs side by side with their defocus maps, each with its label and predicted probability."}} tags=["hide-input", "shows-images"]
 previews = sorted((folder.path / "training" / "defocus" / "previews").glob("*.png"))
 Image(previews[-1]) if previews and "defocus" in histories else Markdown(
     "This run trained no defocus detector, or its images are no rendered scenes."
@@ -274,9 +274,9 @@ claims.table(page_claims)
 #
 # - The intervals hold for these detectors, each trained once. Another seed gives other
 #   weights; {doc}`11_controls` repeats small detectors over seeds.
-# - In the demo the RGB detector reads photographs averaged to 64 px, like the maps of the
-#   other one. This is no handicap there: on validation images its AUC was 0.961, against
-#   0.947 for photographs of 128 px at three times the cost of training.
+# - In the demo the RGB detector reads photographs averaged to 64 px, like the maps of
+#   the other one. This is no handicap there: on validation images its AUC was 0.961,
+#   against 0.947 for photographs of 128 px at three times the cost of training.
 # - The network, the images and the epochs of the demo are far fewer than those of the
 #   paper. For orientation: an Xception on FaceForensics++ has a published accuracy of
 #   99.26 % (AUC 99.2 %) on raw video and 86.86 % (AUC 89.3 %) at strong compression,

@@ -119,7 +119,7 @@ def triptychs(scene: int, threshold: float):
     )
 
 
-# %% tags=["shows-images"] mystnb={"figure": {"caption": "One image under each manipulation: the manipulated image, its defocus map, the map of the real image, and the mask of pixels that differ by more than the threshold. The outline is the manipulated region, where it is known. Look for active pixels on both sides of it.", "name": "fig-mask-triptychs"}, "image": {"alt": "One row per manipulation. Each shows a photograph, two similar defocus maps, and a black and white mask with its count of active pixels."}}
+# %% mystnb={"figure": {"caption": "One image under each manipulation: the manipulated image, its defocus map, the map of the real image, and the mask of pixels that differ by more than the threshold. The outline is the manipulated region, where it is known. Look for active pixels on both sides of it.", "name": "fig-mask-triptychs"}, "image": {"alt": "One row per manipulation. Each shows a photograph, two similar defocus maps, and a black and white mask with its count of active pixels."}} tags=["shows-images"]
 triptychs(scene, threshold)
 
 # %% [markdown]
@@ -227,7 +227,7 @@ _ = headline.save(folder, "05_binary_mask", page_claims)
 #
 # Choose an image and a threshold. In JupyterLab the sliders draw the masks anew.
 
-# %% tags=["shows-images"] mystnb={"figure": {"caption": "The same image at half of the threshold.", "name": "fig-mask-try"}, "image": {"alt": "Rows of image, two maps and mask, with at least as many active pixels as before."}}
+# %% mystnb={"figure": {"caption": "The same image at half of the threshold.", "name": "fig-mask-try"}, "image": {"alt": "Rows of image, two maps and mask, with at least as many active pixels as before."}} tags=["shows-images"]
 triptychs(scene, threshold / 2)
 
 # %% tags=["remove-output"]

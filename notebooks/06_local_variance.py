@@ -73,7 +73,7 @@ def heatmaps(scene: int, window: int):
     return figures.variance_pairs(examples.images, *heat, examples.regions, list(fakes))
 
 
-# %% tags=["shows-images"] mystnb={"figure": {"caption": "Local variance of the real and of the manipulated map, one image, each pair on one scale. Look for differences, inside the outline where the region is known, and at the frame along the border of every map.", "name": "fig-variance-pairs"}, "image": {"alt": "One row per manipulation: a photograph and two heatmaps in black, red, yellow and white that look much alike."}}
+# %% mystnb={"figure": {"caption": "Local variance of the real and of the manipulated map, one image, each pair on one scale. Look for differences, inside the outline where the region is known, and at the frame along the border of every map.", "name": "fig-variance-pairs"}, "image": {"alt": "One row per manipulation: a photograph and two heatmaps in black, red, yellow and white that look much alike."}} tags=["shows-images"]
 heatmaps(scene, window)
 
 # %% [markdown]
@@ -324,7 +324,7 @@ _ = headline.save(folder, "06_local_variance", page_claims)
 #
 # Choose an image and a window. In JupyterLab the sliders draw the heatmaps anew.
 
-# %% tags=["shows-images"] mystnb={"figure": {"caption": "The same image with a window of 5 pixels: finer lines, and a narrower frame.", "name": "fig-variance-try"}, "image": {"alt": "Rows of a photograph and two heatmaps with thinner bright lines than before."}}
+# %% mystnb={"figure": {"caption": "The same image with a window of 5 pixels: finer lines, and a narrower frame.", "name": "fig-variance-try"}, "image": {"alt": "Rows of a photograph and two heatmaps with thinner bright lines than before."}} tags=["shows-images"]
 heatmaps(scene, 5)
 
 # %% tags=["remove-output"]

@@ -72,14 +72,14 @@ def view(examples: attribution_set.AttributionSet):
 # %% [markdown] tags=["needs-pairs"]
 # ## One image, real and manipulated
 
-# %% tags=["shows-images"] mystnb={"figure": {"caption": "One image, real and manipulated: original, Shapley values of the RGB detector, and of the defocus detector. Each map has its own symmetric scale. Look for colour where something was changed (inside the outline, where the region is known), and compare with the top row, where nothing was.", "name": "fig-shapley-scene"}, "image": {"alt": "Rows of a photograph and two maps in red and blue on white, the real image first."}}
+# %% mystnb={"figure": {"caption": "One image, real and manipulated: original, Shapley values of the RGB detector, and of the defocus detector. Each map has its own symmetric scale. Look for colour where something was changed (inside the outline, where the region is known), and compare with the top row, where nothing was.", "name": "fig-shapley-scene"}, "image": {"alt": "Rows of a photograph and two maps in red and blue on white, the real image first."}} tags=["shows-images"]
 pairs = attribution_set.complete_pairs(sets)
 view(attribution_set.versions(sets, pairs[scene]))
 
 # %% [markdown]
 # ## More images of one manipulation
 
-# %% tags=["shows-images"] mystnb={"figure": {"caption": "Further images of one manipulation. Look for what the maps have in common from image to image: the manipulated region, strong edges, or the border of the image.", "name": "fig-shapley-images"}, "image": {"alt": "Rows of a photograph and two maps in red and blue on white."}}
+# %% mystnb={"figure": {"caption": "Further images of one manipulation. Look for what the maps have in common from image to image: the manipulated region, strong edges, or the border of the image.", "name": "fig-shapley-images"}, "image": {"alt": "Rows of a photograph and two maps in red and blue on white."}} tags=["shows-images"]
 view(fakes[manipulation].take(np.arange(min(images, len(fakes[manipulation])))))
 
 # %% [markdown] tags=["needs-regions"]
@@ -149,7 +149,7 @@ glue("shapley_uniform", float(means["uniform"].mean()), display=False)
 # blur, and the Shapley values of the detector that reads the map. The same figure opens
 # the book.
 
-# %% tags=["shows-images"] mystnb={"figure": {"caption": "A real and a manipulated image: photograph, normalised defocus map, and Shapley values of the defocus detector (red speaks for manipulated, blue for real). The outline, where it is known, is the manipulated region. Compare the two maps there, then the colours.", "name": "fig-shapley-chain"}, "image": {"alt": "Two rows, real and manipulated, of a photograph, a defocus map and a map of Shapley values in red and blue."}}
+# %% mystnb={"figure": {"caption": "A real and a manipulated image: photograph, normalised defocus map, and Shapley values of the defocus detector (red speaks for manipulated, blue for real). The outline, where it is known, is the manipulated region. Compare the two maps there, then the colours.", "name": "fig-shapley-chain"}, "image": {"alt": "Two rows, real and manipulated, of a photograph, a defocus map and a map of Shapley values in red and blue."}} tags=["shows-images"]
 two = {"real": real, manipulation: fakes[manipulation]}
 if has_pairs:
     pair = attribution_set.complete_pairs(two)[scene]
@@ -191,7 +191,7 @@ def one_image(manipulation: str, image: int):
     return view(shown.take([min(image, len(shown) - 1)]))
 
 
-# %% tags=["shows-images"] mystnb={"figure": {"caption": "The last image of the set.", "name": "fig-shapley-try"}, "image": {"alt": "One row of a photograph and two maps in red and blue on white."}}
+# %% mystnb={"figure": {"caption": "The last image of the set.", "name": "fig-shapley-try"}, "image": {"alt": "One row of a photograph and two maps in red and blue on white."}} tags=["shows-images"]
 one_image(manipulation, len(fakes[manipulation]) - 1)
 
 # %% tags=["remove-output"]

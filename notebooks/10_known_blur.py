@@ -169,7 +169,7 @@ mapped = {
     name: with_map(scene) for name, scene in (examples | dict(by_range[-2:])).items()
 }
 
-# %% tags=["shows-images"] mystnb={"figure": {"caption": "Errors of the preset `physical`: photograph, true sigma, estimate, and their difference. Orange: too sharp; purple: too blurred. Look along the outlines of objects, where the map runs from one surface into the next, and in areas without edges, which take their blur from their neighbours.", "name": "fig-known-errors"}, "image": {"alt": "Four rows: two of the motorcycle and two of rendered scenes, each a photograph, its true blur, a smoother estimate, and their difference."}}
+# %% mystnb={"figure": {"caption": "Errors of the preset `physical`: photograph, true sigma, estimate, and their difference. Orange: too sharp; purple: too blurred. Look along the outlines of objects, where the map runs from one surface into the next, and in areas without edges, which take their blur from their neighbours.", "name": "fig-known-errors"}, "image": {"alt": "Four rows: two of the motorcycle and two of rendered scenes, each a photograph, its true blur, a smoother estimate, and their difference."}} tags=["shows-images"]
 figures.error_maps(mapped)
 
 # %% [markdown]
@@ -332,7 +332,7 @@ mapped = {
     for name, scene in (examples | simulated_examples).items()
 }
 
-# %% tags=["shows-images"] mystnb={"figure": {"caption": "Errors of the preset `learned`: photograph, true sigma, estimate, and their difference; the last two rows are simulated scenes of photographs that it was not trained on. Compare the outlines with those of the figure above. A piece of a photograph that was soft itself is read as blurred; the truth of a simulated scene does not count that.", "name": "fig-known-learned"}, "image": {"alt": "Four rows: two of the motorcycle and two of simulated scenes, each a photograph, its true blur, an estimate and their difference."}}
+# %% mystnb={"figure": {"caption": "Errors of the preset `learned`: photograph, true sigma, estimate, and their difference; the last two rows are simulated scenes of photographs that it was not trained on. Compare the outlines with those of the figure above. A piece of a photograph that was soft itself is read as blurred; the truth of a simulated scene does not count that.", "name": "fig-known-learned"}, "image": {"alt": "Four rows: two of the motorcycle and two of simulated scenes, each a photograph, its true blur, an estimate and their difference."}} tags=["shows-images"]
 figures.error_maps(mapped)
 
 # %% [markdown]
@@ -385,7 +385,7 @@ for name, scene in learned_accuracy.blind_spots(photographs["test"]["china"]).it
     rows[name] = (scene[0], planes_of)
     means[name] = {f"{title} (px)": plane.mean() for title, plane in planes_of.items()}
 
-# %% tags=["shows-images"] mystnb={"figure": {"caption": "Left to right: photograph, true sigma, estimate, and the uncertainty, which should be large where the estimate is wrong. A flat surface holds no information on blur; long waves look like blurred stripes; motion looks like defocus.", "name": "fig-known-blind"}, "image": {"alt": "Four rows of a photograph and three maps, beside a constant truth."}}
+# %% mystnb={"figure": {"caption": "Left to right: photograph, true sigma, estimate, and the uncertainty, which should be large where the estimate is wrong. A flat surface holds no information on blur; long waves look like blurred stripes; motion looks like defocus.", "name": "fig-known-blind"}, "image": {"alt": "Four rows of a photograph and three maps, beside a constant truth."}} tags=["shows-images"]
 figures.map_rows(rows)
 
 # %%
@@ -415,7 +415,7 @@ for name, photograph in natural.items():
     }
     rows[name] = (image, planes_of)
 
-# %% tags=["shows-images"] mystnb={"figure": {"caption": "Photographs with real depth of field, and their maps by `physical` and `learned`, with the uncertainty of the latter. Follow what is sharp to the eye: the face of the cat, the rim of the cup, the petals.", "name": "fig-known-natural"}, "image": {"alt": "Three rows: a cat, a cup of coffee and a flower, each with two maps of blur and one of uncertainty."}}
+# %% mystnb={"figure": {"caption": "Photographs with real depth of field, and their maps by `physical` and `learned`, with the uncertainty of the latter. Follow what is sharp to the eye: the face of the cat, the rim of the cup, the petals.", "name": "fig-known-natural"}, "image": {"alt": "Three rows: a cat, a cup of coffee and a flower, each with two maps of blur and one of uncertainty."}} tags=["shows-images"]
 figures.map_rows(rows)
 
 # %% [markdown]
@@ -476,7 +476,7 @@ def look(plane: float, estimator: str):
     return figures.error_maps({estimator: with_map(motorcycle[plane], estimator)})
 
 
-# %% tags=["shows-images"] mystnb={"figure": {"caption": "The motorcycle with the map of `published`: what was not measured counts as 0, which spreads.", "name": "fig-known-try"}, "image": {"alt": "One row: photograph, true sigma, estimate and error map."}}
+# %% mystnb={"figure": {"caption": "The motorcycle with the map of `published`: what was not measured counts as 0, which spreads.", "name": "fig-known-try"}, "image": {"alt": "One row: photograph, true sigma, estimate and error map."}} tags=["shows-images"]
 look(list(motorcycle)[-1], "published")
 
 # %% tags=["remove-output"]

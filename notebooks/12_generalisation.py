@@ -221,7 +221,7 @@ def corrupted(kind: str, step: int):
     return figures.corrupted_pair(images, dense, names, f"{corruption.label} {level:g}")
 
 
-# %% tags=["shows-images"] mystnb={"figure": {"caption": "A real and a manipulated image at the last but one level of JPEG, and their defocus maps in px.", "name": "fig-corrupted-pair"}, "image": {"alt": "Two photographs with visible block artefacts, and their defocus maps in colour."}}
+# %% mystnb={"figure": {"caption": "A real and a manipulated image at the last but one level of JPEG, and their defocus maps in px.", "name": "fig-corrupted-pair"}, "image": {"alt": "Two photographs with visible block artefacts, and their defocus maps in colour."}} tags=["shows-images"]
 corrupted("JPEG", 3)
 
 # %% tags=["remove-output"]

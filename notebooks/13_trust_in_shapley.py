@@ -216,7 +216,7 @@ def two_seeds(detector: str, image: int, n_samples: int):
     return figures.two_seeds(first[0], second[0], correlation, title)
 
 
-# %% tags=["shows-images"] mystnb={"figure": {"caption": "Shapley values of one image from two seeds, with as many samples as the saved values have. Look for patterns that are in both maps; what is in one only is due to chance.", "name": "fig-trust-seeds"}, "image": {"alt": "Two maps in red and blue, and a scatter plot of one against the other with a diagonal line."}}
+# %% mystnb={"figure": {"caption": "Shapley values of one image from two seeds, with as many samples as the saved values have. Look for patterns that are in both maps; what is in one only is due to chance.", "name": "fig-trust-seeds"}, "image": {"alt": "Two maps in red and blue, and a scatter plot of one against the other with a diagonal line."}} tags=["shows-images"]
 two_seeds("defocus", len(few_owners) - 1, meta["n_samples"])
 
 # %% [markdown]
@@ -464,7 +464,7 @@ claims.table(page_claims)
 # Choose an image, a detector and a number of samples: how many does it take until two
 # seeds agree? The picture shows few; in JupyterLab the controls draw others.
 
-# %% tags=["shows-images"] mystnb={"figure": {"caption": "The same image with eight samples only. Compare with the figure of the two seeds above.", "name": "fig-trust-try"}, "image": {"alt": "Two maps in red and blue, and a scatter plot of one against the other."}}
+# %% mystnb={"figure": {"caption": "The same image with eight samples only. Compare with the figure of the two seeds above.", "name": "fig-trust-try"}, "image": {"alt": "Two maps in red and blue, and a scatter plot of one against the other."}} tags=["shows-images"]
 two_seeds("defocus", len(few_owners) - 1, 8)
 
 # %% tags=["remove-output"]

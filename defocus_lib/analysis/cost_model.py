@@ -63,14 +63,14 @@ def plan(profile: str, settings: str = "", progress: bool = False) -> Plan:
     """
     root = project_root()
     parameters = in_force(root, profile, settings)
-    images, found, origin = _images(parameters["01_data"], profile)
+    images, on_disk, origin = _images(parameters["01_data"], profile)
     works = workload.of_run(parameters, images)
-    with rates.bench(found) as at:
+    with rates.bench(on_disk) as at:
         measured = rates.measure((work.operation for work in works), at, progress)
     counted = stages(works, measured, precision.cores())
     rest = _from_earlier(parameters, images, profile)
     table = pd.concat([counted, rest], ignore_index=True).sort_values("notebook", kind="stable")
-    notes = [origin, *_assumptions(at.device, found is None), *_unmeasured(rest)]
+    notes = [origin, *_assumptions(at.device, on_disk is None), *_unmeasured(rest)]
     if at.device == "cpu":
         notes += _competition(counted, precision.cores())
     return Plan(profile, table.reset_index(drop=True), tuple(notes))
@@ -154,7 +154,7 @@ def _earlier(profile: str) -> dict[str, tuple[float, float, str]]:
     root = project_root() / "artifacts"
     folders = sorted({path.parent.parent for path in root.glob("*/runs/*.json")}, key=_age)
     folders.sort(key=lambda folder: folder.name != profile)
-    found: dict[str, tuple[float, float, str]] = {}
+    earlier: dict[str, tuple[float, float, str]] = {}
     for path in folders:
         runs = {run.notebook: run for run in provenance.read_runs(path)}
         try:
@@ -163,8 +163,8 @@ def _earlier(profile: str) -> dict[str, tuple[float, float, str]]:
         except (KeyError, OSError, ValueError):
             pixels = 0.0
         for name, run in runs.items():
-            found.setdefault(name, (run.seconds, pixels, f"run {path.name}"))
-    return found
+            earlier.setdefault(name, (run.seconds, pixels, f"run {path.name}"))
+    return earlier
 
 
 def _age(folder: Path) -> float:

@@ -74,13 +74,13 @@ class Rate(NamedTuple):
 class Bench:
     """Where is measured: a folder for scratch files, a device, and what is read.
 
-    ``found`` are a reader and records of images on disk; without them, crops of the photographs of
+    ``on_disk`` are a reader and records of images; without them, crops of the photographs of
     the manifest stand in.
     """
 
     scratch: Path
     device: str
-    found: tuple[Reader, pd.DataFrame] | None = None
+    on_disk: tuple[Reader, pd.DataFrame] | None = None
 
     @cached_property
     def photographs(self) -> dict[str, list[np.ndarray]]:
@@ -93,8 +93,8 @@ class Bench:
 
     def pictures(self, size: int) -> tuple[Reader, pd.DataFrame]:
         """A reader at ``size`` px, and records of some images."""
-        if self.found and self.found[0].size == size:
-            return self.found
+        if self.on_disk and self.on_disk[0].size == size:
+            return self.on_disk
         sources = [image for images in self.photographs.values() for image in images]
         crops = [_as_png(fit_square(image, size, "crop")) for image in sources[:PICTURES]]
         rows = np.arange(len(crops))
@@ -110,13 +110,13 @@ def _as_png(image: np.ndarray) -> bytes:
 
 
 @contextmanager
-def bench(found: tuple[Reader, pd.DataFrame] | None = None) -> Iterator[Bench]:
+def bench(on_disk: tuple[Reader, pd.DataFrame] | None = None) -> Iterator[Bench]:
     """A bench on the device that a run would use; its scratch files are removed afterwards."""
     with tempfile.TemporaryDirectory() as scratch:
-        if found:
-            reader, records = found
-            found = reader, records.drop_duplicates("digest").head(PICTURES)
-        yield Bench(Path(scratch), here(), found)
+        if on_disk:
+            reader, records = on_disk
+            on_disk = reader, records.drop_duplicates("digest").head(PICTURES)
+        yield Bench(Path(scratch), here(), on_disk)
 
 
 def measure(
@@ -157,14 +157,14 @@ def _ready(operation: Operation, at: Bench) -> tuple[Detector, torch.Tensor]:
     """A detector with random weights, and the inputs of one pass."""
     detector = Detector(operation.backbone, operation.reads, operation.input_size)
     channels, side = KINDS[operation.reads].channels, operation.size
-    one = torch.empty(1, channels, side, side, device=at.device)
-    batch = operation.batch_size or fitting(one)
+    image = torch.empty(1, channels, side, side, device=at.device)
+    batch = operation.batch_size or fitting(image)
     if operation.kind == "prediction":
-        batch = min(batch, fitting(one))
+        batch = min(batch, fitting(image))
     if at.device == "cpu":
         batch = min(batch, max(2, MOST_PIXELS // (operation.input_size or side) ** 2))
     images = torch.from_numpy(
-        np.random.default_rng(0).random((batch, *one.shape[1:]), dtype=np.float32)
+        np.random.default_rng(0).random((batch, *image.shape[1:]), dtype=np.float32)
     )
     layout = torch.channels_last
     return (

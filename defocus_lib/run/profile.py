@@ -30,14 +30,14 @@ def in_force(root: Path, profile: str, settings: str = "") -> dict[str, dict[str
         for name in {**of_profile, **changed}
     }
     rendered = given.get("01_data", {}).get("dataset", "scenes") == "scenes"
-    found = {}
+    checked = {}
     for source in sorted(sources.glob("*.py")):
         if source.stem == ON_DISK:
             continue
         name, by_disk = source.stem, source.stem == "01_data" and not rendered
         path = source.with_stem(ON_DISK) if by_disk else source
         declared = declared_parameters(read_notebook(path), name)
-        found[name] = check_parameters(name, declared, given.pop(name, {}))
+        checked[name] = check_parameters(name, declared, given.pop(name, {}))
     for name in given:
-        raise ParameterError(f"unknown notebook {name!r}; there are {', '.join(found)}")
-    return found
+        raise ParameterError(f"unknown notebook {name!r}; there are {', '.join(checked)}")
+    return checked
