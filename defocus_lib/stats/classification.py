@@ -5,12 +5,12 @@ One resample of the groups serves all metrics (see :mod:`defocus_lib.stats.boots
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from sklearn.metrics import auc, average_precision_score, confusion_matrix, roc_curve
+from sklearn.metrics import auc, roc_curve
 
 from defocus_lib.stats.bootstrap import bootstrap, formatted
 
@@ -73,15 +73,15 @@ def calibration_error(labels: np.ndarray, probabilities: np.ndarray, weights: np
 
 
 def equal_error(false: np.ndarray, true: np.ndarray, thresholds: np.ndarray) -> tuple[float, float]:
-    """The equal error rate and its threshold, from a ``roc_curve`` without dropped points.
+    """The equal error rate and its threshold, from the points of an ROC curve, the strictest first.
 
-    Between two points of the curve the crossing is interpolated linearly; the first, infinite
-    threshold counts as the highest probability.
+    The curve begins at (0, 0), to which the first threshold belongs too. Between two points the
+    crossing is interpolated linearly.
     """
-    finite = np.append(thresholds[1], thresholds[1:])
     # Strictly increasing, because each point has more images called fake than the one before.
-    excess = false - (1 - true)
-    return float(np.interp(0, excess, false)), float(np.interp(0, excess, finite))
+    excess = np.append(-1.0, false - (1 - true))
+    rate = np.interp(0, excess, np.append(0.0, false))
+    return float(rate), float(np.interp(0, excess, np.append(thresholds[0], thresholds)))
 
 
 def measure(
@@ -97,24 +97,52 @@ def measure(
     nothing is called fake.
     """
     weights = np.ones(len(labels)) if weights is None else weights
-    curve = roc_curve(labels, probabilities, sample_weight=weights, drop_intermediate=False)
-    eer, eer_threshold = equal_error(*curve)
+    return measures(labels, probabilities, threshold)(weights)
+
+
+def measures(
+    labels: np.ndarray, probabilities: np.ndarray, threshold: float
+) -> Callable[[np.ndarray], dict[str, float]]:
+    """:func:`measure` as a function of the weights alone.
+
+    scikit-learn's metrics sort the probabilities and check their arguments anew for each set of
+    weights; here this is done once, so that a thousand resamples take a tenth of the time.
+    """
+    distinct, ranks = np.unique(-probabilities, return_inverse=True)
     called_fake = probabilities >= threshold
-    counts = confusion_matrix(labels, called_fake, labels=[0, 1], sample_weight=weights)
-    tn, fp, fn, tp = counts.ravel().tolist()
-    precision = average_precision_score(labels, probabilities, sample_weight=weights)
+
+    def of(weights: np.ndarray) -> dict[str, float]:
+        fakes, reals = (
+            np.bincount(ranks, weights * (labels == kind), len(distinct)) for kind in (1, 0)
+        )
+        kept = fakes + reals > 0
+        found, alarms = np.cumsum(fakes[kept]), np.cumsum(reals[kept])
+        true, false = found / found[-1], alarms / alarms[-1]
+        eer, eer_threshold = equal_error(false, true, -distinct[kept])
+        return {
+            "auc": float(auc(np.append(0, false), np.append(0, true))),
+            "average_precision": float(np.diff(true, prepend=0) @ (found / (found + alarms))),
+            "eer": eer,
+            "eer_threshold": eer_threshold,
+            **_at_threshold(labels, called_fake, weights),
+            "calibration_error": calibration_error(labels, probabilities, weights),
+        }
+
+    return of
+
+
+def _at_threshold(
+    labels: np.ndarray, called_fake: np.ndarray, weights: np.ndarray
+) -> dict[str, float]:
+    cells = np.bincount(2 * labels + called_fake, weights, minlength=4)
+    tn, fp, fn, tp = cells.tolist()
     return {
-        "auc": float(auc(*curve[:2])),
-        "average_precision": float(precision),
-        "eer": eer,
-        "eer_threshold": eer_threshold,
         "accuracy": (tn + tp) / (tn + fp + fn + tp),
         "balanced_accuracy": (tn / (tn + fp) + tp / (tp + fn)) / 2,
         "precision": tp / (tp + fp) if tp else 0.0,
         "recall": tp / (tp + fn),
         "f1": 2 * tp / (2 * tp + fp + fn),
         **{"tn": tn, "fp": fp, "fn": fn, "tp": tp},
-        "calibration_error": calibration_error(labels, probabilities, weights),
     }
 
 
@@ -214,8 +242,10 @@ def _evaluate_one(
     labels, groups = both["label"].to_numpy(), both["group"].to_numpy()
     probabilities = both["probability"].to_numpy(dtype=np.float64)
 
+    of_weights = measures(labels, probabilities, threshold)
+
     def statistic(weights: np.ndarray) -> list[float]:
-        return list(measure(labels, probabilities, threshold, weights).values())
+        return list(of_weights(weights).values())
 
     estimate = bootstrap(statistic, labels, groups, n_bootstrap, seed)
     return pd.DataFrame(
