@@ -60,6 +60,11 @@ def test_memory_was_measured_for_every_analysis_on_both_stores():
     assert measured.shape == (5, 2) and measured.notna().all(axis=None)
 
 
+def test_memory_of_a_training_is_flat_from_1000_to_64000_images():
+    peaks = pd.read_csv(RESULTS / "memory.csv", index_col="images")["peak_mib"]
+    assert peaks.index.tolist() == list(memory.COUNTS) and peaks.max() < 1.1 * peaks.min()
+
+
 def test_a_benchmark_leaves_the_machines_of_the_others(tmp_path):
     for name in ("maps", "store", "maps"):
         machine.note(name, tmp_path / "machine.csv")
