@@ -397,7 +397,9 @@ def _begun(checkpoints: Path, made_with: dict, plan: Plan) -> tuple[Path | None,
     changed += ["epochs"] if epochs > plan.epochs else []
     if changed:
         say(f"{last} was made with other {', '.join(changed)}: training begins at the first epoch")
-    return (None, 0) if changed else (last, epochs)
+        return None, 0
+    say(f"{last} holds epochs of this very training: it goes on after {epochs} of {plan.epochs}")
+    return last, epochs
 
 
 def _notes(path: Path) -> dict:

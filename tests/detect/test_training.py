@@ -310,7 +310,7 @@ fit(with_dropout(), *DATA, Plan(epochs=4, **QUICK), {folder!r}, progress=False)
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_to_the_same_weights_and_history(tmp_path, uninterrupted):
+def test_a_killed_run_goes_on_to_the_same_weights_and_history(tmp_path, uninterrupted, capsys):
     mark = tmp_path / "half-written"
     names = {"tests": str(Path(__file__).parent), "mark": str(mark), "folder": str(tmp_path)}
     child = subprocess.Popen([sys.executable, "-c", KILLED.format(**names)])
@@ -324,6 +324,7 @@ def test_a_killed_run_goes_on_to_the_same_weights_and_history(tmp_path, uninterr
     assert torch.load(tmp_path / "checkpoints" / "last.ckpt", weights_only=True)["epoch"] == 1
     model = with_dropout()
     history = fit(model, *DATA, Plan(epochs=4, **QUICK), tmp_path, progress=False)
+    assert "it goes on after 2 of 4" in capsys.readouterr().err
     check_same(model, history, uninterrupted)
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "history.csv"), history)
     assert {path.name for path in (tmp_path / "checkpoints").iterdir()} == {
