@@ -116,12 +116,12 @@ def measures(
             np.bincount(ranks, weights * (labels == kind), len(distinct)) for kind in (1, 0)
         )
         kept = fakes + reals > 0
-        found, alarms = np.cumsum(fakes[kept]), np.cumsum(reals[kept])
-        true, false = found / found[-1], alarms / alarms[-1]
+        recalled, alarms = np.cumsum(fakes[kept]), np.cumsum(reals[kept])
+        true, false = recalled / recalled[-1], alarms / alarms[-1]
         eer, eer_threshold = equal_error(false, true, -distinct[kept])
         return {
             "auc": float(auc(np.append(0, false), np.append(0, true))),
-            "average_precision": float(np.diff(true, prepend=0) @ (found / (found + alarms))),
+            "average_precision": float(np.diff(true, prepend=0) @ (recalled / (recalled + alarms))),
             "eer": eer,
             "eer_threshold": eer_threshold,
             **_at_threshold(labels, called_fake, weights),
