@@ -492,7 +492,8 @@ def run(name: str, promised: list[Path]) -> TaskFailed | None:
         graph = {key: {"reads": reads, "writes": made} for key, (reads, made) in NOTEBOOKS.items()}
         write_json(ARTIFACTS / "graph.json", graph)
     try:
-        threads = max(1, cpu_count() // JOBS)
+        # All others wait for the first one, so it has every core.
+        threads = max(1, cpu_count() // (1 if name == "01_data" else JOBS))
         run_notebook(source(name), ARTIFACTS, PARAMETERS[name], ROOT, name, threads)
     except NotebookFailed as failure:
         return TaskFailed(f"{failure}\n{failure.traceback}" if VERBOSE else str(failure))

@@ -299,17 +299,18 @@ def test_what_others_wait_for_begins_first(project: Project) -> None:
 def test_the_threads_of_a_notebook_are_its_share_of_the_cores(
     project: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    threads = set()
+    threads: dict[str, object] = {}
     execute = project.execute
 
     def note(source: Path, *more: object) -> None:
-        threads.add(more[4])
+        threads[str(more[3])] = more[4]
         execute(source, *more)
 
     project.replace_execution(note)
     monkeypatch.setattr("joblib.cpu_count", lambda: 6)
     project.run(jobs="2")
-    assert threads == {3}
+    assert threads.pop("01_data") == 6  # all others wait for it
+    assert set(threads.values()) == {3}
 
 
 @pytest.mark.parametrize("jobs", ["0", "two"])
