@@ -305,7 +305,8 @@ class Reporter(ConsoleReporter):
 
     def _write_failure(self, result: dict, write_exception: bool = True) -> None:
         failure = result["exception"]
-        self.write(failure.get_msg() if VERBOSE else failure.message)
+        cause = "".join(failure.traceback).splitlines()[-1:]  # of an error that nobody expected
+        self.write(failure.get_msg() if VERBOSE else ": ".join([failure.message, *cause]))
 
     def complete_run(self) -> None:
         """Each failure has been told when it came."""

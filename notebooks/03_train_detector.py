@@ -277,8 +277,8 @@ claims.table(page_claims)
 # - In the demo the RGB detector reads 128 px and the defocus detector 64 px, because
 #   photographs hold finer traces than maps. A `resnet10t` on photographs of 64 px had a
 #   test AUC of 0.54 on reenactment instead of 0.58.
-# - The demo chose its network, rate and epochs by the AUC on 200 validation images. That
-#   AUC is therefore too high, but the test images had no part in the choice.
+# - The demo chose its network, rate and epochs by the AUC on 200 validation images.
+#   That AUC is therefore too high, but the test images had no part in the choice.
 # - The network, the images and the epochs of the demo are far fewer than those of the
 #   paper. For orientation: an Xception on FaceForensics++ has a published accuracy of
 #   99.26 % (AUC 99.2 %) on raw video and 86.86 % (AUC 89.3 %) at strong compression,

@@ -4,6 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from defocus_lib.maps.storage import SUFFIX, write_map
 from defocus_lib.run.artifacts import write_arrays
 from tests import compare_runs
 
@@ -54,11 +55,14 @@ def test_a_missing_file_a_missing_column_and_another_text_are_differences(runs, 
 
 def test_maps_are_matched_by_what_they_are_of(tmp_path, runs):
     about = {"image": "0" * 64, "preset": "physical", "propagation": "", "size": 8, "fit": "crop"}
-    for name, values in (("one", np.ones((8, 8))), ("two", np.ones((8, 8)))):
-        write_arrays(tmp_path / name / f"{name}.npz", {"dense": values}, about | {"version": name})
+    ones = np.ones((8, 8), np.float32)
+    old = {"dense": ones, "edges": np.packbits(ones > 0, axis=1)}  # until version 0.2.0
+    write_arrays(tmp_path / "one" / "0a.npz", old, about)
+    new = tmp_path / "two" / f"0b{SUFFIX}"
+    write_map(new, {"dense": ones}, ones > 0, about)
     maps = ["--maps", str(tmp_path / "one"), str(tmp_path / "two")]
     assert compare_runs.main([*(str(folder) for folder in runs), *maps]) == 0
-    write_arrays(tmp_path / "two" / "two.npz", {"dense": 2 * np.ones((8, 8))}, about)
+    write_map(new, {"dense": 2 * ones}, ones > 0, about)
     assert compare_runs.main([*(str(folder) for folder in runs), *maps]) == 1
 
 

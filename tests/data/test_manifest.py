@@ -409,7 +409,7 @@ def dataset_of(folder: Path, *lines: str, root: str = "pictures") -> m.Dataset:
         (
             ["layout: cifake", "options: {}"],
             18,
-            r"\.options: unknown key; allowed are name, .*checksums, split$",
+            r"\.options: unknown key; allowed are name, .*checksums, published, split$",
         ),
         (["layout: scenes"], 16, r"\.root: unknown key; allowed are name, title, .*layout, note$"),
         (

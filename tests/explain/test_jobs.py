@@ -17,6 +17,7 @@ from defocus_lib.detect.model import load_detector
 from defocus_lib.explain import jobs, shards
 from defocus_lib.explain.attribution_set import AttributionSet
 from defocus_lib.maps import cache as maps
+from defocus_lib.maps.storage import SUFFIX
 from defocus_lib.run import artifacts, cluster
 from tests import runs
 
@@ -58,7 +59,7 @@ def written(folder):
     return sorted(folder.glob("shapley/*/shard-*.npz"))
 
 
-def wait_for(condition, seconds=300.0):
+def wait_for(condition, seconds=60.0):
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "it never happened"
@@ -282,7 +283,7 @@ def test_maps_come_out_the_same_on_a_cluster_also_when_a_worker_dies(
         runs.cache_of(prepared),
     )
     fresh = runs.cache_of(tmp_path)
-    watcher, _ = kill_a_worker_when(lambda: list((tmp_path / "maps").rglob("*.npz")), client)
+    watcher, _ = kill_a_worker_when(lambda: list((tmp_path / "maps").rglob(f"*{SUFFIX}")), client)
     done = fresh.fill(run.records, run.reader, client=client)
     watcher.join()
     assert done["computed"] + done["found"] == run.records["digest"].nunique()
