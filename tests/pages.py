@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -129,11 +130,13 @@ def run_notebook(
     threads: int,
 ) -> None:
     """Takes the place of :func:`execution.run_notebook`: the same files, from this process."""
+    started = time.monotonic()
     page = run_source(source, folder, parameters)
+    seconds = time.monotonic() - started
     path = folder / "notebooks" / f"{name}.ipynb"
     path.parent.mkdir(parents=True, exist_ok=True)
     nbformat.write(execution.tidy(page.notebook), path)
-    record = {"notebook": name, "seconds": 0.0, "peak_mb": 0.0, "parameters": dict(parameters)}
+    record = {"notebook": name, "seconds": seconds, "peak_mb": 0.0, "parameters": dict(parameters)}
     write_json(folder / "runs" / f"{name}.json", record)
 
 
