@@ -240,7 +240,7 @@ def _sweep(
             reads, epochs = INPUTS[run.input].reads, common.plan.epochs
             passes["training", reads] += epochs * rows["train"]
             passes["prediction", reads] += epochs * rows["val"] + rows["test"]
-    workers = own["n_workers"]
+    workers = own["n_workers"] or precision.cores()  # 0: one process for each core
     plan = _plan(own, own["epochs"])
     about = {"size": own["input_size"], "backbone": own["backbone"], "alone": True}
     about |= {"batch_size": own["batch_size"], "precision": plan.precision}
