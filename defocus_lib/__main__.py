@@ -320,7 +320,7 @@ def make_bundle(
 
 @bundles.command("verify")
 def verify_bundle(file: BundlePath) -> None:
-    """Read a bundle to its end, and say what it holds; nothing is written.
+    """Read a bundle to its end, and list its content; nothing is written.
 
     Exit code: 0 it is whole and harmless, 2 it is refused."""
     from defocus_lib.run.artifacts import project_root

@@ -140,7 +140,7 @@ setups = {
 }
 
 # %% tags=["remove-output"]
-# Pictures of photographs of people stay where they are.
+# Other data may show people, whose pictures the run must not copy.
 is_rendered = "depth" in run.about.has
 stages = {model: profiling.Stages() for model in models}
 outcomes = {

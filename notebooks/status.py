@@ -67,18 +67,19 @@ peak_gib = float(times["peak memory (MiB)"].max() / 1024)
 glue("status_peak_gib", peak_gib, display=False)
 
 # %% [markdown]
-# All notebooks together took {glue:text}`status_minutes:.1f` minutes. The largest
-# needed {glue:text}`status_peak_gib:.1f` GiB.
+# The times add up to {glue:text}`status_minutes:.1f` minutes. Notebooks may run side by
+# side, so a run takes less. The largest notebook needed
+# {glue:text}`status_peak_gib:.1f` GiB.
 
 # %% [markdown]
-# ## What made what
+# ## Provenance
 #
 # Each notebook reads files that earlier ones wrote. {numref}`fig-provenance` traces any
-# number back to the images: find its file, go left to the notebook that wrote it, and
-# from there to the files that this notebook read. Every row of `runs/*.json` holds the
-# parameters below.
+# number back to the images: the filled dot in the row of its file shows the notebook
+# that wrote it, and the circles in the column of this notebook show the files that it
+# read. The parameters of each notebook are below.
 
-# %% mystnb={"figure": {"caption": "What made what, from what, in how long. Columns are notebooks, with their time at the top; rows are files in the folder of artefacts. A filled dot marks the notebook that wrote a file, a circle one that reads it. `claims/*.json` and `stages/*.csv` stand for one file per notebook.", "name": "fig-provenance"}, "image": {"alt": "Bars of minutes per notebook above a grid of files and notebooks; in each row a line runs from the filled dots of writers to the circles of readers."}} tags=["hide-input"]
+# %% mystnb={"figure": {"caption": "Files, the notebooks that wrote and read them, and the time of each notebook. Columns are notebooks, with their time at the top; rows are files in the folder of artefacts. A filled dot marks the notebook that wrote a file, a circle one that reads it. `claims/*.json` and `stages/*.csv` stand for one file per notebook.", "name": "fig-provenance"}, "image": {"alt": "Bars of minutes per notebook above a grid of files and notebooks; in each row a line runs from the filled dots of writers to the circles of readers."}} tags=["hide-input"]
 graph = json.loads(folder.require("graph.json", "status").read_text(encoding="utf-8"))
 figures.provenance(graph, times["time (s)"].to_dict())
 
