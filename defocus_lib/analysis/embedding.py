@@ -17,7 +17,6 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy import sparse, stats
 
-from defocus_lib.analysis.tsne import affinities, layout
 from defocus_lib.checks import check_maps, check_same_shape
 from defocus_lib.stats.bootstrap import CONFIDENCE, Estimate, bootstrap, formatted
 
@@ -29,7 +28,6 @@ SPACES = {"trained": "features", "untrained": "features_untrained"}
 
 ACCURACY = "kNN accuracy"
 DIFFERENCE = "difference"
-SPREAD = 1e-4  # standard deviation of the points that t-SNE starts from
 
 
 def parse_perplexities(text: str) -> tuple[float, ...]:
@@ -104,7 +102,7 @@ def tsne(
     small differences. Raises ValueError if the perplexity is not positive or not below N, or the
     features are too few, equal, or hold NaN.
     """
-    from sklearn.decomposition import PCA
+    from sklearn.manifold import TSNE
     from threadpoolctl import threadpool_limits
 
     features = _check_features(features)
@@ -113,13 +111,8 @@ def tsne(
             f"perplexity is {perplexity:g}; above 0 and below the number of images, "
             f"{len(features)}, wanted"
         )
-    if start == "random":
-        first = np.random.default_rng(seed).standard_normal((len(features), 2))
-    else:
-        with threadpool_limits(1):  # for some hundred images, threads mostly wait for one another
-            first = PCA(2, svd_solver="randomized", random_state=seed).fit_transform(features)
-        first /= first[:, 0].std()
-    return layout(affinities(features, perplexity), SPREAD * first).astype(np.float32)
+    with threadpool_limits(1):  # for some hundred images, more threads mostly wait for one another
+        return TSNE(perplexity=perplexity, init=start, random_state=seed).fit_transform(features)
 
 
 def umap(features: ArrayLike, neighbors: int = 15, seed: int = 42) -> np.ndarray:
