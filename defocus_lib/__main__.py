@@ -16,6 +16,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
+from typer.core import TyperCommand
 
 from defocus_lib.detect.plan import BOOK, Plan, Request
 from defocus_lib.maps.budget import Budget
@@ -145,6 +146,8 @@ def index_data(
     typer.echo(
         f"{summary['images']:,} images of {summary['groups']:,} groups; left out: {left_out}"
     )
+    for reason, images in summary["unused"].items():
+        typer.echo(f"    {images:,} images not used: {reason}")
     typer.echo("\n".join(summary["files"]))
     typer.echo("Files that changed since are read again by --refresh, or by `data verify`.")
 
@@ -367,7 +370,8 @@ def _summary(entry: Dataset, index: Index) -> dict:
     numbers = {"images": len(index.records), "groups": int(index.records["group"].nunique())}
     left_out = {key: len(getattr(index, key)) for key in LEFT_OUT}
     by_split = {"counts": counts(index.records).to_dict(orient="index")}
-    return {"name": entry.name} | numbers | left_out | by_split
+    unused = {"unused": index.unused_by_reason().to_dict()}
+    return {"name": entry.name} | numbers | left_out | unused | by_split
 
 
 @contextmanager
@@ -491,6 +495,49 @@ def train_estimator(
         f"To use it as preset `learned`, copy it and its card, {path.stem}.json, to "
         "defocus_lib/maps/weights, and name its seed first in maps.learned.SEEDS."
     )
+
+
+class NameAndValue(TyperCommand):
+    """A command whose option ``-p`` takes two words, a name and a value, or ``name=value``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        words, joined = iter(args), []
+        for word in words:
+            joined.append(word)
+            if word in ("-p", "--parameter"):
+                name = next(words, "")
+                joined.append(name if "=" in name else f"{name}={next(words, '')}")
+        return super().parse_args(ctx, joined)
+
+
+@app.command("run", cls=NameAndValue)
+def run_notebook_alone(
+    notebook: Annotated[
+        str, typer.Argument(metavar="NOTEBOOK", help="Such as 05_binary_mask.", show_default=False)
+    ],
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "-p", "--parameter", metavar="NAME VALUE", help="A parameter; can be repeated."
+        ),
+    ] = None,
+    profile: Annotated[str, typer.Option(help="The run in artifacts/PROFILE.")] = "demo",
+) -> None:
+    """Run one notebook on the artefacts of a run, such as `run 05_binary_mask -p threshold 0.2`.
+
+    The run and its book stay as they are. A parameter that the notebook does not have is refused.
+    Exit code: 0 done, 1 a cell failed, 2 nothing was run."""
+    from defocus_lib.run.artifacts import project_root
+    from defocus_lib.run.notebook import NotebookFailed
+    from defocus_lib.run.single import run_single
+
+    with one_line_errors():
+        try:
+            path = run_single(notebook, profile, parameters or [], project_root())
+        except NotebookFailed as failure:
+            typer.echo(f"error: {failure}", err=True)
+            raise typer.Exit(PROBLEMS) from None
+    typer.echo(f"{path}: open it in JupyterLab (`make lab`). What it wrote lies beside it.")
 
 
 @app.command("plan")

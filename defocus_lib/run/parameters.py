@@ -7,9 +7,10 @@ passes over lines which it cannot read. Here both are errors, raised before anyt
 from __future__ import annotations
 
 import ast
+import difflib
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import yaml
@@ -63,10 +64,19 @@ def check_parameters(
     for parameter in given:
         if parameter not in declared:
             raise ParameterError(
-                f"{name}: unknown parameter {parameter!r}; it has {', '.join(declared)}"
+                f"{name}: unknown parameter {parameter!r}{nearest(parameter, declared)}"
             )
     changed = {key: _typed(name, key, type(declared[key]), given[key]) for key in given}
     return {**declared, **changed}
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """The end of a message about an unknown ``name``: the nearest of those that are known, and
+    all."""
+    known = list(known)
+    match = difflib.get_close_matches(name, known, n=1)
+    meant = f"; did you mean {match[0]!r}? There are" if match else "; there are"
+    return f"{meant} {', '.join(known) or 'none'}"
 
 
 def _typed(notebook: str, parameter: str, kind: type, value: object) -> object:
@@ -87,7 +97,7 @@ def read_profile(folder: Path, profile: str) -> dict[str, dict[str, object]]:
     """
     known = sorted(path.stem for path in folder.glob("*.yaml"))
     if profile not in known:
-        raise ParameterError(f"unknown profile {profile!r}; there are {', '.join(known) or 'none'}")
+        raise ParameterError(f"unknown profile {profile!r}{nearest(profile, known)}")
     try:
         content = yaml.safe_load((folder / f"{profile}.yaml").read_text(encoding="utf-8")) or {}
     except yaml.YAMLError as error:

@@ -63,7 +63,8 @@ def test_given_parameters_replace_defaults() -> None:
     [
         (
             {"treshold": 0.2},
-            "page: unknown parameter 'treshold'; it has profile, threshold, steps, quick",
+            "page: unknown parameter 'treshold'; did you mean 'threshold'. There are profile, "
+            "threshold, steps, quick",
         ),
         ({"threshold": "0.2"}, "page: parameter 'threshold' is '0.2' .str.; float wanted"),
         ({"threshold": True}, "page: parameter 'threshold' is True .bool.; float wanted"),
