@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from fractions import Fraction
-from itertools import accumulate
+from itertools import accumulate, product
+from math import ceil
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import AfterValidator, Field
 
 from defocus_lib.data.entry import Entry, Seed, Text
+from defocus_lib.data.tree import natural
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,12 +40,55 @@ def cut(number: int, shares: Sequence[float]) -> list[int]:
     return [after - before for before, after in zip([0, *borders], borders, strict=False)]
 
 
-def _in_order(names: Sequence[str], shares: Sequence[float]) -> dict[str, str]:
+def cut_all(number: int, shares: Sequence[float]) -> list[int]:
+    """:func:`cut`, but no part with a share is empty if ``number`` allows: the largest gives.
+
+    Examples
+    --------
+    >>> [cut_all(number, (7, 1, 2)) for number in (3, 6, 10)]
+    [[1, 1, 1], [3, 1, 2], [7, 1, 2]]
+    """
+    sizes = cut(number, shares)
+    wanted = [place for place, share in enumerate(shares) if share > 0]
+    for place in wanted if number >= len(wanted) else []:
+        if not sizes[place]:
+            sizes[sizes.index(max(sizes))] -= 1
+            sizes[place] = 1
+    return sizes
+
+
+def _in_order(names: Sequence[str], sizes: Sequence[int]) -> dict[str, str]:
     """The split of each name: the first ones train, then val, then test."""
-    split_of_row = [
-        s for s, size in zip(SPLITS, cut(len(names), shares), strict=True) for _ in range(size)
-    ]
+    split_of_row = [s for s, size in zip(SPLITS, sizes, strict=True) for _ in range(size)]
     return dict(zip(names, split_of_row, strict=True))
+
+
+def _complete(
+    split_of: Mapping[str, str], classes: Mapping[str, set[int]], splits: Sequence[str]
+) -> dict[str, str]:
+    """``split_of`` with groups moved where one of ``splits`` lacks a class that has groups enough.
+
+    ``classes`` are the labels in each group. A group comes from the split that has most of its
+    class, the last one there first, and leaves no class behind without a group.
+    """
+    moved = dict(split_of)
+
+    def groups(split: str, label: int) -> list[str]:
+        return [group for group in moved if moved[group] == split and label in classes[group]]
+
+    for label, split in product(sorted(set().union(*classes.values())), splits):
+        if groups(split, label):
+            continue
+        sources = sorted(splits, key=lambda source: len(groups(source, label)), reverse=True)
+        spare = (
+            group
+            for source in sources
+            for group in reversed(groups(source, label))
+            if all(len(groups(source, each)) > 1 for each in classes[group])
+        )
+        if (group := next(spare, None)) is not None:
+            moved[group] = split
+    return moved
 
 
 def _proportions(shares: tuple[float, float, float]) -> tuple[float, float, float]:
@@ -73,7 +118,10 @@ class Split(Entry):
 
 
 class SequentialSplit(Split):
-    """Sorted videos cut by shares, each manipulation apart, as in the authors' code."""
+    """Sorted videos cut by shares, each manipulation apart, as in the authors' code.
+
+    Numbers in names count as numbers. Three videos are enough for a part of each.
+    """
 
     scheme: Literal["sequential"] = "sequential"
     shares: Shares = (7, 1, 2)
@@ -84,7 +132,12 @@ class SequentialSplit(Split):
 
     def assign(self, table: pd.DataFrame, locate: Callable[[str], Path]) -> pd.Series:
         videos = table.groupby("manipulation", sort=False)["video"]
-        return videos.transform(lambda of: of.map(_in_order(sorted(set(of)), self.shares)))
+
+        def split_of(of: pd.Series) -> pd.Series:
+            names = sorted(set(of), key=natural)
+            return of.map(_in_order(names, cut_all(len(names), self.shares)))
+
+        return videos.transform(split_of)
 
 
 class OfficialSplit(Split):
@@ -103,7 +156,10 @@ class OfficialSplit(Split):
 
 
 class RandomSplit(Split):
-    """Groups, each a real image with its fakes, in an order drawn by ``seed``, cut by shares."""
+    """Groups, each a real image with its fakes, in an order drawn by ``seed``, cut by shares.
+
+    Where that leaves a split without a class that has a group for each, groups are moved.
+    """
 
     scheme: Literal["random"] = "random"
     shares: Shares = (7, 1, 2)
@@ -120,8 +176,10 @@ class RandomSplit(Split):
         groups = sorted(set(table["group"]), key=self._rank)
         for has_real in (True, False):
             kind = [group for group in groups if (group in with_real) == has_real]
-            split_of |= _in_order(kind, self.shares)
-        return table["group"].map(split_of)
+            split_of |= _in_order(kind, cut(len(kind), self.shares))
+        labels = table.groupby("group")["label"].agg(set).to_dict()
+        wanted = [split for split, share in zip(SPLITS, self.shares, strict=True) if share > 0]
+        return table["group"].map(_complete(split_of, labels, wanted))
 
     def _rank(self, group: str) -> str:
         # A hash, not a permutation: other groups that come or go do not move this one.
@@ -149,16 +207,20 @@ class GivenSplit(Split):
         splits = table["path"].str.partition("/")[0]
         train = table.index[splits == "train"].to_numpy()
         labels = table.loc[train, "label"]
-        sizes = [round(len(train) * share) for share in (self.validation, 1 - self.validation)]
-        if min(labels.value_counts().min(), *sizes) < 2:
+        number = ceil(len(train) * self.validation)
+        if labels.value_counts().min() < 2:
             raise ValueError(
                 f"train holds {len(train)} images, {labels.value_counts().min()} of the rarer "
-                f"kind; too few to take {self.validation:g} of them for validation, real and fake"
+                "kind; 2 of each wanted, one for training and one for validation"
             )
+        number = min(max(number, 2), len(train) - 2)  # at least one of each kind on both sides
         _, held_out = train_test_split(
-            train, test_size=self.validation, stratify=labels, random_state=self.seed
+            train, test_size=number, stratify=labels, random_state=self.seed
         )
         splits[held_out] = "val"
+        names = {str(row): {label} for row, label in labels.items()}
+        split_of = _complete({name: splits[int(name)] for name in names}, names, ("train", "val"))
+        splits[train] = [split_of[str(row)] for row in train]
         return splits
 
 

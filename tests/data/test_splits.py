@@ -1,14 +1,17 @@
 """Which split an image is in: official lists, given splits, in order, at random."""
 
+import hashlib
 import shutil
+from itertools import product
 
+import numpy as np
 import pandas as pd
 import pytest
 from sklearn.model_selection import train_test_split
 
 from defocus_lib.data.index import build_index
 from defocus_lib.data.records import counts, leakage
-from defocus_lib.data.splits import cut
+from defocus_lib.data.splits import GivenSplit, RandomSplit, SequentialSplit, cut, cut_all
 from tests import trees
 from tests.entries import FORGERIES, LISTS, REAL, entry, fake, ffpp, picture, write_lists
 
@@ -117,3 +120,85 @@ def test_a_random_split_parts_no_group_and_has_both_kinds(tmp_path):
     }  # fmt: skip
     other = build_index(entry("folders", tmp_path, split={"scheme": "random", "seed": 1})).records
     assert splits_of(other, "group") != splits_of(found, "group")
+
+
+# ------------------------------------------------------------------------------------------------
+# Few groups.
+
+
+def sizes(splits: pd.Series) -> list[int]:
+    return [int((splits == name).sum()) for name in ("train", "val", "test")]
+
+
+def assigned(split, rows: list[tuple[str, int]]) -> pd.DataFrame:
+    """Groups and labels with the split of each."""
+    table = pd.DataFrame(rows, columns=["group", "label"]).assign(manipulation="x")
+    table["video"] = table["group"]
+    return table.assign(split=split.assign(table, lambda path: path))
+
+
+def test_three_are_enough_for_a_part_of_each_and_parts_grow():
+    assert [cut_all(number, (7, 1, 2)) for number in range(3, 11)] == [
+        [1, 1, 1], [2, 1, 1], [3, 1, 1], [3, 1, 2], [4, 1, 2], [5, 1, 2], [6, 1, 2], [7, 1, 2]
+    ]  # fmt: skip
+    assert cut_all(2, (7, 1, 2)) == [1, 0, 1] and cut_all(5, (0, 0, 1)) == [0, 0, 5]
+    assert all(cut_all(number, (7, 1, 2)) == cut(number, (7, 1, 2)) for number in range(7, 3000))
+
+
+def test_sequential_and_random_splits_of_few():
+    for number in range(3, 30):
+        videos = [(f"{video}", 1) for video in range(number)]
+        found = assigned(SequentialSplit(), videos)["split"]
+        assert sizes(found) == cut_all(number, (7, 1, 2))
+        assert found.tolist() == sorted(found, key=["train", "val", "test"].index)
+        alone = [(f"r{n}", 0) for n in range(number)] + [(f"f{n}", 1) for n in range(number)]
+        table = assigned(RandomSplit(), alone)
+        for label in (0, 1):
+            assert sizes(table.loc[table["label"] == label, "split"]) == cut_all(number, (7, 1, 2))
+
+
+def test_no_split_lacks_a_class_that_has_three_groups():
+    for both, real, fake_alone in product(range(6), repeat=3):
+        if both + real < 3 or both + fake_alone < 3:
+            continue
+        rows = [(f"b{n}", label) for n in range(both) for label in (0, 1)]
+        rows += [(f"r{n}", 0) for n in range(real)] + [(f"f{n}", 1) for n in range(fake_alone)]
+        for seed in range(3):
+            table = assigned(RandomSplit(seed=seed), rows)
+            assert (table.groupby("group")["split"].nunique() == 1).all()
+            assert len(table[["split", "label"]].drop_duplicates()) == 6, (both, real, fake_alone)
+
+
+def rank(group: str) -> str:
+    return hashlib.sha256(f"42/{group}".encode()).hexdigest()
+
+
+def test_splits_that_had_both_classes_everywhere_stay():
+    """The rule of version 0.3: groups with and without a real image, by rank, cut by shares."""
+    rng = np.random.default_rng(0)
+    for number in (40, 97, 200):
+        kinds = rng.choice(3, number)  # real, fake, both
+        rows = [(f"g{n}", y) for n in range(number) for y in ((0,), (1,), (0, 1))[kinds[n]]]
+        table = assigned(RandomSplit(), rows)
+        with_real = set(table.loc[table["label"] == 0, "group"])
+        wanted: dict[str, str] = {}
+        ranked = sorted(set(table["group"]), key=rank)
+        for kind in (True, False):
+            names = [group for group in ranked if (group in with_real) == kind]
+            borders = len(names) * 7 // 10, len(names) * 8 // 10
+            wanted |= {
+                name: "train" if place < borders[0] else "val" if place < borders[1] else "test"
+                for place, name in enumerate(names)
+            }
+        assert dict(zip(table["group"], table["split"], strict=True)) == wanted
+
+
+def test_a_few_training_images_of_given_folders_give_one_of_each_for_validation():
+    for number in range(2, 20):
+        names = [f"train/{kind}/{n}" for kind in ("REAL", "FAKE") for n in range(number)]
+        table = pd.DataFrame({"path": names, "label": [int("FAKE" in name) for name in names]})
+        found = table.assign(split=GivenSplit().assign(table, lambda path: path))
+        counts = found.groupby(["split", "label"]).size()
+        assert counts["val", 0] >= 1 and counts["val", 1] >= 1 and counts["train"].min() >= 1
+    with pytest.raises(ValueError, match="1 of the rarer kind; 2 of each wanted"):
+        GivenSplit().assign(table.drop(index=range(1, 19)), lambda path: path)
