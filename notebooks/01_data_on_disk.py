@@ -74,10 +74,12 @@ pd.Series(described, name=dataset).to_frame().style.set_table_attributes(
 # %%
 index = load_index(entry, progress=True)
 names = [name.strip() for name in manipulations.split(",")]
-sweep_records = records.choose(index.records, names)
+sweep_records, learned = collection.choose_present(
+    index.records, names, training_manipulation, index.absent
+)
 if groups:
     sweep_records = records.sample(sweep_records, groups, seed)
-chosen = collection.for_training_on(sweep_records, training_manipulation)
+chosen = collection.for_training_on(sweep_records, learned)
 about = collection.about(entry, chosen, size)
 folder = Folder.create(profile, artifacts, about)
 collection.save(folder, chosen)
@@ -91,7 +93,7 @@ glue("data_images", len(chosen), display=False)
 glue("data_groups", int(chosen["group"].nunique()), display=False)
 glue("data_units", f"{about.unit}s", display=False)
 glue("data_size", size, display=False)
-glue("data_training_manipulation", training_manipulation, display=False)
+glue("data_training_manipulation", learned, display=False)
 glue("data_indexed", len(index.records), display=False)
 
 # %% [markdown]
@@ -100,13 +102,28 @@ glue("data_indexed", len(index.records), display=False)
 # brought to {glue:text}`data_size` px. The training manipulation is
 # {glue:text}`data_training_manipulation`.
 
+# %% tags=["hide-input"]
+absent = [name for name in names if name in index.absent]
+Markdown(
+    f"**Not on disk, and therefore not on these pages:** {', '.join(absent)}."
+    if absent
+    else "Every manipulation of this profile is on disk."
+)
+
 # %% [markdown]
 # ## What was left out
 #
 # An image that cannot be read stops the run, unless the manifest says
 # `on_unreadable: skip`. A pair is found by the name of the target and of the frame,
 # never by position. A manipulated image without its real counterpart is used for
-# training and testing, but not where pairs are compared.
+# training and testing, but not where pairs are compared. The first table counts the
+# image files below the root that are not used, by reason; the last row counts videos
+# that have fewer frames than the manifest asks for.
+
+# %%
+unused = index.unused_by_reason()
+unused["videos with fewer frames than the manifest asks for"] = len(index.short)
+unused.rename("count").rename_axis("not used because").to_frame()
 
 # %%
 pd.Series(

@@ -108,9 +108,10 @@ def _images(
         return images, None, f"{len(images.sweep_records):,} images are rendered."
     entry: Any = load_manifest(own.get("manifest") or None).dataset(name)
     if _is_indexed(entry):
-        records = load_index(entry).records
+        index = load_index(entry)
+        records = index.records
         reader = Reader(entry.folder(), own["size"], entry.fit, entry.max_pixels)
-        images = workload.chosen_images(own, records)
+        images = workload.chosen_images(own, records, index.absent)
         return images, (reader, images.records), f"Images: {len(records):,} in the index of {name}."
     images = workload.chosen_images(own, expected_records(entry))
     origin = f"Images: {images.indexed:,}, as the manifest states; {name} is not indexed yet."

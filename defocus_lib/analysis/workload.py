@@ -95,20 +95,23 @@ def images_of(folder: Folder) -> Images:
     return Images(run.records, records, run.about.size, scenes, len(records))
 
 
-def chosen_images(own: Mapping[str, Any], index: pd.DataFrame | None) -> Images:
+def chosen_images(
+    own: Mapping[str, Any], index: pd.DataFrame | None, absent: Sequence[str] = ()
+) -> Images:
     """The images that notebook 01 will choose with its parameters ``own``.
 
     ``index`` are the records of the data set, found or expected; None for rendered scenes.
+    ``absent`` are manipulations that may be asked for and not be there.
     """
     names = [name.strip() for name in own["manipulations"].split(",")]
+    learned = own["training_manipulation"]
     if index is None:
         scenes = {split: own[f"{split}_scenes"] for split in rendered.SPLITS}
-        learned, by_all = own["training_manipulation"], own["sweep_scenes"]
-        records = rendered.records(scenes, learned, names, by_all)
+        records = rendered.records(scenes, learned, names, own["sweep_scenes"])
     else:
-        records = choose(index, names)
+        records, learned = collection.choose_present(index, names, learned, absent)
         records = sample(records, own["groups"], own["seed"]) if own["groups"] else records
-    chosen = collection.for_training_on(records, own["training_manipulation"])
+    chosen = collection.for_training_on(records, learned)
     indexed = 0 if index is None else len(index)
     return Images(chosen, records, own["size"], index is None, indexed)
 

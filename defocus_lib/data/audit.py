@@ -61,7 +61,10 @@ class Report:
 
     ``images`` and ``groups`` count what can be read and is in a split, ``counts`` images by
     manipulation and split. ``problems`` has a table for each key of :data:`HEADINGS`, with one row
-    per fault. ``foreign`` are paths of what is no image; that is no problem.
+    per fault. No problems are ``foreign``, paths of what is no image; ``unused``, images without a
+    use by folder and reason, and their number ``unused_by_reason``; ``short``, videos with fewer
+    frames than the manifest asks for; ``absent``, manipulations that the layout knows and nobody
+    asked for by name.
     """
 
     name: str
@@ -73,6 +76,10 @@ class Report:
     problems: dict[str, pd.DataFrame]
     foreign: list[str]
     has_checksums: bool
+    unused: pd.DataFrame
+    unused_by_reason: dict[str, int]
+    short: pd.DataFrame
+    absent: list[str]
 
     @property
     def ok(self) -> bool:
@@ -80,11 +87,16 @@ class Report:
 
     def as_json(self) -> dict:
         """All of it, in plain types."""
-        keys = ("name", "title", "root", "images", "groups", "ok", "foreign", "has_checksums")
+        keys = [
+            *("name", "title", "root", "images", "groups", "ok", "foreign", "has_checksums"),
+            *("unused_by_reason", "absent"),
+        ]
         problems = {key: table.to_dict(orient="records") for key, table in self.problems.items()}
         return {key: getattr(self, key) for key in keys} | {
             "counts": self.counts.to_dict(orient="index"),
             "problems": problems,
+            "unused": self.unused.to_dict(orient="records"),
+            "short": self.short.to_dict(orient="records"),
         }
 
     def text(self) -> str:
@@ -97,6 +109,7 @@ class Report:
             *(f"{self.title} in {self.root}", "", self.counts.to_string(), ""),
             f"{images}, {groups} (a real image or video with its fakes, or one without)",
             f"{foreign}{names}{', ...' if len(self.foreign) > 5 else ''}",
+            *self._facts(),
         ]
         for key, table in self.problems.items():
             lines.append(_counted(len(table), *HEADINGS[key]))
@@ -104,6 +117,18 @@ class Report:
         lines += [] if self.has_checksums else ["(the manifest names no list of checksums)"]
         verdict = "nothing is wrong" if self.ok else "not all is well: see above"
         return "\n".join([*lines, "", verdict])
+
+    def _facts(self) -> Iterator[str]:
+        """Manipulations that are not there, images that are not used by reason, short videos."""
+        if self.absent:
+            yield f"not there, and not named in the manifest: {', '.join(self.absent)}"
+        images = sum(self.unused_by_reason.values())
+        yield _counted(images, "image that is not used", "images that are not used")
+        yield from (f"    {reason}: {n:,}" for reason, n in self.unused_by_reason.items())
+        if len(self.short):
+            videos = _counted(len(self.short), "video has", "videos have")
+            least = self.short["frames"].min()
+            yield f"{videos} fewer than {self.short['wanted'].max()} frames, at least {least}"
 
 
 def _counted(number: int, singular: str, plural: str) -> str:
@@ -150,6 +175,10 @@ def verify(
         | {"checksums": _compare_checksums(dataset, index, n_workers, progress)},
         foreign=sorted(index.foreign),
         has_checksums=any(part.checksums for part in dataset.parts),
+        unused=index.unused,
+        unused_by_reason=index.unused_by_reason().to_dict(),
+        short=index.short,
+        absent=index.absent,
     )
 
 

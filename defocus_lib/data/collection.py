@@ -5,6 +5,7 @@ Notebook 01 writes the table of records. From then on scenes and data sets on di
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,7 +14,7 @@ import pandas as pd
 
 from defocus_lib.data.images import Reader
 from defocus_lib.data.manifest import Files, Union
-from defocus_lib.data.records import REAL, has_pairs, one_sided_splits
+from defocus_lib.data.records import REAL, choose, has_pairs, one_sided_splits
 from defocus_lib.run.artifacts import About, Folder, write_beside
 
 RECORDS = "records.parquet"
@@ -67,6 +68,19 @@ def load(folder: Folder) -> Collection:
     about = folder.about
     root = Path(about.root) if about.root else folder.path
     return Collection(records, Reader(root, about.size, about.fit, about.max_pixels), about)
+
+
+def choose_present(
+    records: pd.DataFrame, manipulations: Sequence[str], training: str, absent: Sequence[str]
+) -> tuple[pd.DataFrame, str]:
+    """The records of :func:`defocus_lib.data.records.choose`, and the training manipulation.
+
+    A manipulation of ``absent``, as :class:`defocus_lib.data.index.Index` lists them, is left out
+    instead of refused. If ``training`` is one of them, the first that is there takes its place.
+    """
+    there = [name for name in manipulations if name not in absent]
+    chosen = choose(records, there)
+    return chosen, there[0] if training in absent else training
 
 
 def for_training_on(records: pd.DataFrame, manipulation: str) -> pd.DataFrame:

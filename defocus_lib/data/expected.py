@@ -47,7 +47,7 @@ def _faceforensics(part: FaceForensics) -> Iterator[Picture]:
     """Each video, and a manipulated version of it by each manipulation."""
     videos = [f"{number:03d}" for number in range(part.published or 0)]
     frames = [f"{number:04d}" for number in range(part.options.frames)]
-    for kind, video, frame in product((REAL, *part.options.manipulations), videos, frames):
+    for kind, video, frame in product((REAL, *part.options.wanted), videos, frames):
         name = video if kind == REAL else f"{video}_source"
         source = "" if kind == REAL else "source"
         path, pair = f"{kind}/{name}/{frame}.png", image_id(video, frame, REAL)

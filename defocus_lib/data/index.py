@@ -22,11 +22,16 @@ from defocus_lib.data.images import UnreadableImage, decode_image, in_threads, r
 from defocus_lib.data.layouts import list_pictures
 from defocus_lib.data.manifest import Union
 from defocus_lib.data.records import COLUMNS, with_valid_pairs
-from defocus_lib.data.tree import Problem
+from defocus_lib.data.tree import Problem, Short, Unused
 from defocus_lib.run.artifacts import project_root, write_beside
 
 PROBLEM = ["path", "reason"]  # columns of every table of what is wrong with files
-FORMAT = 1  # of the stored walk: another number, and all trees are walked again
+UNUSED = list(Unused._fields)
+SHORT = list(Short._fields)
+LISTS = ("odd", "foreign", "unused", "short", "absent")  # of a Walk, beside its table
+UNLISTED = "in no list of the split"
+TABLES = ("unreadable", "odd", "unused", "short")  # of an Index, each with a path
+FORMAT = 2  # of the stored walk: another number, and all trees are walked again
 META = b"defocus_lib"
 
 
@@ -37,13 +42,27 @@ class Index:
     ``records`` has one row per image that can be read and is in a split, with the columns
     :data:`defocus_lib.data.records.COLUMNS`. ``unreadable`` (path, reason) are the other images.
     ``foreign`` are paths of what is no image or is hidden; a folder ends in "/". ``odd`` (path,
-    reason) lies where the layout has no place for it, lacks images, or is in no split.
+    reason) lies where the layout has no place for it, lacks images, or is in no split. ``unused``
+    counts the images that can be read but are not used, by folder and reason; ``short`` (path,
+    frames, wanted) are videos that have fewer frames than the manifest asks for; ``absent`` are
+    manipulations that the layout knows, but neither the manifest nor the tree. The last three are
+    no faults.
     """
 
     records: pd.DataFrame
     unreadable: pd.DataFrame
     foreign: list[str]
     odd: pd.DataFrame
+    unused: pd.DataFrame
+    short: pd.DataFrame
+    absent: list[str]
+
+    def unused_by_reason(self) -> pd.Series:
+        """The number of image files that are not used, by reason; unreadable ones are a reason."""
+        number = self.unused.groupby("reason", sort=False)["images"].sum()
+        if len(self.unreadable):
+            number["can't be read"] = len(self.unreadable)
+        return number.astype("int64")
 
 
 def build_index(dataset: Dataset, n_workers: int = -1, progress: bool = False) -> Index:
@@ -126,6 +145,9 @@ class Walk:
     table: pd.DataFrame
     odd: list[Problem]
     foreign: list[str]
+    unused: list[Unused]
+    short: list[Short]
+    absent: list[str]
 
     @classmethod
     def take(cls, dataset: Files, n_workers: int, progress: bool) -> Walk:
@@ -136,7 +158,8 @@ class Walk:
         title = f"reading {dataset.name}" if progress else ""
         contents = list(in_threads(read, paths, n_workers, title))
         columns = {key: [getattr(content, key) for content in contents] for key in Content._fields}
-        return cls(table.assign(**columns), tree.odd, tree.foreign)
+        lists = {name: getattr(tree, name) for name in LISTS}
+        return cls(table.assign(**columns), **lists)
 
     def is_current(self, dataset: Files) -> bool:
         """Whether images that stop a run still cannot be read; they may have been repaired."""
@@ -154,7 +177,8 @@ class Walk:
         import pyarrow as pa
         from pyarrow import parquet
 
-        meta = json.dumps({"key": key, "odd": self.odd, "foreign": self.foreign}).encode()
+        lists = {name: getattr(self, name) for name in LISTS}
+        meta = json.dumps({"key": key, **lists}).encode()
         table = pa.Table.from_pandas(self.table, preserve_index=False)
         table = table.replace_schema_metadata({**table.schema.metadata, META: meta})
         write_beside(path, lambda beside: parquet.write_table(table, beside))
@@ -170,7 +194,10 @@ class Walk:
             if meta["key"] != key:
                 return None
             odd = [(odd_path, reason) for odd_path, reason in meta["odd"]]
-            return cls(parquet.read_table(path).to_pandas(), odd, meta["foreign"])
+            unused = [Unused(*row) for row in meta["unused"]]
+            short = [Short(*row) for row in meta["short"]]
+            table = parquet.read_table(path).to_pandas()
+            return cls(table, odd, meta["foreign"], unused, short, meta["absent"])
         except (OSError, pa.ArrowException, ValueError, TypeError, KeyError):
             return None
 
@@ -180,11 +207,14 @@ def _compose(dataset: Dataset, walk: Callable[[Files], Walk]) -> Index:
     if not isinstance(dataset, Union):
         return indexes[0]
     moved = [_moved(dataset, *pair) for pair in zip(dataset.parts, indexes, strict=True)]
-    records, unreadable, odd = (
-        pd.concat([getattr(index, name) for index in moved], ignore_index=True)
-        for name in ("records", "unreadable", "odd")
+    tables = {
+        name: pd.concat([getattr(index, name) for index in moved], ignore_index=True)
+        for name in ("records", *TABLES)
+    }
+    foreign, absent = (
+        [each for index in moved for each in getattr(index, name)] for name in ("foreign", "absent")
     )
-    return Index(records, unreadable, [path for index in moved for path in index.foreign], odd)
+    return Index(foreign=foreign, absent=absent, **tables)
 
 
 def _finish(dataset: Files, walk: Walk) -> Index:
@@ -195,9 +225,27 @@ def _finish(dataset: Files, walk: Walk) -> Index:
     if len(unreadable) and dataset.on_unreadable == "stop":
         raise UnreadableImage(_stop_message(dataset, unreadable))
     records = with_valid_pairs(in_split[in_split["reason"] == ""])[COLUMNS].reset_index(drop=True)
-    unlisted = table.loc[table["split"] == "", "path"].map(lambda path: path.rpartition("/")[0])
-    odd = [*walk.odd, *((folder, "in no list of the split") for folder in unlisted.unique())]
-    return Index(records, unreadable, walk.foreign, pd.DataFrame(odd, columns=PROBLEM, dtype="str"))
+    unlisted = _unlisted(table.loc[table["split"] == "", "path"])
+    odd = [*walk.odd, *((row.path, row.reason) for row in unlisted)]
+    unused = [*walk.unused, *unlisted]
+    return Index(
+        records,
+        unreadable,
+        walk.foreign,
+        pd.DataFrame(odd, columns=PROBLEM, dtype="str"),
+        pd.DataFrame(unused, columns=UNUSED),
+        pd.DataFrame(walk.short, columns=SHORT),
+        walk.absent,
+    )
+
+
+def _unlisted(paths: pd.Series) -> list[Unused]:
+    """Images that no list of the split names, by folder."""
+    names: dict[str, list[str]] = {}
+    for path in paths:
+        folder, _, name = path.rpartition("/")
+        names.setdefault(folder, []).append(name)
+    return [Unused(key, UNLISTED, len(of), of[0], of[-1]) for key, of in names.items()]
 
 
 def _stop_message(dataset: Files, unreadable: pd.DataFrame) -> str:
@@ -217,9 +265,10 @@ def _moved(union: Union, part: Files, index: Index) -> Index:
         key: (f"{part.name}:" + index.records[key]).where(index.records[key] != "", "")
         for key in ("id", "video", "group", "pair", "source")
     }
+    tables = {name: getattr(index, name) for name in TABLES}
     return Index(
-        index.records.assign(path=prefix + index.records["path"], **names),
-        index.unreadable.assign(path=prefix + index.unreadable["path"]),
-        [prefix + path for path in index.foreign],
-        index.odd.assign(path=prefix + index.odd["path"]),
+        records=index.records.assign(path=prefix + index.records["path"], **names),
+        foreign=[prefix + path for path in index.foreign],
+        absent=index.absent,
+        **{name: table.assign(path=prefix + table["path"]) for name, table in tables.items()},
     )

@@ -16,7 +16,7 @@ import numpy as np
 from defocus_lib.data.dataset import Files
 from defocus_lib.data.entry import Count, Entry, RelativePath, Seed, Unique, one_of
 from defocus_lib.data.splits import GivenSplit, OfficialSplit, RandomSplit, SequentialSplit
-from defocus_lib.data.tree import REAL, Picture, Tree, image_id, join, stem
+from defocus_lib.data.tree import REAL, Picture, Short, Tree, image_id, join, natural, stem
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,13 +29,19 @@ TARGET_SOURCE = re.compile(r"([0-9A-Za-z-]+)_([0-9A-Za-z-]+)")
 class FaceForensicsOptions(Entry):
     """Which videos of FaceForensics++ and how many frames of each.
 
-    ``faces`` is the folder with the cropped faces.
+    ``faces`` is the folder with the cropped faces. Manipulations that are named must be there;
+    without names, those that are there are used.
     """
 
     compression: Literal["raw", "c23", "c40"] = "raw"
     faces: RelativePath = "v1faces"
-    manipulations: Annotated[tuple[Manipulation, ...], Unique] = get_args(Manipulation)
+    manipulations: Annotated[tuple[Manipulation, ...], Unique] | None = None
     frames: Count = 32
+
+    @property
+    def wanted(self) -> tuple[str, ...]:
+        """The manipulations that are looked for."""
+        return get_args(Manipulation) if self.manipulations is None else self.manipulations
 
 
 class FaceForensics(Files):
@@ -55,50 +61,91 @@ class FaceForensics(Files):
             f"faces {self.options.faces})"
         )
         folder = f"original_sequences/youtube/{faces}"
-        used_frames: dict[str, list[str]] = {}
+        on_disk: dict[str, list[str]] = {}  # video -> frames
         pictures = []
         for match, names in tree.videos(folder, IDENTITY, "an id of letters, digits and hyphens"):
             video = match[0]
-            for name in names[: self.options.frames]:
+            on_disk[video] = [stem(name) for name in names]
+            for name in self._first(tree, join(folder, video), names):
                 frame, path = stem(name), join(folder, video, name)
-                used_frames.setdefault(video, []).append(frame)
                 pair = image_id(video, frame, REAL)
                 pictures.append(Picture(path, REAL, video, frame, video, pair))
         if not pictures:
             raise tree.nothing_in(folder, hint)
-        fakes = [
-            picture
-            for name in self.options.manipulations
-            for picture in self._fakes(
-                tree, name, f"manipulated_sequences/{name}/{faces}", used_frames
-            )
-        ]
+        fakes = []
+        for name in self.options.wanted:
+            below = f"manipulated_sequences/{name}/{faces}"
+            found = list(self._fakes(tree, name, below, on_disk))
+            if not found:
+                self._note_absent(tree, name, below)
+            fakes += found
         if not fakes:
-            first = self.options.manipulations[0]
+            first = self.options.wanted[0]
             raise tree.nothing_in(f"manipulated_sequences/{first}/{faces}", hint)
         return pictures + fakes
 
+    def _note_absent(self, tree: Tree, manipulation: str, folder: str) -> None:
+        """A fault where the manifest names the manipulation, else a fact."""
+        if self.options.manipulations is None:
+            tree.absent.append(manipulation)
+            return
+        lacking = "no image in it" if (tree.root / folder).is_dir() else "no such folder"
+        reason = f"{lacking}, but {manipulation} is one of the manipulations in the manifest"
+        tree.odd.append((folder, reason))
+
+    def _first(self, tree: Tree, folder: str, names: list[str]) -> list[str]:
+        """The first images of a video; the rest, and what is lacking, is counted."""
+        number = self.options.frames
+        if 0 < len(names) < number:
+            tree.short.append(Short(folder, len(names), number))
+        tree.skip(folder, names[number:], self._beyond)
+        return names[:number]
+
+    def _paired(self, tree: Tree, folder: str, names: list[str], target: list[str]) -> list[str]:
+        """The images of a fake whose target has the frames ``target``; the rest is counted.
+
+        The counterparts of the frames that are used come first. No frame is taken that comes after
+        the last one of these, so that no later one takes the place of one that is missing.
+        """
+        if not target:
+            return self._first(tree, folder, names)
+        number = self.options.frames
+        if 0 < len(names) < number:
+            tree.short.append(Short(folder, len(names), number))
+        used, (last, end) = set(target[:number]), (target[:number][-1], target[-1])
+        before = [name for name in names if _position(stem(name)) <= _position(last)]
+        alone = [name for name in before if stem(name) not in used]
+        room = max(0, number - (len(before) - len(alone)))
+        tree.skip(folder, alone[room:], "its target lacks the frame, but enough others")
+        after = names[len(before) :]
+        longer = [name for name in after if _position(stem(name)) > _position(end)]
+        tree.skip(folder, after[: len(after) - len(longer)], self._beyond)
+        tree.skip(folder, longer, "after the last frame of its target")
+        return [name for name in before if name not in alone[room:]]
+
+    @property
+    def _beyond(self) -> str:
+        return f"after the first {self.options.frames} frames of a video"
+
     def _fakes(
-        self, tree: Tree, manipulation: str, folder: str, used_frames: dict[str, list[str]]
+        self, tree: Tree, manipulation: str, folder: str, on_disk: dict[str, list[str]]
     ) -> Iterator[Picture]:
         """The fakes of one manipulation, each paired with the frame of the same name of its target.
 
-        No frame is taken that comes after the last one of its target: where one is missing, no
-        later one takes its place without a counterpart.
+        ``on_disk`` are the frames of the real videos.
         """
-        if not (tree.root / folder).is_dir():
-            reason = (
-                f"no such folder, but {manipulation} is one of the manipulations in the manifest"
-            )
-            tree.odd.append((folder, reason))
         for match, names in tree.videos(folder, TARGET_SOURCE, "<target>_<source>"):
             target, source = match.groups()
-            last = max(used_frames[target]) if target in used_frames else None
-            usable = [name for name in names if last is None or stem(name) <= last]
-            for name in usable[: self.options.frames]:
-                frame, path = stem(name), join(folder, match[0], name)
+            place = join(folder, match[0])
+            for name in self._paired(tree, place, names, on_disk.get(target, [])):
+                frame, path = stem(name), join(place, name)
                 pair = image_id(target, frame, REAL)
                 yield Picture(path, manipulation, match[0], frame, target, pair, source)
+
+
+def _position(frame: str) -> list[str | int]:
+    """Where a frame comes in its video, whatever its leading zeros."""
+    return natural(frame)[0]
 
 
 def _single(path: str, name: str, manipulation: str) -> Picture:
@@ -122,7 +169,7 @@ class Cifake(Files):
                 if not images:
                     raise tree.nothing_in(f"{split}/{kind}")
                 for name in folders:
-                    tree.odd.append((f"{split}/{kind}/{name}", "a folder among the images"))
+                    tree.misplace(f"{split}/{kind}/{name}", "a folder among the images")
                 # Real and generated images share their names, but nothing else.
                 pictures += [
                     _single(f"{split}/{kind}/{name}", f"{split}:{kind}:{name}", manipulation)
@@ -145,6 +192,13 @@ class SampleOptions(Entry):
         rows = np.random.default_rng(self.seed).choice(len(names), self.limit, replace=False)
         return [names[row] for row in np.sort(rows)]
 
+    def draw_from(self, tree: Tree, names: Sequence[str]) -> list[str]:
+        """The chosen names; the others are counted."""
+        drawn = self.draw(names)
+        left = sorted(set(names) - set(drawn))
+        tree.skip("", left, f"not among the {self.limit:,} drawn by seed {self.seed}")
+        return drawn
+
 
 class DiffusionDB(Files):
     """A flat folder of generated images."""
@@ -157,8 +211,9 @@ class DiffusionDB(Files):
         folders, images = tree.look("")
         if not images:
             raise tree.nothing_in("")
-        tree.odd += [(name, "a folder; the layout is flat") for name in folders]
-        return [_single(name, name, self.name) for name in self.options.draw(images)]
+        for name in folders:
+            tree.misplace(name, "a folder; the layout is flat")
+        return [_single(name, name, self.name) for name in self.options.draw_from(tree, images)]
 
 
 class Coco(Files):
@@ -172,7 +227,7 @@ class Coco(Files):
         images = list(tree.below(""))
         if not images:
             raise tree.nothing_in("")
-        return [_single(path, path, REAL) for path in self.options.draw(images)]
+        return [_single(path, path, REAL) for path in self.options.draw_from(tree, images)]
 
 
 class FoldersOptions(Entry):
@@ -202,7 +257,7 @@ class Folders(Files):
     def pictures(self, tree: Tree) -> list[Picture]:
         pictures = []
         for kind in ("real", "fake"):
-            images = sorted(tree.below(kind))
+            images = sorted(tree.below(kind), key=natural)
             placed = [picture for path in images if (picture := self._place(tree, path))]
             if not placed:
                 hint = f" (the manifest says subfolder {self.options.subfolder})" if images else ""
@@ -223,10 +278,10 @@ class Folders(Files):
             manipulation, *rest = rest
         if len(rest) < 1 + by_video:
             missing = "manipulation" if by_manipulation and not rest else "video"
-            tree.odd.append((path, f"an image outside of a {missing} folder"))
+            tree.misplace(path, f"an image outside of a {missing} folder")
             return None
         if by_manipulation and manipulation == REAL:
-            tree.odd.append((path, "a manipulation can't be called real"))
+            tree.misplace(path, "a manipulation can't be called real")
             return None
         names = [*rest[:-1], stem(rest[-1])]
         video, frame = (names[0], ":".join(names[1:])) if by_video else (":".join(names), "")

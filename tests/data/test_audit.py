@@ -95,6 +95,37 @@ def test_missing_frames_odd_names_and_copies(tree):
     ]
 
 
+def test_what_is_not_used_and_what_is_short_are_facts_by_reason(tree):
+    (tree / fake("FaceSwap") / "000_001" / "0002.png").unlink()
+    shutil.rmtree(tree / REAL / "009")
+    for number in range(4):
+        picture(tree / REAL / "009" / f"{number}.png", 100 + number)
+    report = verify(ffpp(tree, OFFICIAL, frames=3))
+    said = json.loads(json.dumps(report.as_json()))
+    reason = "after the first 3 frames of a video"
+    assert said["unused_by_reason"] == {reason: 1}
+    (row,) = said["unused"]
+    place = f"{REAL}/009"
+    assert row == {"path": place, "reason": reason, "images": 1, "first": "3.png", "last": "3.png"}
+    place = f"{fake('FaceSwap')}/000_001"
+    assert said["short"] == [{"path": place, "frames": 2, "wanted": 3}]
+    text = report.text()
+    assert f"1 image that is not used\n    {reason}: 1\n" in text
+    assert "1 video has fewer than 3 frames, at least 2" in text
+
+
+def test_what_the_manifest_does_not_name_may_be_absent(tree):
+    options = {"compression": "c23"}
+    shutil.rmtree(tree / "manipulated_sequences" / "FaceSwap")
+    report = verify(entry("faceforensics", tree, options=options, split=OFFICIAL))
+    absent = ["Face2Face", "FaceShifter", "FaceSwap", "NeuralTextures"]
+    assert report.ok and report.as_json()["absent"] == absent
+    assert f"not there, and not named in the manifest: {', '.join(absent)}" in report.text()
+    named = {"manipulations": ["Deepfakes", "FaceSwap"]}
+    found = problems(entry("faceforensics", tree, options=options | named, split=OFFICIAL))
+    assert [row["path"] for row in found["odd"]] == [fake("FaceSwap")]
+
+
 def test_the_leak_of_the_sequential_split_is_a_problem(tree):
     found = problems(ffpp(tree))
     assert found == {

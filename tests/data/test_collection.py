@@ -102,6 +102,16 @@ def test_only_one_manipulation_is_trained_on_and_all_are_tested():
         collection.for_training_on(table, "zoom")
 
 
+def test_a_manipulation_that_may_be_absent_is_left_out():
+    table = rows("1/a/real", "1_2/a/swap", "1_2/a/face", split="train")
+    names = ["zoom", "face", "swap"]
+    chosen, learned = collection.choose_present(table, names, "zoom", ["zoom", "other"])
+    assert set(chosen["manipulation"]) == {"real", "face", "swap"} and learned == "face"
+    assert collection.choose_present(table, names, "swap", ["zoom"])[1] == "swap"
+    with pytest.raises(ValueError, match="no image of manipulation 'zoom'; there are: swap, face"):
+        collection.choose_present(table, names, "swap", [])
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
     """A run on a small tree, as notebook 01 leaves it."""

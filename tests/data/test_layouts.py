@@ -10,6 +10,7 @@ import pytest
 from defocus_lib.data.index import build_index
 from defocus_lib.data.layouts import SampleOptions, list_pictures
 from defocus_lib.data.records import counts, has_pairs, leakage, missing_fakes, missing_pairs
+from defocus_lib.data.tree import natural
 from tests import trees
 from tests.entries import FORGERIES, REAL, entry, fake, ffpp, picture
 
@@ -64,8 +65,144 @@ def test_the_first_frames_by_name_are_used(tree):
     found = build_index(ffpp(tree, frames=2)).records
     frames = found.groupby(["video", "manipulation"])["frame"].agg(list)
     assert frames["000", "real"] == frames["000_001", "FaceSwap"] == ["0000", "0002"]
-    assert frames["000_001", "Deepfakes"] == frames["001", "real"] == ["0000", "0001"]
-    assert len(found) == 60
+    assert frames["000_001", "Deepfakes"] == ["0000", "0002"]  # those that its target has
+    assert frames["001", "real"] == frames["001_000", "Deepfakes"] == ["0000", "0001"]
+    assert len(found) == 60 and missing_pairs(found).empty
+
+
+# ------------------------------------------------------------------------------------------------
+# Names with numbers, and frames that are not used.
+
+
+def clips(root, lengths: dict[str, int | list[int]], style="{}.png"):
+    """A FaceForensics++ tree of videos, by name: how many frames, or which."""
+    for number, (video, frames) in enumerate(lengths.items()):
+        folder = fake("Deepfakes") if "_" in video else REAL
+        (root / folder / video).mkdir(parents=True, exist_ok=True)
+        for frame in range(frames) if isinstance(frames, int) else frames:
+            picture(root / folder / video / style.format(frame), 64 * number + frame)
+    return ffpp_of(root)
+
+
+def ffpp_of(root, frames=32, manipulations=("Deepfakes",)):
+    options = {"compression": "c23", "frames": frames}
+    named = {} if manipulations is None else {"manipulations": manipulations}
+    return entry("faceforensics", root, options=options | named)
+
+
+def frames_of(records, video):
+    return records.loc[records["video"] == video, "frame"].tolist()
+
+
+def unused(index):
+    """Rows of what is not used: folder, reason, images, first, last."""
+    return {(row.path.rpartition("/")[2], *row[1:]) for row in index.unused.itertuples(index=False)}
+
+
+def test_natural_order_is_that_of_numbers():
+    names = ["2.png", "10.png", "1.png", "a10b2", "a9b30", "a9b4", "007", "7", "", "Ü", "x-1_2"]
+    wanted = ["", "1.png", "2.png", "007", "7", "10.png", "a9b4", "a9b30", "a10b2", "x-1_2", "Ü"]
+    assert sorted(names, key=natural) == wanted
+    padded = [f"{number:04d}_{number:03d}.png" for number in range(200)]
+    assert sorted(padded, key=natural) == sorted(padded)
+
+
+def test_frames_without_leading_zeros_are_in_order_and_in_pairs(tmp_path):
+    index = build_index(clips(tmp_path, {"000": 41, "001": 41, "000_001": 41, "001_000": 41}))
+    wanted = [str(frame) for frame in range(32)]
+    for video in ("000", "001", "000_001", "001_000"):
+        assert frames_of(index.records, video) == wanted
+    assert missing_pairs(index.records).empty and missing_fakes(index.records).empty
+    reason = "after the first 32 frames of a video"
+    assert unused(index) == {
+        (video, reason, 9, "32.png", "40.png") for video in ("000", "001", "000_001", "001_000")
+    }
+    assert index.unused_by_reason().to_dict() == {reason: 36} and index.short.empty
+
+
+def test_a_frame_that_a_target_lacks_is_named_and_moves_no_other(tmp_path):
+    frames = [frame for frame in range(41) if frame != 7]
+    index = build_index(clips(tmp_path, {"000": frames, "000_001": 41, "001": 41, "001_000": 41}))
+    used = [str(frame) for frame in frames[:32]]
+    assert frames_of(index.records, "000") == frames_of(index.records, "000_001") == used
+    assert missing_pairs(index.records).empty and missing_fakes(index.records).empty
+    lacking = "its target lacks the frame, but enough others"
+    assert ("000_001", lacking, 1, "7.png", "7.png") in unused(index)
+    assert index.unused_by_reason()[lacking] == 1
+
+
+def test_videos_of_other_lengths_keep_their_pairs_and_every_frame_is_counted(tmp_path):
+    lengths = {"000": 7, "000_001": 32, "001": 40, "001_000": 5, "002": 0, "002_003": 3, "003": 2}
+    index = build_index(clips(tmp_path, lengths))
+    found = index.records
+    assert frames_of(found, "000_001") == frames_of(found, "000") == list("0123456")
+    assert frames_of(found, "001_000") == list("01234")
+    assert missing_pairs(found)["id"].tolist() == [f"002_003/{n}/Deepfakes" for n in range(3)]
+    assert unused(index) == {
+        ("000_001", "after the last frame of its target", 25, "7.png", "31.png"),
+        ("001", "after the first 32 frames of a video", 8, "32.png", "39.png"),
+    }
+    assert dict(index.odd.itertuples(index=False)) == {f"{REAL}/002": "no image in it"}
+    short = {row.path.rpartition("/")[2]: row.frames for row in index.short.itertuples()}
+    assert short == {"000": 7, "001_000": 5, "002_003": 3, "003": 2}
+    assert set(index.short["wanted"]) == {32}
+    on_disk = sum(1 for _ in tmp_path.rglob("*.png"))
+    assert on_disk == len(found) + index.unused_by_reason().sum()
+
+
+def test_every_image_is_used_or_counted_in_every_layout(tmp_path, tree):
+    trees.odd_folders(tree / fake("Deepfakes"), tree / REAL / "000" / "0000.png")
+    shutil.rmtree(tree / fake("Deepfakes") / ".hidden")
+    picture(tree / REAL / "stray.png", 1)
+    picture(tree / REAL / "000" / "nested" / "deep" / "0000.png", 2)
+    picture(tree / REAL / "000" / "0000.jpg", 3)
+    trees.empty(picture(tree / REAL / "000" / "9.png"))
+    trees.diffusiondb(tmp_path / "ddb", images=10, size=8)
+    picture(tmp_path / "ddb" / "part-1" / "a.png")
+    trees.folders(tmp_path / "own", grouped=True, clips=4, size=16)
+    picture(tmp_path / "own" / "real" / "stray.png")
+    entries = [
+        ffpp(tree, on_unreadable="skip"),
+        entry("diffusiondb", tmp_path / "ddb", options={"limit": 4}),
+        entry("coco", tmp_path / "ddb", options={"limit": 7}),
+        entry("folders", tmp_path / "own", options={"subfolder": "video"}),
+    ]
+    for dataset in entries:
+        index = build_index(dataset)
+        images = [p for p in dataset.folder().rglob("*") if p.suffix in (".png", ".jpg")]
+        of_others = [p for p in images if "FaceShifter" in p.parts or "Face2Face" in p.parts]
+        counted = len(index.records) + index.unused_by_reason().sum()
+        assert counted == len(images) - len(of_others) and not of_others
+
+
+def test_videos_of_folders_are_in_order_of_their_numbers(tmp_path):
+    for number in range(12):
+        for kind in ("real", "fake"):
+            picture(tmp_path / kind / "v" / f"{number}.png", number)
+    found = build_index(entry("folders", tmp_path, options={"subfolder": "video"})).records
+    assert found["frame"].tolist() == 2 * [str(number) for number in range(12)]
+
+
+# ------------------------------------------------------------------------------------------------
+# Manipulations that are not there.
+
+
+def test_what_nobody_named_may_be_absent(tree):
+    for name in FORGERIES[1:]:
+        shutil.rmtree(tree / "manipulated_sequences" / name)
+    (tree / fake("NeuralTextures")).mkdir(parents=True)
+    index = build_index(ffpp_of(tree, manipulations=None))
+    absent = ["Face2Face", "FaceShifter", "FaceSwap", "NeuralTextures"]
+    assert index.absent == absent and index.odd.empty
+    assert set(index.records["manipulation"]) == {"real", "Deepfakes"}
+    named = build_index(ffpp_of(tree, manipulations=("Deepfakes", "FaceSwap", "NeuralTextures")))
+    assert named.absent == [] and dict(named.odd.itertuples(index=False)) == {
+        fake(
+            "FaceSwap"
+        ): "no such folder, but FaceSwap is one of the manipulations in the manifest",
+        fake("NeuralTextures"): "no image in it, but NeuralTextures is one of the manipulations in"
+        " the manifest",
+    }
 
 
 def test_another_face_folder_and_a_linked_root(tree, tmp_path):

@@ -344,7 +344,7 @@ def test_defaults_are_those_of_the_paper(tmp_path, monkeypatch):
     ):
         options = dataset.options
         assert (options.compression, options.faces, options.frames) == ("raw", "v1faces", 32)
-        assert options.manipulations == (
+        assert options.manipulations is None and options.wanted == (
             "Deepfakes",
             "Face2Face",
             "FaceShifter",
