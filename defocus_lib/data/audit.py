@@ -128,7 +128,7 @@ class Report:
         if len(self.short):
             videos = _counted(len(self.short), "video has", "videos have")
             least = self.short["frames"].min()
-            yield f"{videos} fewer than {self.short['wanted'].max()} frames, at least {least}"
+            yield f"{videos} fewer than {self.short['asked'].max()} frames, at least {least}"
 
 
 def _counted(number: int, singular: str, plural: str) -> str:

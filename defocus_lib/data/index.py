@@ -44,7 +44,7 @@ class Index:
     ``foreign`` are paths of what is no image or is hidden; a folder ends in "/". ``odd`` (path,
     reason) lies where the layout has no place for it, lacks images, or is in no split. ``unused``
     counts the images that can be read but are not used, by folder and reason; ``short`` (path,
-    frames, wanted) are videos that have fewer frames than the manifest asks for; ``absent`` are
+    frames, asked) are videos that have fewer frames than the manifest asks for; ``absent`` are
     manipulations that the layout knows, but neither the manifest nor the tree. The last three are
     no faults.
     """

@@ -75,10 +75,10 @@ class FaceForensics(Files):
         fakes = []
         for name in self.options.wanted:
             below = f"manipulated_sequences/{name}/{faces}"
-            found = list(self._fakes(tree, name, below, on_disk))
-            if not found:
+            fakes_of_one = list(self._fakes(tree, name, below, on_disk))
+            if not fakes_of_one:
                 self._note_absent(tree, name, below)
-            fakes += found
+            fakes += fakes_of_one
         if not fakes:
             first = self.options.wanted[0]
             raise tree.nothing_in(f"manipulated_sequences/{first}/{faces}", hint)

@@ -49,8 +49,8 @@ def cut_all(number: int, shares: Sequence[float]) -> list[int]:
     [[1, 1, 1], [3, 1, 2], [7, 1, 2]]
     """
     sizes = cut(number, shares)
-    wanted = [place for place, share in enumerate(shares) if share > 0]
-    for place in wanted if number >= len(wanted) else []:
+    needed = [place for place, share in enumerate(shares) if share > 0]
+    for place in needed if number >= len(needed) else []:
         if not sizes[place]:
             sizes[sizes.index(max(sizes))] -= 1
             sizes[place] = 1
@@ -178,8 +178,8 @@ class RandomSplit(Split):
             kind = [group for group in groups if (group in with_real) == has_real]
             split_of |= _in_order(kind, cut(len(kind), self.shares))
         labels = table.groupby("group")["label"].agg(set).to_dict()
-        wanted = [split for split, share in zip(SPLITS, self.shares, strict=True) if share > 0]
-        return table["group"].map(_complete(split_of, labels, wanted))
+        needed = [split for split, share in zip(SPLITS, self.shares, strict=True) if share > 0]
+        return table["group"].map(_complete(split_of, labels, needed))
 
     def _rank(self, group: str) -> str:
         # A hash, not a permutation: other groups that come or go do not move this one.

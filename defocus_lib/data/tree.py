@@ -69,7 +69,7 @@ class Short(NamedTuple):
 
     path: str
     frames: int
-    wanted: int
+    asked: int
 
 
 @dataclass

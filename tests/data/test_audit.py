@@ -108,7 +108,7 @@ def test_what_is_not_used_and_what_is_short_are_facts_by_reason(tree):
     place = f"{REAL}/009"
     assert row == {"path": place, "reason": reason, "images": 1, "first": "3.png", "last": "3.png"}
     place = f"{fake('FaceSwap')}/000_001"
-    assert said["short"] == [{"path": place, "frames": 2, "wanted": 3}]
+    assert said["short"] == [{"path": place, "frames": 2, "asked": 3}]
     text = report.text()
     assert f"1 image that is not used\n    {reason}: 1\n" in text
     assert "1 video has fewer than 3 frames, at least 2" in text

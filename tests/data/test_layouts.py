@@ -145,7 +145,7 @@ def test_videos_of_other_lengths_keep_their_pairs_and_every_frame_is_counted(tmp
     assert dict(index.odd.itertuples(index=False)) == {f"{REAL}/002": "no image in it"}
     short = {row.path.rpartition("/")[2]: row.frames for row in index.short.itertuples()}
     assert short == {"000": 7, "001_000": 5, "002_003": 3, "003": 2}
-    assert set(index.short["wanted"]) == {32}
+    assert set(index.short["asked"]) == {32}
     on_disk = sum(1 for _ in tmp_path.rglob("*.png"))
     assert on_disk == len(found) + index.unused_by_reason().sum()
 
