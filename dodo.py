@@ -40,7 +40,14 @@ from joblib import cpu_count
 
 from defocus_lib.data.manifest import load_manifest
 from defocus_lib.run.artifacts import code_digest, write_json
-from defocus_lib.run.notebook import LEFT_OUT, NotebookFailed, read_notebook, run_notebook
+from defocus_lib.run.kernel import Forks
+from defocus_lib.run.notebook import (
+    LEFT_OUT,
+    NotebookFailed,
+    kernel_environment,
+    read_notebook,
+    run_notebook,
+)
 from defocus_lib.run.parameters import (
     ParameterError,
     check_parameters,
@@ -105,6 +112,7 @@ def given_parameters() -> dict[str, dict[str, object]]:
 
 try:
     JOBS = jobs()
+    THREADS = max(1, cpu_count() // JOBS)  # of a notebook
     GIVEN = given_parameters()
     DATASET = str(GIVEN.get("01_data", {}).get("dataset", "scenes"))
     ENTRY = None if DATASET == "scenes" else load_manifest().dataset(DATASET)
@@ -209,6 +217,7 @@ try:
     PARAMETERS = parameters()
 except ParameterError as error:
     raise stop(error) from None
+FORKS = Forks(kernel_environment(THREADS))
 ARTIFACTS.mkdir(parents=True, exist_ok=True)
 DATABASE = ARTIFACTS / ".doit.db"  # one for each profile: they do not disturb one another
 
@@ -320,7 +329,7 @@ def interrupted(number: int, _frame: object) -> None:
     below = psutil.Process().children(recursive=True)
     for process in below:
         process.terminate()
-    for process in psutil.wait_procs(below, timeout=3)[1]:
+    for process in psutil.wait_procs(below, timeout=1)[1]:
         process.kill()
     say("Interrupted. The next run goes on from here.")
     raise SystemExit(128 + number)
@@ -494,8 +503,8 @@ def run(name: str, promised: list[Path]) -> TaskFailed | None:
         write_json(ARTIFACTS / "graph.json", graph)
     try:
         # All others wait for the first one, so it has every core.
-        threads = max(1, cpu_count() // (1 if name == "01_data" else JOBS))
-        run_notebook(source(name), ARTIFACTS, PARAMETERS[name], ROOT, name, threads)
+        threads = cpu_count() if name == "01_data" else THREADS
+        run_notebook(source(name), ARTIFACTS, PARAMETERS[name], ROOT, name, threads, FORKS)
     except NotebookFailed as failure:
         return TaskFailed(f"{failure}\n{failure.traceback}" if VERBOSE else str(failure))
     for path in claims:  # a section that is left out for want of data claims nothing

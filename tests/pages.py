@@ -127,7 +127,7 @@ def run_notebook(
     parameters: Mapping[str, object],
     root: Path,
     name: str,
-    threads: int,
+    *how: object,
 ) -> None:
     """Takes the place of :func:`execution.run_notebook`: the same files, from this process."""
     started = time.monotonic()

@@ -37,6 +37,7 @@ from defocus_lib.run.artifacts import (
     write_json,
 )
 from defocus_lib.run.cluster import FREED_MEMORY_KEPT
+from defocus_lib.run.kernel import Forks, KernelManager
 from defocus_lib.run.parameters import check_parameters, declared_parameters
 from defocus_lib.run.profiling import peak_memory
 from defocus_lib.run.provenance import Run
@@ -72,9 +73,14 @@ class _Client(PapermillNotebookClient):
     (github.com/jupyter/nbclient/issues/312).
     """
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
+    def __init__(self, *args: object, forks: Forks | None = None, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
+        self.forks = forks
         self.comm_open_handlers = {"jupyter.widget": lambda message: None}
+
+    def create_kernel_manager(self) -> KernelManager:
+        self.km: Any = KernelManager(self.forks)
+        return self.km
 
     def processes(self) -> list[psutil.Process]:
         """The kernel and what it has started; nothing before it starts and after it ends."""
@@ -100,9 +106,10 @@ class _Engine(Engine):
             stdout_file=lines,
             stderr_file=lines,
             extra_arguments=["--IPKernelApp.log_level=CRITICAL"],
+            forks=kwargs["forks"],
         )
         with peak_memory(client.processes) as memory:
-            client.execute(env=_kernel_environment(kwargs["threads"]), cwd=kwargs["directory"])
+            client.execute(env=kernel_environment(kwargs["threads"]), cwd=kwargs["directory"])
         kwargs["memory"].update(memory)
 
 
@@ -134,14 +141,15 @@ def run_notebook(
     root: Path,
     name: str = "",
     threads: int = 0,
+    forks: Forks | None = None,
 ) -> Run:
     """Execute ``source`` in the working directory ``root`` and write the result into ``folder``.
 
     ``folder/notebooks/<name>.ipynb`` is the executed notebook, ``folder/runs/<name>.json`` its
     :class:`Run`; without a name, that of ``source`` is used. The kernel computes on ``threads``
-    threads, 0 for those of its environment. Several threads may call this at once. Only parameters
-    that differ from the declared defaults are injected, so that the page shows its parameters cell
-    and, right below, what this run changed.
+    threads, 0 for those of its environment; where it can, it is a copy of ``forks``. Several
+    threads may call this at once. Only parameters that differ from the declared defaults are
+    injected, so that the page shows its parameters cell and, right below, what this run changed.
 
     Raises
     ------
@@ -161,7 +169,7 @@ def run_notebook(
     memory = {"peak": 0.0, "cpu_seconds": 0.0}
     started = time.monotonic()
     how = {"name": name, "threads": threads, "directory": str(root), "memory": memory}
-    executed = _execute(notebook, failed, injected, how)
+    executed = _execute(notebook, failed, injected, how | {"forks": forks})
     failed.unlink()
     seconds, peak = time.monotonic() - started, memory["peak"] / 2**20
     cpu_seconds = round(memory["cpu_seconds"], 1)
@@ -248,7 +256,7 @@ def _failure(error: PapermillExecutionError, failed: Path) -> NotebookFailed:
     )
 
 
-def _kernel_environment(threads: int) -> dict[str, str]:
+def kernel_environment(threads: int) -> dict[str, str]:
     """The variables of a kernel: its share of the cores, a fixed hash seed, memory that is kept
     when freed, and progress bars as text.
 

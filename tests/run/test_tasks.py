@@ -75,7 +75,7 @@ class Project:
         )  # there are none: its index is a text
 
     def execute(
-        self, source: Path, folder: Path, parameters: dict, root: Path, name: str, threads: int
+        self, source: Path, folder: Path, parameters: dict, root: Path, name: str, *how: object
     ) -> None:
         if name == self.killed:
             os.kill(os.getpid(), signal.SIGKILL)
