@@ -152,6 +152,30 @@ def index_data(
     typer.echo("Files that changed since are read again by --refresh, or by `data verify`.")
 
 
+@data.command("extract")
+def extract_data(
+    name: Name,
+    manifest: ManifestPath = None,
+    as_json: Json = False,
+    n_workers: Annotated[
+        int, typer.Option("--n-workers", help="Processes; 0 takes every core.")
+    ] = 0,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Do again what is done already.")] = False,
+) -> None:
+    """Crop the faces out of videos, into the folders that the layout reads.
+
+    Exit code: 0 every video has crops, 1 some have not, or not all; 2 there are no videos."""
+    from defocus_lib.data.extract import extract
+
+    with one_line_errors():
+        report = extract(_entry(name, manifest), n_workers, progress=True, fresh=fresh)
+    if as_json:
+        typer.echo(report.table.to_json(orient="records", indent=2))
+    else:
+        typer.echo(f"{report.text()}\nNext: python -m defocus_lib data verify {name}")
+    raise typer.Exit(0 if report.ok else PROBLEMS)
+
+
 @saved.command("verify")
 def verify_store(
     path: Annotated[

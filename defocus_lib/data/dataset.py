@@ -61,7 +61,8 @@ class Dataset(Entry):
 
     def fingerprint(self) -> str:
         """SHA-256 of all that its records follow from, except the files themselves."""
-        return digest(expand(self.model_dump(mode="json")))
+        # How the images were made from videos is of no matter where they are there.
+        return digest(expand(self.model_dump(mode="json", exclude={"extract"})))
 
 
 class Files(Dataset):
@@ -117,8 +118,11 @@ class Files(Dataset):
         """The split of each image, "" if it is in none; see :meth:`Split.assign` for errors."""
         return self.split.assign(table, lambda path: self.file(path, "split.lists"))
 
-    def folder(self) -> Path:
+    def folder(self, make: bool = False) -> Path:
+        """The root, which ``make`` makes if it is not there; raises as in :class:`Dataset`."""
         path = self._path(self.root, "root", self._base)
+        if make:
+            path.mkdir(parents=True, exist_ok=True)
         if not path.is_dir():
             raise FileNotFoundError(
                 f"data set {self.name!r}: no folder {path} (root in the manifest is {self.root})"

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import numpy as np
+from pydantic import Field
 
 from defocus_lib.data.dataset import Files
 from defocus_lib.data.entry import Count, Entry, RelativePath, Seed, Unique, one_of
@@ -24,6 +25,20 @@ if TYPE_CHECKING:
 Manipulation = Literal["Deepfakes", "Face2Face", "FaceShifter", "FaceSwap", "NeuralTextures"]
 IDENTITY = re.compile(r"[0-9A-Za-z-]+")
 TARGET_SOURCE = re.compile(r"([0-9A-Za-z-]+)_([0-9A-Za-z-]+)")
+
+
+class Extraction(Entry):
+    """How the images are made from videos, where the data come as such.
+
+    The videos lie below ``videos``, by default the root. Of each video ``frames`` frames are taken,
+    by default as many as the layout reads (32 where it reads all): the first, or evenly spread
+    ones. ``margin`` is how much larger the square of a crop is than the face, as a share.
+    """
+
+    videos: str = ""
+    frames: Count | None = None
+    take: Literal["first", "evenly"] = "first"
+    margin: Annotated[float, Field(ge=0, le=4)] = 0.3
 
 
 class FaceForensicsOptions(Entry):
@@ -50,6 +65,7 @@ class FaceForensics(Files):
 
     layout: Literal["faceforensics"]
     options: FaceForensicsOptions = FaceForensicsOptions()
+    extract: Extraction = Extraction()
     split: Annotated[
         SequentialSplit | OfficialSplit, one_of("scheme", SequentialSplit, OfficialSplit)
     ] = SequentialSplit()
@@ -248,6 +264,7 @@ class Folders(Files):
 
     layout: Literal["folders"]
     options: FoldersOptions = FoldersOptions()
+    extract: Extraction = Extraction()
     split: RandomSplit = RandomSplit()
 
     @property
