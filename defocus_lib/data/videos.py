@@ -81,7 +81,7 @@ def _faceforensics(dataset: FaceForensics, folder: Path) -> Iterator[Clip]:
     originals = f"original_sequences/youtube/{compression}"
     for name in _videos_in(folder, f"{originals}/videos", required=True):
         yield Clip(f"{originals}/videos/{name}", f"{originals}/{faces}/{stem(name)}")
-    for manipulation in dataset.options.manipulations:
+    for manipulation in dataset.options.wanted:
         place = f"manipulated_sequences/{manipulation}/{compression}"
         for name in _videos_in(folder, f"{place}/videos"):
             match = TARGET_SOURCE.fullmatch(stem(name))
