@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 
 from defocus_lib.__main__ import app
 from defocus_lib.data import manifest as m
-from tests import artefacts, trees
+from tests import artefacts, clips, trees
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = ("torch", "pandas", "numpy", "pydantic", "PIL", "pyarrow")
@@ -103,6 +103,24 @@ def test_verify_something_wrong(project):
     assert done.returncode == 1 and not said["ok"] and said["images"] == 19
     assert [row["path"] for row in said["problems"]["unreadable"]] == ["fake/photo-003.png"]
     assert "fake/photo-003.png: " in run(project, "data", "verify", "bad").stdout
+
+
+def test_extract(tmp_path):
+    """Videos of one's own, in a folder that the manifest names; one of them is none."""
+    for kind, frames in (("real", clips.moving(2)), ("fake", clips.without_face(2))):
+        clips.encode(tmp_path / "films" / kind / "a.mp4", frames)
+    (tmp_path / "films" / "real" / "b.mp4").write_bytes(b"no video")
+    (tmp_path / "data_manifest.yaml").write_bytes((ROOT / "data_manifest.yaml").read_bytes())
+    roots = {"FOLDERS_ROOT": str(tmp_path / "crops"), "FOLDERS_VIDEOS": str(tmp_path / "films")}
+    forms = {"FOLDERS_SUBFOLDER": "video", "FOLDERS_PAIRS": "by_name"}
+    words = ("data", "extract", "folders", "--n-workers", "1")
+    done = run(tmp_path, *words, **roots, **forms)
+    assert done.returncode == 1 and "3/3" in done.stderr
+    assert "real/b.mp4: can't be decoded (Invalid data" in done.stdout
+    assert "videos: 3; crops: 4; frames without one: 30; failed videos: 1" in done.stdout
+    rows = json.loads(run(tmp_path, *words, "--json", **roots, **forms).stdout)
+    assert [row["crops"] for row in rows] == [2, 2, 0]
+    assert run(tmp_path, *words, **roots).returncode == 2
 
 
 @pytest.mark.parametrize(

@@ -98,8 +98,8 @@ class Report:
         lines = [f"{row.video}: {row.problem}" for row in failed.head(SHOWN).itertuples()]
         lines += [f"and {len(failed) - SHOWN:,} more"] if len(failed) > SHOWN else []
         lines.append(
-            f"{len(self.table):,} videos, {self.table['crops'].sum():,} crops; "
-            f"{self.table['left_out'].sum():,} frames without one; {len(failed):,} videos failed"
+            f"videos: {len(self.table):,}; crops: {self.table['crops'].sum():,}; "
+            f"frames without one: {self.table['left_out'].sum():,}; failed videos: {len(failed):,}"
         )
         return "\n".join([*lines, f"{self.path}: one row per video"])
 

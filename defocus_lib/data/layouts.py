@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Annotated, Literal, get_args
+from typing import TYPE_CHECKING, Annotated, Literal, NamedTuple, get_args
 
 import numpy as np
 from pydantic import Field
@@ -22,9 +22,43 @@ from defocus_lib.data.tree import REAL, Picture, Short, Tree, image_id, join, na
 if TYPE_CHECKING:
     import pandas as pd
 
-Manipulation = Literal["Deepfakes", "Face2Face", "FaceShifter", "FaceSwap", "NeuralTextures"]
-IDENTITY = re.compile(r"[0-9A-Za-z-]+")
-TARGET_SOURCE = re.compile(r"([0-9A-Za-z-]+)_([0-9A-Za-z-]+)")
+FiveManipulations = Literal["Deepfakes", "Face2Face", "FaceShifter", "FaceSwap", "NeuralTextures"]
+Manipulation = Literal[FiveManipulations, "DeepFakeDetection"]
+
+
+class Originals(NamedTuple):
+    """Real videos of FaceForensics++: their folder, how they are called, how their fakes are.
+
+    Both names are patterns and what they mean to a reader. That of a fake has the groups target,
+    source and, where it is a part of the name of the target, scene.
+    """
+
+    folder: str
+    name: tuple[re.Pattern, str]
+    fake: tuple[re.Pattern, str]
+
+    @staticmethod
+    def target_of(fake: re.Match) -> str:
+        """The name of the real video that a fake was made from."""
+        scene = fake.groupdict().get("scene")
+        return f"{fake['target']}__{scene}" if scene else fake["target"]
+
+
+YOUTUBE = Originals(
+    "original_sequences/youtube",
+    (re.compile(r"[0-9A-Za-z-]+"), "an id of letters, digits and hyphens"),
+    (re.compile(r"(?P<target>[0-9A-Za-z-]+)_(?P<source>[0-9A-Za-z-]+)"), "<target>_<source>"),
+)
+ACTORS = Originals(
+    "original_sequences/actors",
+    (re.compile(r"[0-9]+__[0-9A-Za-z_-]+"), "<actor>__<scene>"),
+    (
+        re.compile(
+            r"(?P<target>[0-9]+)_(?P<source>[0-9]+)__(?P<scene>[0-9A-Za-z_-]+)__[0-9A-Za-z]+"
+        ),
+        "<target>_<source>__<scene>__<code>",
+    ),
+)
 
 
 class Extraction(Entry):
@@ -56,12 +90,23 @@ class FaceForensicsOptions(Entry):
     @property
     def wanted(self) -> tuple[str, ...]:
         """The manipulations that are looked for."""
-        return get_args(Manipulation) if self.manipulations is None else self.manipulations
+        named = self.manipulations
+        return get_args(FiveManipulations) if named is None else named
+
+    def by_originals(self) -> dict[Originals, list[str]]:
+        """The manipulations that are looked for, by the real videos that they were made from."""
+        names: dict[Originals, list[str]] = {}
+        for name in self.wanted:
+            names.setdefault(ACTORS if name == "DeepFakeDetection" else YOUTUBE, []).append(name)
+        return names
 
 
 class FaceForensics(Files):
     """``original_sequences/youtube/<compression>/<faces>/<video>/<frame>.png`` and
-    ``manipulated_sequences/<manipulation>/<compression>/<faces>/<target>_<source>/<frame>.png``."""
+    ``manipulated_sequences/<manipulation>/<compression>/<faces>/<target>_<source>/<frame>.png``.
+
+    The real videos of DeepFakeDetection are those of ``original_sequences/actors``.
+    """
 
     layout: Literal["faceforensics"]
     options: FaceForensicsOptions = FaceForensicsOptions()
@@ -76,29 +121,35 @@ class FaceForensics(Files):
             f" (the manifest says compression {self.options.compression}, "
             f"faces {self.options.faces})"
         )
-        folder = f"original_sequences/youtube/{faces}"
-        on_disk: dict[str, list[str]] = {}  # video -> frames
-        pictures = []
-        for match, names in tree.videos(folder, IDENTITY, "an id of letters, digits and hyphens"):
-            video = match[0]
-            on_disk[video] = [stem(name) for name in names]
-            for name in self._first(tree, join(folder, video), names):
-                frame, path = stem(name), join(folder, video, name)
-                pair = image_id(video, frame, REAL)
-                pictures.append(Picture(path, REAL, video, frame, video, pair))
-        if not pictures:
-            raise tree.nothing_in(folder, hint)
-        fakes = []
-        for name in self.options.wanted:
-            below = f"manipulated_sequences/{name}/{faces}"
-            fakes_of_one = list(self._fakes(tree, name, below, on_disk))
-            if not fakes_of_one:
-                self._note_absent(tree, name, below)
-            fakes += fakes_of_one
+        pictures, fakes = [], []
+        for originals, manipulations in self.options.by_originals().items():
+            folder = f"{originals.folder}/{faces}"
+            on_disk: dict[str, list[str]] = {}  # video -> frames
+            real = list(self._real(tree, folder, originals, on_disk))
+            if not real:
+                raise tree.nothing_in(folder, hint)
+            pictures += real
+            for name in manipulations:
+                below = f"manipulated_sequences/{name}/{faces}"
+                fakes_of_one = list(self._fakes(tree, name, below, originals, on_disk))
+                if not fakes_of_one:
+                    self._note_absent(tree, name, below)
+                fakes += fakes_of_one
         if not fakes:
             first = self.options.wanted[0]
             raise tree.nothing_in(f"manipulated_sequences/{first}/{faces}", hint)
         return pictures + fakes
+
+    def _real(
+        self, tree: Tree, folder: str, originals: Originals, on_disk: dict[str, list[str]]
+    ) -> Iterator[Picture]:
+        """The frames that are used of the real videos; ``on_disk`` gets all of each."""
+        for match, names in tree.videos(folder, *originals.name):
+            video = match[0]
+            on_disk[video] = [stem(name) for name in names]
+            for name in self._first(tree, join(folder, video), names):
+                frame, path = stem(name), join(folder, video, name)
+                yield Picture(path, REAL, video, frame, video, image_id(video, frame, REAL))
 
     def _note_absent(self, tree: Tree, manipulation: str, folder: str) -> None:
         """A fault where the manifest names the manipulation, else a fact."""
@@ -144,14 +195,19 @@ class FaceForensics(Files):
         return f"after the first {self.options.frames} frames of a video"
 
     def _fakes(
-        self, tree: Tree, manipulation: str, folder: str, on_disk: dict[str, list[str]]
+        self,
+        tree: Tree,
+        manipulation: str,
+        folder: str,
+        originals: Originals,
+        on_disk: dict[str, list[str]],
     ) -> Iterator[Picture]:
         """The fakes of one manipulation, each paired with the frame of the same name of its target.
 
         ``on_disk`` are the frames of the real videos.
         """
-        for match, names in tree.videos(folder, TARGET_SOURCE, "<target>_<source>"):
-            target, source = match.groups()
+        for match, names in tree.videos(folder, *originals.fake):
+            target, source = originals.target_of(match), match["source"]
             place = join(folder, match[0])
             for name in self._paired(tree, place, names, on_disk.get(target, [])):
                 frame, path = stem(name), join(place, name)

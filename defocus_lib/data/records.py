@@ -134,6 +134,9 @@ def leakage(records: pd.DataFrame) -> pd.DataFrame:
     One row per pair of splits that share any: split, other_split; identities, their number;
     fake_videos and fake_images, the fakes of both splits that show one of them.
     """
+    if (records["source"] != "").any():
+        # A real video of DeepFakeDetection is called <actor>__<scene>.
+        records = records.assign(group=records["group"].str.partition("__")[0])
     fakes = records[records["label"] == 1]
     identities = {
         split: set(rows["group"]) | set(rows["source"]) - {""}

@@ -16,7 +16,7 @@ import av
 import numpy as np
 
 from defocus_lib.data.dataset import Dataset
-from defocus_lib.data.layouts import TARGET_SOURCE, FaceForensics, Folders
+from defocus_lib.data.layouts import FaceForensics, Folders, Originals
 from defocus_lib.data.tree import stem
 
 SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
@@ -78,15 +78,22 @@ def _faceforensics(dataset: FaceForensics, folder: Path) -> Iterator[Clip]:
     compression, faces = dataset.options.compression, dataset.options.faces
     if faces == "videos":
         raise ValueError(f"data set {dataset.name!r}: faces is videos; another folder wanted")
-    originals = f"original_sequences/youtube/{compression}"
-    for name in _videos_in(folder, f"{originals}/videos", required=True):
-        yield Clip(f"{originals}/videos/{name}", f"{originals}/{faces}/{stem(name)}")
-    for manipulation in dataset.options.wanted:
-        place = f"manipulated_sequences/{manipulation}/{compression}"
-        for name in _videos_in(folder, f"{place}/videos"):
-            match = TARGET_SOURCE.fullmatch(stem(name))
-            target = f"{originals}/{faces}/{match[1] if match else stem(name)}"
-            yield Clip(f"{place}/videos/{name}", f"{place}/{faces}/{stem(name)}", target)
+    for originals, manipulations in dataset.options.by_originals().items():
+        place = f"{originals.folder}/{compression}"
+        crops = f"{place}/{faces}"
+        for name in _videos_in(folder, f"{place}/videos", required=True):
+            yield Clip(f"{place}/videos/{name}", f"{crops}/{stem(name)}")
+        for manipulation in manipulations:
+            place = f"manipulated_sequences/{manipulation}/{compression}"
+            for name in _videos_in(folder, f"{place}/videos"):
+                target = f"{crops}/{_target(stem(name), originals)}"
+                yield Clip(f"{place}/videos/{name}", f"{place}/{faces}/{stem(name)}", target)
+
+
+def _target(name: str, originals: Originals) -> str:
+    """The target of a fake; for an odd name the name itself, which is that of no real video."""
+    match = originals.fake[0].fullmatch(name)
+    return originals.target_of(match) if match else name
 
 
 def _folders(dataset: Folders, folder: Path) -> Iterator[Clip]:

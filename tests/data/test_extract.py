@@ -20,6 +20,8 @@ from defocus_lib.data import faces, videos
 from defocus_lib.data.audit import verify
 from defocus_lib.data.extract import ENDED, RECORDS, extract
 from defocus_lib.data.faces import NoFace, Square
+from defocus_lib.data.index import build_index
+from defocus_lib.data.records import counts, leakage, missing_pairs
 from tests import clips
 from tests.entries import entry
 
@@ -102,6 +104,30 @@ def test_the_layout_reads_what_was_extracted(root):
     assert report.images == 18 and report.groups == 2 and not report.foreign
     problems = {key for key, table in report.problems.items() if len(table)}
     assert not problems & {"odd", "unreadable", "missing_pairs", "missing_fakes", "duplicates"}
+
+
+def test_names_of_deepfakedetection(tmp_path):
+    """Its targets are videos of actors; an actor is one identity, in whatever scene."""
+    target, fake = "01__talking_against_wall", "01_02__talking_against_wall__A8B4EXG0"
+    actors = tmp_path / "original_sequences" / "actors" / "c23" / "videos"
+    fakes = tmp_path / "manipulated_sequences" / "DeepFakeDetection" / "c23" / "videos"
+    for video, name in enumerate((target, "01__exit_phone_room")):
+        clips.encode(actors / f"{name}.mp4", clips.moving(2, clips.person(video)))
+    clips.encode(fakes / f"{fake}.mp4", clips.moving(2, clips.altered(clips.person(0))))
+    dataset = ffpp(tmp_path, frames=2, manipulations=["DeepFakeDetection"])
+    assert extract(dataset, n_workers=1).ok
+    folder = "manipulated_sequences/DeepFakeDetection/c23/v1faces"
+    squares = record(tmp_path, f"original_sequences/actors/c23/v1faces/{target}")["squares"]
+    assert record(tmp_path, f"{folder}/{fake}")["squares"] == squares
+    found = build_index(dataset).records
+    assert counts(found).sum(axis=1).to_dict() == {"real": 4, "DeepFakeDetection": 2}
+    forged = found[found["label"] == 1]
+    assert forged["pair"].tolist() == [f"{target}/00000{index}/real" for index in (0, 1)]
+    assert forged["group"].unique().tolist() == [target] and set(forged["source"]) == {"02"}
+    assert missing_pairs(found).empty
+    real = found["label"] == 0
+    apart = found.assign(split=np.where(real & (found["group"] != target), "train", "test"))
+    assert leakage(apart)["identities"].tolist() == [1]
 
 
 def test_evenly_spread_frames(root):
