@@ -13,9 +13,10 @@
 # # Data
 #
 # A result is worth as much as the data behind it. A file that cannot be read, the same
-# image in two splits, or a face that appears in training and in test can each make a
-# detector look better than it is. This page lists what the data set holds, what was
-# left out and why, and which identities two splits share.
+# image in two splits, a face that appears in training and in test, or real images that
+# are stored in another way than fake ones can each make a detector look better than it
+# is. This page lists what the data set holds, what was left out and why, which
+# identities two splits share, and whether the files give the label away.
 #
 # Every file is read once: its SHA-256 is taken and the image is decoded. The layout in
 # the manifest tells what an image shows by its path, and the split by names and seeds
@@ -41,7 +42,7 @@ import pandas as pd
 from IPython.display import Markdown
 from myst_nb import glue
 
-from defocus_lib.data import collection, records
+from defocus_lib.data import collection, records, shortcuts
 from defocus_lib.data.index import load_index
 from defocus_lib.data.manifest import load_manifest
 from defocus_lib.figures import data as figures
@@ -61,6 +62,12 @@ keys = ("title", "homepage", "access", "licence", "layout")
 described = {key: getattr(entry, key) for key in keys}
 described["split"] = entry.split_description
 described["images that cannot be read"] = entry.on_unreadable
+described["copies in several splits"] = entry.on_duplicates
+described["equalised"] = (
+    f"{entry.equalise.size} px, JPEG of quality {entry.equalise.quality}"
+    if entry.equalise
+    else "no"
+)
 pd.Series(described, name=dataset).to_frame().style.set_table_attributes(
     'class="dataframe"'
 )
@@ -74,13 +81,16 @@ pd.Series(described, name=dataset).to_frame().style.set_table_attributes(
 # %%
 index = load_index(entry, progress=True)
 names = [name.strip() for name in manipulations.split(",")]
-sweep_records, learned = collection.choose_present(
+asked_for, learned = collection.choose_present(
     index.records, names, training_manipulation, index.absent
 )
-if groups:
-    sweep_records = records.sample(sweep_records, groups, seed)
+unshared = records.resolve_copies(asked_for, entry.on_duplicates, dataset)
+sweep_records = records.sample(unshared, groups, seed) if groups else unshared
 chosen = collection.for_training_on(sweep_records, learned)
-about = collection.about(entry, chosen, size)
+used = index.records["id"].isin(sweep_records["id"])
+by_files = shortcuts.file_shortcuts(index.records[used], index.facts[used], seed)
+auc_of_files = shortcuts.giveaway_auc(by_files)
+about = collection.about(entry, chosen, size, auc_of_files)
 folder = Folder.create(profile, artifacts, about)
 collection.save(folder, chosen)
 collection.save_sweep_records(folder, sweep_records)
@@ -119,6 +129,12 @@ Markdown(
 # training and testing, but not where pairs are compared. The first table counts the
 # image files below the root that are not used, by reason; the last row counts videos
 # that have fewer frames than the manifest asks for.
+#
+# A manipulated image may equal its real counterpart pixel by pixel, as where only the
+# sound of a video was forged. It keeps its label, but no comparison of pairs counts it.
+#
+# The same file in two splits stops the run, too, unless the manifest says
+# `on_duplicates: skip`. Then the test keeps its copy, and training loses its own.
 
 # %%
 unused = index.unused_by_reason()
@@ -126,6 +142,8 @@ unused["videos with fewer frames than the manifest asks for"] = len(index.short)
 unused.rename("count").rename_axis("not used because").to_frame()
 
 # %%
+identical = index.identical[index.identical["id"].isin(chosen["id"])]
+without_pair = records.missing_pairs(chosen)
 pd.Series(
     {
         "images that cannot be read": len(index.unreadable),
@@ -133,9 +151,11 @@ pd.Series(
             index.odd
         ),
         "files that are no images": len(index.foreign),
-        "manipulated images without a real counterpart": len(
-            records.missing_pairs(chosen)
+        "manipulated images without a real counterpart": int(
+            (~without_pair["id"].isin(identical["id"])).sum()
         ),
+        "manipulated images that equal their real counterpart": len(identical),
+        "copies of images of a later split": len(asked_for) - len(unshared),
         "images whose content occurs more than once": len(records.duplicates(chosen)),
     },
     name="count",
@@ -153,11 +173,56 @@ left_out.style.hide(axis="index").set_table_attributes('class="dataframe"') if l
 # Where one face replaces another, a manipulated video has two identities: that of the
 # target and that of the source. If an identity is in the training set and in the test
 # set, a detector may recognise the person instead of the manipulation. Each row is a
-# pair of splits that share identities.
+# pair of splits that share identities. Where no name tells whom an image shows, nobody
+# knows whether there are any.
 
 # %%
 shared = records.leakage(chosen)
-shared if len(shared) else Markdown("No identity is in more than one split.")
+NO_LEAK = {
+    True: "No identity is in more than one split.",
+    False: "**Identities not known.** No name tells whom an image shows.",
+}
+shared if len(shared) else Markdown(NO_LEAK[records.identities_known(chosen)])
+
+# %% [markdown]
+# ## Does the file give the label away?
+#
+# If real images are JPEG files and fake ones PNG, or if the two differ in size, a
+# detector can tell them apart without any evidence of manipulation. Several published
+# detectors did. We therefore try to tell real from fake by facts about the files alone:
+# format, colour mode, size, aspect ratio, quantisation tables with the JPEG quality
+# that they amount to, chroma subsampling, colour profile, metadata, bytes per pixel,
+# and the width of a constant border at each side.
+#
+# A random forest reads these facts and nothing else. It is cross-validated, and no
+# group is in training and test. The table shows its AUC with a 95 % interval over
+# groups, and the fact that tells most by itself. An AUC of 0.5 is chance. **If the AUC
+# is at least 0.75 and its interval lies above 0.6, the files give the label away**:
+# this is a fault of the data, and every claim of the book carries a caution.
+#
+# Bytes per pixel depend on the picture, too. A manipulation that smooths an image makes
+# its file smaller, and such data can reach the bound by this fact alone. The caution
+# holds all the same, since a detector that counts bytes would do as well.
+
+# %%
+shortcuts.described(by_files)
+
+# %% tags=["hide-input"]
+GIVEN_AWAY = """
+**The files of these data give the label away.** No result of this run shows what a
+detector of defocus can do. Collect both classes alike, or set `equalise` in the
+manifest.
+"""
+NOT_GIVEN_AWAY = "The files do not give the label away, as far as these facts can tell."
+Markdown(GIVEN_AWAY if auc_of_files else NOT_GIVEN_AWAY)
+
+# %% [markdown]
+# `equalise: {size: 256, quality: 90}` in the manifest makes every image a square of 256
+# px and then a JPEG of quality 90 without metadata, before anything reads it. The table
+# above then describes these files. What the first compression did to the pixels stays
+# in them: blocks of 8 x 8 px, detail that was lost, the softness of an enlarged image.
+# A network may still find these traces. `equalise` cannot remove them, and no
+# re-encoding can. The remedy is to store both classes in one way from the start.
 
 # %% [markdown]
 # ## Examples

@@ -212,7 +212,7 @@ if "depth" in folder.about.has:
             seed=seed,
         ),
     ]
-claims.table(page_claims)
+claims.table(page_claims, folder.about.caution)
 
 # %% tags=["remove-cell"]
 _ = headline.save(folder, "02_defocus_map", page_claims)

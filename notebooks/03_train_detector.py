@@ -263,7 +263,7 @@ page_claims += [
     if name in run.manipulations
 ]
 _ = headline.save(folder, "03_train_detector", page_claims)
-claims.table(page_claims)
+claims.table(page_claims, folder.about.caution)
 
 # %% [markdown]
 # A high AUC does not show that *defocus* was the signal, because the map also shows

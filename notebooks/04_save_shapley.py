@@ -166,7 +166,7 @@ for detector, rows in completeness.groupby("detector", sort=False):
             style=".1%",
         )
     )
-claims.table(page_claims)
+claims.table(page_claims, folder.about.caution)
 
 # %% tags=["remove-input"]
 _ = headline.save(folder, "04_save_shapley", page_claims)

@@ -189,7 +189,7 @@ page_claims = [
     )
     for name, row in excess.iterrows()
 ]
-claims.table(page_claims)
+claims.table(page_claims, folder.about.caution)
 
 # %% tags=["remove-input"]
 _ = headline.save(folder, "05_binary_mask", page_claims)

@@ -291,7 +291,7 @@ if has_pairs:
             ("without the border, %", inner),
         )
     ]
-claims.table(page_claims)
+claims.table(page_claims, folder.about.caution)
 
 # %% tags=["remove-input"]
 _ = headline.save(folder, "06_local_variance", page_claims)

@@ -252,7 +252,7 @@ page_claims.append(
     )
 )
 headline.save(folder, "07_tsne", page_claims)
-claims.table(page_claims)
+claims.table(page_claims, folder.about.caution)
 
 # %% [markdown]
 # A gain on the manipulation that the detector was trained on shows that it learned that

@@ -126,7 +126,7 @@ for detector, title in titles.items():
             style="+.1%",
         )
     )
-claims.table(page_claims)
+claims.table(page_claims, folder.about.caution)
 
 # %% tags=["remove-input"]
 glue("shapley_uniform", float(means["uniform"].mean()), display=False)

@@ -138,7 +138,7 @@ page_claims = [
     for model, excess in alignment.excess_over_uniform(table).items()
 ]
 headline.save(folder, "09_alignment_score", page_claims)
-claims.table(page_claims)
+claims.table(page_claims, folder.about.caution)
 
 # %% [markdown]
 # An excess above 0 shows that a detector gives more weight to the values that differ

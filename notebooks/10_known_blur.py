@@ -430,15 +430,16 @@ every_scene = {
     for split, group in rendered.items()
     for name, scene in group.items()
 }
+folder = Folder.open(profile, artifacts)
 page_claims = [
     *map_accuracy.claims(every_scene, seed),
     *map_error_sources.claims(every_scene, seed),
     *learned_accuracy.claims(unseen, seed),
 ]
-claims.table(page_claims)
+claims.table(page_claims, folder.about.caution)
 
 # %% tags=["remove-cell"]
-_ = headline.save(Folder.open(profile, artifacts), "10_known_blur", page_claims)
+_ = headline.save(folder, "10_known_blur", page_claims)
 
 # %% [markdown]
 # A map whose error lies below that of a constant map can be read in px. A map that only

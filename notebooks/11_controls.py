@@ -232,7 +232,7 @@ page_claims = [
     ),
 ]
 _ = headline.save(folder, "11_controls", page_claims)
-claims.table(page_claims)
+claims.table(page_claims, folder.about.caution)
 
 # %% [markdown]
 # The claims depend on each other. If shuffled labels give an AUC other than 0.5,

@@ -114,7 +114,7 @@ page_claims = transfer.claims(
     cells, means, predictions["group"].nunique(), run.about.unit
 )
 _ = headline.save(folder, "12_generalisation", page_claims)
-claims.table(page_claims)
+claims.table(page_claims, folder.about.caution)
 
 # %% [markdown]
 # ## Corruptions

@@ -431,7 +431,7 @@ glue("trust_untrained", untrained_samples, display=False)
 
 # %%
 headline.save(folder, "13_trust_in_shapley", page_claims)
-claims.table(page_claims)
+claims.table(page_claims, folder.about.caution)
 
 # %% [markdown]
 # Each claim is a condition for reading the pictures of this book as evidence. If the

@@ -272,7 +272,7 @@ if truth:
             unit=run.about.unit,
         ),
     )
-claims.table(page_claims)
+claims.table(page_claims, folder.about.caution)
 
 # %% tags=["remove-cell"]
 _ = headline.save(folder, "14_better_maps", page_claims)

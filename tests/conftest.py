@@ -83,7 +83,7 @@ def two_threads():
 def stored_tree(tmp_path_factory):
     """What :func:`tree` copies; not to be changed."""
     return trees.faceforensics(
-        tmp_path_factory.mktemp("ffpp"), frames=3, size=16, manipulations=FORGERIES
+        tmp_path_factory.mktemp("ffpp"), frames=3, size=32, manipulations=FORGERIES
     )
 
 

@@ -53,9 +53,9 @@ def union(coco: Path, ddb: Path, **others) -> m.Union:
 
 
 def picture(path: Path, shade: int = 0) -> Path:
-    """A file of its own content: a small grey square."""
+    """A file of its own content: a small square of one colour."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (2, 2), (shade % 256, shade // 256, 7)).save(path)
+    Image.new("RGB", (32, 32), (shade % 256, shade // 256, 7)).save(path)
     return path
 
 

@@ -28,8 +28,8 @@ HEAVY = ("torch", "pandas", "numpy", "pydantic", "PIL", "pyarrow")
 def project(tmp_path_factory):
     """A folder with a manifest of a good data set and of one with an unreadable image."""
     folder = tmp_path_factory.mktemp("project")
-    trees.folders(folder / "good", clips=10, size=16)
-    trees.folders(folder / "bad pictures", clips=10, size=16)
+    trees.folders(folder / "good", clips=10, size=32)
+    trees.folders(folder / "bad pictures", clips=10, size=32)
     trees.truncate(folder / "bad pictures" / "fake" / "photo-003.png")
     about = {"access": "a", "licence": "CC0", "layout": "folders", "options": {"pairs": "by_name"}}
     datasets = [

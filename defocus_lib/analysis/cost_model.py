@@ -110,7 +110,7 @@ def _images(
     if _is_indexed(entry):
         index = load_index(entry)
         records = index.records
-        reader = Reader(entry.folder(), own["size"], entry.fit, entry.max_pixels)
+        reader = collection.reader_of(entry, own["size"])
         images = workload.chosen_images(own, records, index.absent)
         return images, (reader, images.records), f"Images: {len(records):,} in the index of {name}."
     images = workload.chosen_images(own, expected_records(entry))

@@ -224,7 +224,8 @@ def _gradient(operation: Operation, at: Bench) -> Rate:
 
 def _cache(operation: Operation, at: Bench, reader: Reader, name: str = "maps") -> MapCache:
     preset = operation.preset or next(iter(PRESETS))
-    return MapCache(at.scratch / name, preset, operation.propagation, reader.size, reader.fit)
+    kind = (reader.size, reader.fit, reader.label)
+    return MapCache(at.scratch / name, preset, operation.propagation, *kind)
 
 
 def _map(operation: Operation, at: Bench) -> Rate:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,20 +11,26 @@ from pathlib import Path, PurePosixPath
 
 import pandas as pd
 
+from defocus_lib.data import shortcuts
 from defocus_lib.data.dataset import Dataset, Files
+from defocus_lib.data.file_facts import NAMES
 from defocus_lib.data.images import in_threads
 from defocus_lib.data.index import PROBLEM, Index, build_index, load_index
 from defocus_lib.data.records import (
     counts,
     duplicates,
+    identities_known,
     leakage,
     missing_fakes,
     missing_pairs,
     one_sided_splits,
 )
 from defocus_lib.data.tree import Problem
+from defocus_lib.stats.bootstrap import NO_BREAK
 
 LINE = re.compile(r"\\?([0-9a-fA-F]{64}) [ *](.+)")
+UNKNOWN_IDENTITIES = "identities not known: no name tells whom an image shows"
+REMEDY = "`equalise` in the manifest resizes and compresses all images alike; see the page Data."
 SHOWN = 20  # lines of a list; JSON has all
 HEADINGS = {  # of one, of any other number
     "unreadable": ("image that can't be read", "images that can't be read"),
@@ -34,6 +41,10 @@ HEADINGS = {  # of one, of any other number
     "duplicates": (
         "image whose content occurs more than once",
         "images whose content occurs more than once",
+    ),
+    "identical": (
+        "manipulated image that equals its real image",
+        "manipulated images that equal their real images",
     ),
     "missing_pairs": (
         "manipulated image without its real counterpart",
@@ -48,6 +59,10 @@ HEADINGS = {  # of one, of any other number
         "splits without real or without fake images",
     ),
     "leakage": ("pair of splits that shares identities", "pairs of splits that share identities"),
+    "shortcuts": (
+        "manipulation whose files give the label away",
+        "manipulations whose files give the label away",
+    ),
     "checksums": (
         "difference from the list of checksums",
         "differences from the list of checksums",
@@ -65,6 +80,10 @@ class Report:
     use by folder and reason, and their number ``unused_by_reason``; ``short``, videos with fewer
     frames than the manifest asks for; ``absent``, manipulations that the layout knows and nobody
     asked for by name.
+
+    ``shortcuts`` is the table of :func:`defocus_lib.data.shortcuts.file_shortcuts`. Where
+    ``identities_known`` is false, nothing says whom an image shows, and no leak of identities can
+    be found.
     """
 
     name: str
@@ -80,6 +99,8 @@ class Report:
     unused_by_reason: dict[str, int]
     short: pd.DataFrame
     absent: list[str]
+    shortcuts: pd.DataFrame
+    identities_known: bool
 
     @property
     def ok(self) -> bool:
@@ -89,7 +110,7 @@ class Report:
         """All of it, in plain types."""
         keys = [
             *("name", "title", "root", "images", "groups", "ok", "foreign", "has_checksums"),
-            *("unused_by_reason", "absent"),
+            *("unused_by_reason", "absent", "identities_known"),
         ]
         problems = {key: table.to_dict(orient="records") for key, table in self.problems.items()}
         return {key: getattr(self, key) for key in keys} | {
@@ -97,6 +118,7 @@ class Report:
             "problems": problems,
             "unused": self.unused.to_dict(orient="records"),
             "short": self.short.to_dict(orient="records"),
+            "shortcuts": json.loads(self.shortcuts.to_json(orient="records")),  # null, not NaN
         }
 
     def text(self) -> str:
@@ -112,8 +134,12 @@ class Report:
             *self._facts(),
         ]
         for key, table in self.problems.items():
+            if key == "leakage" and table.empty and not self.identities_known:
+                lines.append(UNKNOWN_IDENTITIES)
+                continue
             lines.append(_counted(len(table), *HEADINGS[key]))
             lines += _rows(table, len(table) if key == "unreadable" else SHOWN)
+        lines += self._shortcut_lines()
         lines += [] if self.has_checksums else ["(the manifest names no list of checksums)"]
         verdict = "nothing is wrong" if self.ok else "not all is well: see above"
         return "\n".join([*lines, "", verdict])
@@ -129,6 +155,15 @@ class Report:
             videos = _counted(len(self.short), "video has", "videos have")
             least = self.short["frames"].min()
             yield f"{videos} fewer than {self.short['asked'].max()} frames, at least {least}"
+
+    def _shortcut_lines(self) -> list[str]:
+        """What facts about the files alone tell, one row per manipulation, and the remedy."""
+        if self.shortcuts.empty:
+            return []
+        table = shortcuts.described(self.shortcuts).to_string()
+        remedy = [] if self.problems["shortcuts"].empty else [REMEDY]
+        text = ["", "Fake or real, told by facts about the files alone:", table, *remedy, ""]
+        return [line.replace(NO_BREAK, " ") for line in text]
 
 
 def _counted(number: int, singular: str, plural: str) -> str:
@@ -164,6 +199,7 @@ def verify(
     else:
         index = build_index(lenient, n_workers, progress)
     records = index.records
+    table = shortcuts.file_shortcuts(records, index.facts)
     return Report(
         name=dataset.name,
         title=dataset.title,
@@ -172,6 +208,7 @@ def verify(
         groups=int(records["group"].nunique()),
         counts=counts(records),
         problems=_problems(dataset, index)
+        | {"shortcuts": _flagged(table)}
         | {"checksums": _compare_checksums(dataset, index, n_workers, progress)},
         foreign=sorted(index.foreign),
         has_checksums=any(part.checksums for part in dataset.parts),
@@ -179,7 +216,17 @@ def verify(
         unused_by_reason=index.unused_by_reason().to_dict(),
         short=index.short,
         absent=index.absent,
+        shortcuts=table,
+        identities_known=identities_known(records),
     )
+
+
+def _flagged(table: pd.DataFrame) -> pd.DataFrame:
+    """The manipulations whose files give the label away, and by which fact most."""
+    flagged = table[shortcuts.gives_away(table)].reset_index(drop=True)
+    named = flagged["fact"].map(NAMES).fillna("none")
+    table = flagged[["manipulation", "auc"]].assign(fact=named, fact_auc=flagged["fact_auc"])
+    return table.round(3)
 
 
 def _problems(dataset: Dataset, index: Index) -> dict[str, pd.DataFrame]:
@@ -187,12 +234,14 @@ def _problems(dataset: Dataset, index: Index) -> dict[str, pd.DataFrame]:
     lonely = missing_pairs(records)
     if all(part.expects_pairs for part in dataset.parts):
         lonely = records[(records["label"] == 1) & (records["pair"] == "")]
+    lonely = lonely[~lonely["id"].isin(index.identical["id"])]
     # A data set of one class, such as COCO, is half of a union and lacks nothing.
     one_sided = one_sided_splits(records) if records["label"].nunique() == 2 else []
     return {
         "unreadable": index.unreadable,
         "odd": index.odd,
         "duplicates": duplicates(records).drop(columns="digest"),
+        "identical": index.identical[["id", "path", "split"]],
         "missing_pairs": lonely[["id", "path", "split"]],
         "missing_fakes": missing_fakes(records),
         "one_sided": pd.DataFrame({"split": one_sided}, dtype="str"),

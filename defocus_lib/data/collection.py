@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from defocus_lib.data.equalise import Equalise
 from defocus_lib.data.images import Reader
 from defocus_lib.data.manifest import Files, Union
 from defocus_lib.data.records import REAL, choose, has_pairs, one_sided_splits
@@ -67,7 +68,14 @@ def load(folder: Folder) -> Collection:
     records = pd.read_parquet(folder.require(RECORDS, made_by="01_data"))
     about = folder.about
     root = Path(about.root) if about.root else folder.path
-    return Collection(records, Reader(root, about.size, about.fit, about.max_pixels), about)
+    equalise = Equalise(**about.equalise) if about.equalise else None
+    reader = Reader(root, about.size, about.fit, about.max_pixels, equalise)
+    return Collection(records, reader, about)
+
+
+def reader_of(entry: Files | Union, size: int) -> Reader:
+    """What reads the images of a data set on disk, at ``size`` x ``size`` px."""
+    return Reader(entry.folder(), size, entry.fit, entry.max_pixels, entry.equalise)
 
 
 def choose_present(
@@ -143,9 +151,12 @@ def write_summary(folder: Folder) -> Path:
     return write_beside(folder.path / SUMMARY, lambda path: path.write_text(text, encoding="utf-8"))
 
 
-def about(entry: Files | Union, records: pd.DataFrame, size: int) -> About:
+def about(
+    entry: Files | Union, records: pd.DataFrame, size: int, file_facts_auc: float = 0.0
+) -> About:
     """What the images of a data set on disk are, at ``size`` x ``size`` px.
 
+    ``file_facts_auc`` is that of :func:`defocus_lib.data.shortcuts.giveaway_auc`.
     Raises ValueError if some manipulations have pairs among the test images and others have none,
     or a split lacks a class.
     """
@@ -163,6 +174,8 @@ def about(entry: Files | Union, records: pd.DataFrame, size: int) -> About:
         size=size,
         fit=entry.fit,
         max_pixels=entry.max_pixels,
+        equalise=entry.equalise.model_dump() if entry.equalise else {},
+        file_facts_auc=file_facts_auc,
     )
 
 

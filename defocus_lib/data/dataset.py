@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from pydantic import Field, PrivateAttr, ValidationInfo, model_validator
 
 from defocus_lib.data.entry import Entry, Name, Text, Url, expand, unset_variable
+from defocus_lib.data.equalise import Equalise
 from defocus_lib.data.splits import OfficialSplit, Split
 from defocus_lib.data.tree import Picture, Tree
 
@@ -70,16 +71,19 @@ class Files(Dataset):
 
     A relative ``root`` starts from the folder of the manifest, ``~`` is the home folder.
     ``on_unreadable`` says whether an image that cannot be read ends a run or is left out and
-    counted. Images above ``max_megapixels`` are refused before they are decoded. ``fit`` makes an
-    image a square. ``checksums`` is a file in the format of ``sha256sum``, relative to the root.
-    ``published`` is how many videos, or images without videos, of each kind its authors state: what
-    a plan counts before the data are there.
+    counted, ``on_duplicates`` the same of images whose content is in a later split too. Images
+    above ``max_megapixels`` are refused before they are decoded. ``fit`` makes an image a square,
+    ``equalise`` resizes and compresses all alike. ``checksums`` is a file in the format of
+    ``sha256sum``, relative to the root. ``published`` is how many videos, or images without videos,
+    of each kind its authors state: what a plan counts before the data are there.
     """
 
     root: Text
     on_unreadable: Literal["stop", "skip"] = "stop"
+    on_duplicates: Literal["stop", "skip"] = "stop"
     max_megapixels: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 64
     fit: Literal["stretch", "crop"] = "stretch"
+    equalise: Equalise | None = None
     checksums: Text | None = None
     published: Annotated[int, Field(gt=0)] | None = None
     split: Split

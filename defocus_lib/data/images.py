@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
@@ -23,8 +24,11 @@ from PIL import (
 if TYPE_CHECKING:
     import pandas as pd
 
+    from defocus_lib.data.equalise import Equalise
+
 SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".webp", ".tif", ".tiff")
 MAX_PIXELS = 64_000_000
+LEAST_SIDE = 32  # px, the smallest that a defocus map is computed of
 FITS = ("stretch", "crop")
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -59,19 +63,44 @@ def decode_image(content: bytes, name: str, max_pixels: int = MAX_PIXELS) -> np.
     Raises UnreadableImage if the content is empty, in another format, damaged, by its header larger
     than ``max_pixels``, or of a mode without a known range (float, 32-bit integer, Lab).
     """
+    return upright_pixels(load_image(content, name, max_pixels), name)
+
+
+def load_image(content: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image.Image:
+    """The first frame of a file, decoded, as it is stored and with what its header says.
+
+    Raises UnreadableImage as :func:`decode_image` does.
+    """
     if not content:
         raise UnreadableImage(f"{name}: the file is empty (0 bytes)")
     opener = _opener(content)
     if opener is None:
         raise UnreadableImage(f"{name}: not an image; PNG, JPEG, BMP, WebP or TIFF wanted")
-    try:
+    with _damage_of(name):
         image = opener(io.BytesIO(content))
         _check_header(image, name, max_pixels)
+        image.load()
+        return image
+
+
+def upright_pixels(image: Image.Image, name: str) -> np.ndarray:
+    """The pixels of :func:`load_image` as :func:`decode_image` returns them.
+
+    The image is turned in place. Raises UnreadableImage if its EXIF data are damaged.
+    """
+    with _damage_of(name):
         # Where a TIFF says that white is zero, Pillow inverts 8-bit grey, but not 16-bit grey.
         inverted = image.mode.startswith("I;16") and getattr(image, "tag_v2", {}).get(262) == 0
-        ImageOps.exif_transpose(image, in_place=True)  # decodes
+        ImageOps.exif_transpose(image, in_place=True)
         pixels = _to_rgb(image)
         return 255 - pixels if inverted else pixels
+
+
+@contextmanager
+def _damage_of(name: str) -> Iterator[None]:
+    """Raise UnreadableImage that starts with ``name`` for whatever a damaged file leads to."""
+    try:
+        yield
     except (UnreadableImage, MemoryError):
         raise
     except Exception as error:  # on damaged files Pillow's parsers raise nearly anything
@@ -129,16 +158,23 @@ class Reader:
     """Reads the images of a table of records, if they still are what was indexed.
 
     Paths of records start from ``root``. Images are brought to ``size`` px by ``fit``, see
-    :func:`fit_square`; 0 leaves them as stored. Images above ``max_pixels`` are refused.
+    :func:`fit_square`; 0 leaves them as stored. Images above ``max_pixels`` are refused. With
+    ``equalise``, each is first resized and compressed like all others.
     """
 
     root: Path
     size: int = 0
     fit: str = "stretch"
     max_pixels: int = MAX_PIXELS
+    equalise: Equalise | None = None
 
     def __post_init__(self) -> None:
         _check_fit(self.size, self.fit, smallest=0)
+
+    @property
+    def label(self) -> str:
+        """How all images are equalised, for names and tables; "" if they are not."""
+        return self.equalise.label if self.equalise else ""
 
     def __call__(self, record: Row) -> np.ndarray:
         """The image of one record: (size, size, 3) uint8, or (H, W, 3) as stored.
@@ -155,6 +191,8 @@ class Reader:
                 "--refresh`"
             )
         pixels = decode_image(content, str(path), self.max_pixels)
+        if self.equalise:
+            pixels = decode_image(self.equalise.encode(pixels, self.fit), str(path))
         return fit_square(pixels, self.size, self.fit) if self.size else pixels
 
     def stack(

@@ -15,13 +15,23 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 
 from defocus_lib.data.dataset import Dataset, Files, digest
-from defocus_lib.data.images import UnreadableImage, decode_image, in_threads, read_bytes
+from defocus_lib.data.equalise import Equalise
+from defocus_lib.data.file_facts import NAMES, Facts, header_facts, with_borders
+from defocus_lib.data.images import (
+    LEAST_SIDE,
+    UnreadableImage,
+    in_threads,
+    load_image,
+    read_bytes,
+    upright_pixels,
+)
 from defocus_lib.data.layouts import list_pictures
 from defocus_lib.data.manifest import Union
-from defocus_lib.data.records import COLUMNS, with_valid_pairs
+from defocus_lib.data.records import COLUMNS, equals_pair, with_valid_pairs
 from defocus_lib.data.tree import Problem, Short, Unused
 from defocus_lib.run.artifacts import project_root, write_beside
 
@@ -30,9 +40,11 @@ UNUSED = list(Unused._fields)
 SHORT = list(Short._fields)
 LISTS = ("odd", "foreign", "unused", "short", "absent")  # of a Walk, beside its table
 UNLISTED = "in no list of the split"
-TABLES = ("unreadable", "odd", "unused", "short")  # of an Index, each with a path
-FORMAT = 2  # of the stored walk: another number, and all trees are walked again
+TABLES = ("unreadable", "odd", "unused", "short", "identical")  # of an Index, each with a path
+FORMAT = 3  # of the stored walk: another number, and all trees are walked again
 META = b"defocus_lib"
+IDENTICAL = ["id", "path", "manipulation", "split", "pair"]
+FACT = "fact "  # what the columns of facts begin with in a stored walk
 
 
 @dataclass(frozen=True)
@@ -47,6 +59,10 @@ class Index:
     frames, asked) are videos that have fewer frames than the manifest asks for; ``absent`` are
     manipulations that the layout knows, but neither the manifest nor the tree. The last three are
     no faults.
+
+    ``identical`` (:data:`IDENTICAL`) are the manipulated images whose pixels are those of their
+    real image; in the records they have no pair, so that no comparison of pairs counts them.
+    ``facts`` has one row per record: the columns of :data:`defocus_lib.data.file_facts.NAMES`.
     """
 
     records: pd.DataFrame
@@ -56,6 +72,8 @@ class Index:
     unused: pd.DataFrame
     short: pd.DataFrame
     absent: list[str]
+    identical: pd.DataFrame
+    facts: pd.DataFrame
 
     def unused_by_reason(self) -> pd.Series:
         """The number of image files that are not used, by reason; unreadable ones are a reason."""
@@ -114,28 +132,54 @@ def index_files(dataset: Dataset, folder: str | Path | None = None) -> list[Path
 def _walk_key(dataset: Files) -> str:
     """Digest of what a walk depends on; split, terms and titles are not among it."""
     entry = dataset.model_dump(mode="json", include={"name", "layout", "options", "max_megapixels"})
+    if dataset.equalise:  # facts are those of the images as they are read
+        entry |= dataset.model_dump(mode="json", include={"equalise", "fit"})
     return digest([FORMAT, str(dataset.folder()), entry])
 
 
 class Content(NamedTuple):
-    """What a file holds: its SHA-256, its size in px, and why it is no image ("" if it is one)."""
+    """What a file holds: its SHA-256, its size in px, why it is no usable image ("" if it is one),
+    a digest of its pixels and the facts about it, both as they are read (``equalise``)."""
 
     digest: str
     width: int
     height: int
     reason: str
+    pixels: str = ""
+    facts: Facts = Facts()
 
 
-def read_content(path: Path, max_pixels: int) -> Content:
-    """Read and decode an image file; one that cannot be read has a reason and no size."""
+def read_content(
+    path: Path, max_pixels: int, equalise: Equalise | None = None, fit: str = "stretch"
+) -> Content:
+    """Read and decode an image file; one that cannot be used has a reason and no size."""
     sha256 = ""
     try:
         content = read_bytes(path)
         sha256 = hashlib.sha256(content).hexdigest()
-        height, width, _ = decode_image(content, str(path), max_pixels).shape
-        return Content(sha256, width, height, "")
+        facts, pixels = _looked_at(content, str(path), max_pixels)
+        height, width, _ = pixels.shape
+        if min(height, width) < LEAST_SIDE:
+            least = f"at least {LEAST_SIDE} px wide and high wanted"
+            raise UnreadableImage(f"{path}: {width}x{height} px; {least}")
+        if equalise:
+            facts, pixels = _looked_at(equalise.encode(pixels, fit), str(path), max_pixels)
+        return Content(sha256, width, height, "", _pixel_digest(pixels), facts)
     except UnreadableImage as error:
         return Content(sha256, 0, 0, str(error).removeprefix(f"{path}: "))
+
+
+def _looked_at(content: bytes, name: str, max_pixels: int) -> tuple[Facts, np.ndarray]:
+    """The facts about a file and its pixels, decoded once."""
+    image = load_image(content, name, max_pixels)
+    facts = header_facts(image, len(content))
+    pixels = upright_pixels(image, name)
+    return with_borders(facts, pixels), pixels
+
+
+def _pixel_digest(pixels: np.ndarray) -> str:
+    shape = f"{pixels.shape}".encode()
+    return hashlib.blake2b(pixels.tobytes(), digest_size=16, key=shape).hexdigest()
 
 
 @dataclass(frozen=True)
@@ -153,22 +197,33 @@ class Walk:
     def take(cls, dataset: Files, n_workers: int, progress: bool) -> Walk:
         """Find the images of a data set and read them all."""
         table, tree = list_pictures(dataset)
-        read = partial(read_content, max_pixels=dataset.max_pixels)
+        read = cls._reading(dataset)
         paths = [tree.root / path for path in table["path"]]
         title = f"reading {dataset.name}" if progress else ""
         contents = list(in_threads(read, paths, n_workers, title))
-        columns = {key: [getattr(content, key) for content in contents] for key in Content._fields}
+        columns = pd.DataFrame(contents, columns=Content._fields).drop(columns="facts")
+        facts = pd.DataFrame([content.facts for content in contents], columns=Facts._fields)
+        parts = [table, columns, facts.add_prefix(FACT)]
         lists = {name: getattr(tree, name) for name in LISTS}
-        return cls(table.assign(**columns), **lists)
+        return cls(pd.concat(parts, axis="columns"), **lists)
+
+    @staticmethod
+    def _reading(dataset: Files) -> Callable[[Path], Content]:
+        return partial(
+            read_content,
+            max_pixels=dataset.max_pixels,
+            equalise=dataset.equalise,
+            fit=dataset.fit,
+        )
 
     def is_current(self, dataset: Files) -> bool:
         """Whether images that stop a run still cannot be read; they may have been repaired."""
         if dataset.on_unreadable == "skip":
             return True
         stored = self.table[self.table["reason"] != ""]
+        read = self._reading(dataset)
         return all(
-            read_content(dataset.folder() / row.path, dataset.max_pixels)
-            == (row.digest, row.width, row.height, row.reason)
+            read(dataset.folder() / row.path)[:4] == (row.digest, row.width, row.height, row.reason)
             for row in stored.itertuples()
         )
 
@@ -209,7 +264,7 @@ def _compose(dataset: Dataset, walk: Callable[[Files], Walk]) -> Index:
     moved = [_moved(dataset, *pair) for pair in zip(dataset.parts, indexes, strict=True)]
     tables = {
         name: pd.concat([getattr(index, name) for index in moved], ignore_index=True)
-        for name in ("records", *TABLES)
+        for name in ("records", "facts", *TABLES)
     }
     foreign, absent = (
         [each for index in moved for each in getattr(index, name)] for name in ("foreign", "absent")
@@ -224,18 +279,20 @@ def _finish(dataset: Files, walk: Walk) -> Index:
     unreadable = in_split.loc[in_split["reason"] != "", PROBLEM].reset_index(drop=True)
     if len(unreadable) and dataset.on_unreadable == "stop":
         raise UnreadableImage(_stop_message(dataset, unreadable))
-    records = with_valid_pairs(in_split[in_split["reason"] == ""])[COLUMNS].reset_index(drop=True)
+    usable = with_valid_pairs(in_split[in_split["reason"] == ""]).reset_index(drop=True)
+    same = equals_pair(usable)
     unlisted = _unlisted(table.loc[table["split"] == "", "path"])
     odd = [*walk.odd, *((row.path, row.reason) for row in unlisted)]
-    unused = [*walk.unused, *unlisted]
     return Index(
-        records,
-        unreadable,
-        walk.foreign,
-        pd.DataFrame(odd, columns=PROBLEM, dtype="str"),
-        pd.DataFrame(unused, columns=UNUSED),
-        pd.DataFrame(walk.short, columns=SHORT),
-        walk.absent,
+        records=usable.assign(pair=usable["pair"].mask(same, ""))[COLUMNS],
+        unreadable=unreadable,
+        foreign=walk.foreign,
+        odd=pd.DataFrame(odd, columns=PROBLEM, dtype="str"),
+        unused=pd.DataFrame([*walk.unused, *unlisted], columns=UNUSED),
+        short=pd.DataFrame(walk.short, columns=SHORT),
+        absent=walk.absent,
+        identical=usable.loc[same, IDENTICAL].reset_index(drop=True),
+        facts=usable[[FACT + name for name in NAMES]].set_axis(list(NAMES), axis="columns"),
     )
 
 
@@ -266,9 +323,12 @@ def _moved(union: Union, part: Files, index: Index) -> Index:
         for key in ("id", "video", "group", "pair", "source")
     }
     tables = {name: getattr(index, name) for name in TABLES}
+    of_part = {key: f"{part.name}:" + index.identical[key] for key in ("id", "pair")}
+    tables["identical"] = index.identical.assign(**of_part)
     return Index(
         records=index.records.assign(path=prefix + index.records["path"], **names),
         foreign=[prefix + path for path in index.foreign],
         absent=index.absent,
+        facts=index.facts,
         **{name: table.assign(path=prefix + table["path"]) for name, table in tables.items()},
     )

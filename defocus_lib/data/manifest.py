@@ -19,6 +19,7 @@ from ruamel.yaml.error import YAMLError
 
 from defocus_lib.data.dataset import Dataset, Files, digest
 from defocus_lib.data.entry import Entry, Name, Unique, expand, one_of
+from defocus_lib.data.equalise import Equalise
 from defocus_lib.data.layouts import LAYOUTS
 from defocus_lib.data.photographs import Photograph, PhotographSplit
 from defocus_lib.run.artifacts import MANIFEST, project_root
@@ -46,18 +47,22 @@ class UnionOptions(Entry):
 class Union(Dataset):
     """Several data sets on disk as one. Each part keeps its own root, options and split.
 
-    ``on_unreadable`` and ``fit`` hold for all parts; see :class:`defocus_lib.data.dataset.Files`.
+    ``on_unreadable``, ``on_duplicates``, ``fit`` and ``equalise`` hold for all parts; see
+    :class:`defocus_lib.data.dataset.Files`.
     """
 
     layout: Literal["union"]
     options: UnionOptions
     on_unreadable: Literal["stop", "skip"] = "stop"
+    on_duplicates: Literal["stop", "skip"] = "stop"
     fit: Literal["stretch", "crop"] = "stretch"
+    equalise: Equalise | None = None
     _parts: tuple[Files, ...] = PrivateAttr(default=())
 
     @property
     def parts(self) -> tuple[Files, ...]:
-        rule = {"on_unreadable": self.on_unreadable}
+        keys = ("on_unreadable", "on_duplicates", "fit", "equalise")
+        rule = {key: getattr(self, key) for key in keys}
         return tuple(part.model_copy(update=rule) for part in self._parts)
 
     @property

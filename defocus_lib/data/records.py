@@ -115,6 +115,44 @@ def with_valid_pairs(records: pd.DataFrame) -> pd.DataFrame:
     return records.assign(pair=records["pair"].where(records["pair"].isin(set(records["id"])), ""))
 
 
+def equals_pair(images: pd.DataFrame) -> pd.Series:
+    """Whether each image is a manipulated one whose pixels are those of its real image.
+
+    ``images`` has the columns of records and ``pixels``, a digest. So it is where only the sound of
+    a video was forged.
+    """
+    of_pair = images["pair"].map(images.set_index("id")["pixels"])
+    return (images["label"] == 1) & (images["pixels"] == of_pair)
+
+
+def identities_known(records: pd.DataFrame) -> bool:
+    """Whether the names of any image tell whom it shows: those that name a source do."""
+    return bool((records["source"] != "").any())
+
+
+def resolve_copies(records: pd.DataFrame, on_duplicates: str, name: str) -> pd.DataFrame:
+    """The records of the data set ``name``, none of whose contents is in two splits.
+
+    With ``on_duplicates`` "skip", training images that are in the validation or test split too are
+    left out, and validation images that are in the test split. Raises ValueError, which names the
+    first two, if there are any and it is "stop".
+    """
+    rank = records["split"].map({split: number for number, split in enumerate(SPLITS)})
+    extra = rank < rank.groupby(records["digest"]).transform("max")
+    if not extra.any():
+        return records
+    if on_duplicates == "stop":
+        copies = records[records["digest"] == records.loc[extra, "digest"].iloc[0]]
+        first, second = copies.sort_values("split").drop_duplicates("split").iloc[:2].itertuples()
+        raise ValueError(
+            f"data set {name!r}: {first.path} ({first.split}) and {second.path} ({second.split}) "
+            f"are the same file; {int(extra.sum()):,} images are in a later split too. `python -m "
+            f"defocus_lib data verify {name}` lists all; `on_duplicates: skip` in the manifest "
+            "leaves them out of training and validation"
+        )
+    return with_valid_pairs(records[~extra].reset_index(drop=True))
+
+
 def duplicates(records: pd.DataFrame) -> pd.DataFrame:
     """The images whose content occurs more than once, byte for byte, sorted by content.
 

@@ -16,10 +16,12 @@ import torch
 from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 
+from defocus_lib.data import shortcuts
+from defocus_lib.data.collection import reader_of
 from defocus_lib.data.images import Reader
-from defocus_lib.data.index import load_index
+from defocus_lib.data.index import Index, load_index
 from defocus_lib.data.manifest import Dataset, load_manifest
-from defocus_lib.data.records import choose, counts, one_sided_splits, sample
+from defocus_lib.data.records import choose, counts, one_sided_splits, resolve_copies, sample
 from defocus_lib.data.splits import SPLITS
 from defocus_lib.detect.checkpoints import read_weights
 from defocus_lib.detect.inputs import KINDS, Inputs, kind_of, propagation_of
@@ -107,6 +109,7 @@ class Setup:
         return {
             "size": self.reader.size,
             "fit": self.reader.fit,
+            "equalise": self.reader.equalise.model_dump() if self.reader.equalise else {},
             "normalisation": kind.normalisation,
             "preset": cache.preset if cache else "",
             "propagation": propagation_of(cache) if cache else "",
@@ -348,19 +351,26 @@ def preview_grid(
 @dataclass(frozen=True)
 class Report:
     """The result of a request: its folder, outcome, metrics on the test images, the number of
-    images by manipulation and split, and how many unreadable ones were left out."""
+    images by manipulation and split, how many unreadable ones were left out, and the AUC of facts
+    about the files where these give the label away, else 0."""
 
     folder: Path
     outcome: Outcome
     measured: pd.DataFrame
     images: pd.DataFrame
     unreadable: int
+    file_facts_auc: float = 0.0
 
     def text(self) -> str:
         """The result as text for a terminal."""
         lines = [self.images.to_string()]
         if self.unreadable:
             lines.append(f"{self.unreadable} unreadable images were left out.")
+        if self.file_facts_auc:
+            lines.append(
+                "CAUTION: the files give the label away. Facts about them alone, without their "
+                f"pixels, reach an AUC of {self.file_facts_auc:.2f} (`data verify` lists them)."
+            )
         if origin := self.outcome.about.get("weights"):
             facts = ("epoch", "best_val_acc", "commit", "preset")
             known = [
@@ -392,14 +402,14 @@ def perform(
     names what is missing, unreadable, or does not fit.
     """
     entry = load_manifest(request.manifest).dataset(request.dataset)
-    pixels = entry.max_pixels  # type: ignore[attr-defined]  # not of scenes
-    reader = Reader(entry.folder(), request.size, entry.fit, pixels)  # type: ignore[attr-defined]
+    reader = reader_of(entry, request.size)  # type: ignore[arg-type]  # not of scenes
     cache = map_cache(reader, request.preset, "")
     stages, folder = Stages(), _output(request, plan)
     with stages("index") as stage:
         index = load_index(entry, progress=progress)
         stage["images"] = len(index.records)
-    records = _chosen(index.records, request, plan)
+    records = _chosen(index.records, request, plan, entry)
+    auc = _file_facts_auc(index, records)
     backbone = request.backbone or ("" if request.weights else BACKBONE)
     setup = Setup(
         records, request.reads, reader, cache, plan, backbone, request.input_size, request.weights
@@ -416,8 +426,9 @@ def perform(
     test, threshold = outcome.test, outcome.threshold
     with stages("metrics", images=len(test)):
         measured = classification.evaluate(test, threshold, request.n_bootstrap, plan.seed)
-    write(folder, outcome, measured, stages, _identity(entry, records))
-    return Report(folder, outcome, measured, counts(records), len(index.unreadable))
+    about = _identity(entry, records) | {"file_facts_auc": auc}
+    write(folder, outcome, measured, stages, about)
+    return Report(folder, outcome, measured, counts(records), len(index.unreadable), auc)
 
 
 def _output(request: Request, plan: Plan) -> Path:
@@ -434,10 +445,18 @@ def _output(request: Request, plan: Plan) -> Path:
     return project_root() / "artifacts" / kind / "-".join([*parts, f"{request.size}px", detector])
 
 
-def _chosen(records: pd.DataFrame, request: Request, plan: Plan) -> pd.DataFrame:
+def _file_facts_auc(index: Index, records: pd.DataFrame) -> float:
+    """AUC of facts about the files of the records where they give the label away, else 0."""
+    used = index.records["id"].isin(records["id"])
+    table = shortcuts.file_shortcuts(index.records[used], index.facts[used])
+    return shortcuts.giveaway_auc(table)
+
+
+def _chosen(records: pd.DataFrame, request: Request, plan: Plan, entry: Dataset) -> pd.DataFrame:
     """The requested records of the splits that are used."""
     if request.fake_type:
         records = choose(records, [request.fake_type])
+    records = resolve_copies(records, entry.on_duplicates, entry.name)  # type: ignore[attr-defined]
     if request.groups:
         records = sample(records, request.groups, plan.seed)
     _check_splits(records, plan)

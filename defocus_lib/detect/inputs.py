@@ -108,7 +108,7 @@ class Inputs(torch.utils.data.Dataset):
     def fingerprint(self) -> str:
         """12 hexadecimal digits of the images, how they are read, and their labels."""
         code = source_digest(sys.modules[__name__], images)
-        how = [self.reads, self.reader.size, self.reader.fit, code]
+        how = [self.reads, self.reader.size, self.reader.fit, self.reader.label, code]
         if self.kind.map and self.cache:
             preset = self.cache.preset
             how += [preset, propagation_of(self.cache), version(preset)]

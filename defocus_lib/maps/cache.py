@@ -108,6 +108,8 @@ class MapCache:
     """Side of the images in px; 0 for images as stored."""
     fit: str
     """How they became square: "stretch" or "crop"."""
+    equalise: str = ""
+    """How all were resized and compressed before, as :attr:`Equalise.label`; "" for not."""
 
     def __post_init__(self) -> None:
         methods = ("", *PROPAGATIONS, NETWORK)
@@ -124,7 +126,7 @@ class MapCache:
     def home(self) -> Path:
         """The folder of the maps of this preset, version, method, size and fit."""
         method = self.propagation or PRESETS[self.preset].propagation
-        kind = f"{method}-{self.size}-{self.fit}"
+        kind = "-".join(filter(None, (method, str(self.size), self.fit, self.equalise)))
         return Path(self.folder) / self.preset / version(self.preset) / kind
 
     def path(self, digest: str) -> Path:
@@ -280,7 +282,10 @@ class MapCache:
 
     def check_reader(self, reader: Reader) -> None:
         """Raise ``ValueError`` unless ``reader`` gives the images that these maps are of."""
-        own, given = (f"size {images.size}, fit {images.fit}" for images in (self, reader))
+        own, given = (
+            f"size {images.size}, fit {images.fit}{label and f', equalised to {label}'}"
+            for images, label in ((self, self.equalise), (reader, reader.label))
+        )
         if own != given:
             raise ValueError(f"the reader gives images of {given}; the maps are of {own}")
 
@@ -322,6 +327,7 @@ class MapCache:
             "preset": self.preset,
             "propagation": self.propagation or PRESETS[self.preset].propagation,
             "version": version(self.preset),
+            **({"equalise": self.equalise} if self.equalise else {}),
         }
 
     @property
@@ -411,7 +417,7 @@ def maps_folder() -> Path:
 
 def map_cache(reader: Reader, preset: str, propagation: str) -> MapCache:
     """The cache that holds the maps of what ``reader`` reads; all runs share its folder."""
-    return MapCache(maps_folder(), preset, propagation, reader.size, reader.fit)
+    return MapCache(maps_folder(), preset, propagation, reader.size, reader.fit, reader.label)
 
 
 def save_maps(folder: Folder, cache: MapCache, records: pd.DataFrame) -> Path:

@@ -26,7 +26,7 @@ A_RUN = 24 * 3600  # s; maps used since then may belong to a run that goes on
 MARKED_EVERY = 600  # s; a use is not marked again sooner
 
 MAP = re.compile(
-    r"(?P<preset>\w+)/(?P<version>[0-9a-f]{12}(-[0-9a-f]{12})?)/(?P<kind>\w+-\d+-\w+)"
+    r"(?P<preset>\w+)/(?P<version>[0-9a-f]{12}(-[0-9a-f]{12})?)/(?P<kind>\w+-\d+-\w+(-\w+)?)"
     r"/[0-9a-f]{2}/[0-9a-f]{64}\.safetensors\.gz"
 )
 EARLIER = re.compile(r"[0-9a-f]{2}/[0-9a-f]{64}\.npz")  # of version 0.2.0: one folder for all
@@ -56,8 +56,10 @@ def mark_used(path: Path) -> bool:
 
 
 def stored_maps(folder: Path) -> pd.DataFrame:
-    """One row per stored map: preset, version, kind ("method-size-fit"), path, bytes, used (s since
-    the epoch). The first three are "" for maps of version 0.2.0.
+    """One row per stored map: preset, version, kind, path, bytes, used (s since the epoch).
+
+    A kind is "method-size-fit", and "-equalised" where images were. The first three are "" for maps
+    of version 0.2.0.
     """
     return pd.DataFrame(list(_maps(Path(folder))), columns=COLUMNS)
 

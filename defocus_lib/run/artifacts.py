@@ -21,6 +21,7 @@ import zipfile
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
+from dataclasses import field as field_of
 from pathlib import Path
 from types import ModuleType
 
@@ -52,6 +53,10 @@ class About:
         How an image that is no square becomes one.
     max_pixels : int
         Larger images are refused.
+    equalise : dict
+        Size and quality that all images are brought to before anything reads them; empty for none.
+    file_facts_auc : float
+        AUC of facts about the files alone, where they give the label away; 0 where they do not.
     """
 
     dataset: str = "own"
@@ -62,6 +67,14 @@ class About:
     size: int = 0
     fit: str = "stretch"
     max_pixels: int = 64_000_000
+    equalise: dict[str, int] = field_of(default_factory=dict)
+    file_facts_auc: float = 0.0
+
+    @property
+    def caution(self) -> str:
+        """What every claim about these images has to carry; "" for nothing."""
+        auc = f"{float(self.file_facts_auc):.2f}"
+        return f"the files give the label away (AUC {auc})" if self.file_facts_auc else ""
 
 
 class MissingArtifact(FileNotFoundError):

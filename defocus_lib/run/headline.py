@@ -13,6 +13,12 @@ from defocus_lib.stats.claims import Claim
 
 ROOT = "claims"
 PAGE = "claims.md"
+NO_CLAIM = "No page of this run makes a claim."
+EXPLAINED = (
+    "**The files of these data give the label away.** Their format, size, compression or metadata "
+    "alone tell real from fake, so no claim of this run shows what defocus can do. "
+    "{doc}`Data <executed/01_data>` names the facts and a remedy."
+)
 
 
 def save(folder: Folder, page: str, page_claims: Iterable[Claim]) -> Path:
@@ -21,15 +27,20 @@ def save(folder: Folder, page: str, page_claims: Iterable[Claim]) -> Path:
 
 
 def compose(folder: Folder) -> Path:
-    """Write the claims of all pages as one Markdown table, in their order, each with a link."""
-    lines = []
+    """Write the claims of all pages as one Markdown table, in their order, each with a link.
+
+    What is wrong with the data stands beside every claim, and is explained below the table.
+    """
+    lines, caution = [], folder.about.caution
     for path in sorted((folder.path / ROOT).glob("*.json")):
         page_claims = [Claim(**each) for each in json.loads(path.read_text(encoding="utf-8"))]
         link = f"{{doc}}`{path.stem.partition('_')[0]} <executed/{path.stem}>`"
-        rows = claims.table(page_claims).reset_index().itertuples(index=False)
+        rows = claims.table(page_claims, caution).reset_index().itertuples(index=False)
         lines += ["| " + " | ".join([*map(_escaped, row), link]) + " |" for row in rows]
-    head = [f"| {' | '.join([*claims.COLUMNS, 'page'])} |", "|---" * 6 + "|"]
-    text = "\n".join([*head, *lines] if lines else ["No page of this run makes a claim."]) + "\n"
+    columns = [*claims.COLUMNS, *([claims.CAUTION] if caution else []), "page"]
+    head = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    below = ["", EXPLAINED] if caution else []
+    text = "\n".join([*head, *lines, *below] if lines else [NO_CLAIM]) + "\n"
     return write_beside(folder.path / PAGE, lambda path: path.write_text(text, encoding="utf-8"))
 
 

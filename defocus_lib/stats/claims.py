@@ -20,6 +20,7 @@ MINIMUM = {"groups": 20, "seeds": 3, "epochs": 5}
 SUPPORTED, NOT_SUPPORTED, UNDECIDED = "supported", "not supported", "undecided"
 NOT_ENOUGH = "not enough data"
 RELATIONS = {"above": "> {0}", "below": "< {0}", "within": "{1} to {2}"}
+CAUTION = "caution"  # the column of what is wrong with the data of every claim
 COLUMNS = ["claim", "estimate [95 % CI]", "compared with", "n", "verdict"]
 
 
@@ -93,9 +94,14 @@ class Claim:
         return ranges.get(self.relation, (at - margin, at + margin))
 
 
-def table(claims: Iterable[Claim]) -> pd.DataFrame:
-    """The claims of a page, one row each: estimate [95 % CI], compared with, n, verdict."""
-    return pd.DataFrame([_row(claim) for claim in claims], columns=COLUMNS).set_index("claim")
+def table(claims: Iterable[Claim], caution: str = "") -> pd.DataFrame:
+    """The claims of a page, one row each: estimate [95 % CI], compared with, n, verdict.
+
+    A ``caution`` about the data, see :attr:`defocus_lib.run.artifacts.About.caution`, stands beside
+    every verdict, in a column of its own.
+    """
+    rows = pd.DataFrame([_row(claim) for claim in claims], columns=COLUMNS).set_index("claim")
+    return rows.assign(**{CAUTION: caution}) if caution else rows
 
 
 def _row(claim: Claim) -> list[str]:

@@ -32,7 +32,7 @@ OFFICIAL = {"scheme": "official", "lists": "splits"}
 @pytest.fixture(scope="module")
 def stored_tree(tmp_path_factory):
     root = trees.faceforensics(
-        tmp_path_factory.mktemp("ffpp"), frames=3, size=16, manipulations=FORGERIES
+        tmp_path_factory.mktemp("ffpp"), frames=3, size=32, manipulations=FORGERIES
     )
     write_lists(root / "splits", LISTS | {"val": [["003", "002"], ["009", "008"]]})
     return root
@@ -235,8 +235,8 @@ def test_bad_checksums(tree):
 @needs_sha256sum
 def test_checksums_of_a_part(tmp_path):
     coco, ddb = (
-        trees.coco(tmp_path / "coco", images=4, size=8),
-        trees.diffusiondb(tmp_path / "ddb", 4, 8),
+        trees.coco(tmp_path / "coco", images=4, size=48),
+        trees.diffusiondb(tmp_path / "ddb", 4, 48),
     )
     write_checksums(coco)
     both = union(coco, ddb)

@@ -22,7 +22,7 @@ def test_a_tree_as_published_has_the_records_that_were_expected(tmp_path):
         update={"compression": "c23", "manipulations": kinds, "frames": 3}
     )
     entry = entry.model_copy(update={"options": options})
-    tree = trees.faceforensics(tmp_path / "ffpp", videos=10, frames=3, size=16)
+    tree = trees.faceforensics(tmp_path / "ffpp", videos=10, frames=3, size=32)
     found = load_index(entry.model_copy(update={"root": str(tree)}), tmp_path / "index").records
     expected = expected_records(entry)
     pd.testing.assert_frame_equal(counts(expected), counts(found))

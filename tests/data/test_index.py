@@ -41,7 +41,7 @@ def rows_by_hand(root: Path) -> dict[str, tuple]:
         digest = hashlib.sha256(path.read_bytes()).hexdigest()
         place = path.relative_to(root).as_posix()
         rows[f"{video}/{path.stem}/{name}"] = (
-            place, int(name != "real"), name, video, path.stem, target, pair, source, digest, 16, 16
+            place, int(name != "real"), name, video, path.stem, target, pair, source, digest, 32, 32
         )  # fmt: skip
     return rows
 
@@ -61,7 +61,7 @@ def test_faceforensics_row_by_row(tree):
 def test_every_record_is_what_a_reader_reads(tree):
     entry = ffpp(tree)
     found = build_index(entry).records
-    assert Reader(entry.folder(), 16).stack(found).shape == (90, 16, 16, 3)
+    assert Reader(entry.folder(), 32).stack(found).shape == (90, 32, 32, 3)
 
 
 @pytest.mark.parametrize("layout", ["faceforensics", "coco", "folders"])
@@ -130,12 +130,12 @@ def test_a_dangling_link_is_an_unreadable_image(tree):
 
 
 def test_a_huge_image_is_unreadable(tree):
-    Image.new("L", (20, 51)).save(tree / REAL / "003" / "0002.png")
-    index = build_index(ffpp(tree, on_unreadable="skip", max_megapixels=0.001))
+    Image.new("L", (40, 51)).save(tree / REAL / "003" / "0002.png")
+    index = build_index(ffpp(tree, on_unreadable="skip", max_megapixels=0.002))
     assert index.unreadable["path"].tolist() == [f"{REAL}/003/0002.png"]
     assert (
-        "20x51" in index.unreadable["reason"].iloc[0]
-        and "1,000" in index.unreadable["reason"].iloc[0]
+        "40x51" in index.unreadable["reason"].iloc[0]
+        and "2,000" in index.unreadable["reason"].iloc[0]
     )
 
 
@@ -145,8 +145,8 @@ def test_a_huge_image_is_unreadable(tree):
 
 def test_a_union_reads_as_one(tmp_path):
     both = union(
-        trees.coco(tmp_path / "a" / "coco", images=10, size=8),
-        trees.diffusiondb(tmp_path / "ddb", 10, 8),
+        trees.coco(tmp_path / "a" / "coco", images=10, size=48),
+        trees.diffusiondb(tmp_path / "ddb", 10, 48),
     )
     found = build_index(both).records
     assert both.folder() == tmp_path
@@ -160,8 +160,8 @@ def test_a_union_reads_as_one(tmp_path):
 
 def test_a_union_decides_what_stops_it(tmp_path):
     coco, ddb = (
-        trees.coco(tmp_path / "coco", images=10, size=8),
-        trees.diffusiondb(tmp_path / "ddb", 10, 8),
+        trees.coco(tmp_path / "coco", images=10, size=48),
+        trees.diffusiondb(tmp_path / "ddb", 10, 48),
     )
     first = trees.empty(sorted(ddb.iterdir())[0])
     with pytest.raises(UnreadableImage, match=str(first)):
@@ -272,7 +272,7 @@ def test_two_roots_do_not_overwrite_each_other(tree, tmp_path):
     """Else a run on a small tree would cost the index of a large one."""
     first = load_index(ffpp(tree), tmp_path / "index").records
     small = trees.faceforensics(
-        tmp_path / "small", videos=2, frames=1, size=8, manipulations=FORGERIES
+        tmp_path / "small", videos=2, frames=1, size=32, manipulations=FORGERIES
     )
     assert len(load_index(ffpp(small), tmp_path / "index").records) == 6
     remove_images(tree)

@@ -157,9 +157,9 @@ def test_every_image_is_used_or_counted_in_every_layout(tmp_path, tree):
     picture(tree / REAL / "000" / "nested" / "deep" / "0000.png", 2)
     picture(tree / REAL / "000" / "0000.jpg", 3)
     trees.empty(picture(tree / REAL / "000" / "9.png"))
-    trees.diffusiondb(tmp_path / "ddb", images=10, size=8)
+    trees.diffusiondb(tmp_path / "ddb", images=10, size=32)
     picture(tmp_path / "ddb" / "part-1" / "a.png")
-    trees.folders(tmp_path / "own", grouped=True, clips=4, size=16)
+    trees.folders(tmp_path / "own", grouped=True, clips=4, size=32)
     picture(tmp_path / "own" / "real" / "stray.png")
     entries = [
         ffpp(tree, on_unreadable="skip"),
@@ -310,7 +310,7 @@ def test_other_layouts_that_find_nothing(tree, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no images in .*/nothing: it holds nothing"):
         (tmp_path / "nothing").mkdir()
         build_index(entry("coco", tmp_path / "nothing"))
-    trees.folders(tmp_path / "flat", clips=2, size=16)
+    trees.folders(tmp_path / "flat", clips=2, size=32)
     with pytest.raises(
         FileNotFoundError, match=r"no images in .*real: it holds photo-000.png.*subfolder video\)"
     ):
@@ -322,7 +322,7 @@ def test_other_layouts_that_find_nothing(tree, tmp_path):
 
 
 def test_cifake(tmp_path):
-    index = build_index(entry("cifake", trees.cifake(tmp_path, train=20, test=4, size=8)))
+    index = build_index(entry("cifake", trees.cifake(tmp_path, train=20, test=4, size=48)))
     found = index.records
     assert counts(found).to_dict("index") == {
         "real": {"train": 18, "val": 2, "test": 4}, "fake": {"train": 18, "val": 2, "test": 4}
@@ -335,7 +335,7 @@ def test_cifake(tmp_path):
 
 
 def test_diffusiondb_is_flat_and_all_fake(tmp_path):
-    trees.diffusiondb(tmp_path, images=10, size=8)
+    trees.diffusiondb(tmp_path, images=10, size=48)
     (tmp_path / "part-1").mkdir()
     picture(tmp_path / "part-1" / "a.png")
     (tmp_path / "part-1.json").write_text("{}")
@@ -349,7 +349,7 @@ def test_diffusiondb_is_flat_and_all_fake(tmp_path):
 
 
 def test_coco_is_nested_and_all_real(tmp_path):
-    trees.coco(tmp_path, images=10, size=8)
+    trees.coco(tmp_path, images=10, size=48)
     (tmp_path / "annotations").mkdir()
     (tmp_path / "annotations" / "instances.json").write_text("{}")
     (tmp_path / "loop").symlink_to(tmp_path, target_is_directory=True)
@@ -383,7 +383,7 @@ def test_a_limit_draws_from_sorted_names():
 def test_folders_of_single_pictures(tmp_path):
     for kind, suffix in (("real", "jpg"), ("fake", "PNG")):
         for number, name in enumerate(("a", "b c", "sub/a", "Übung/ñ")):
-            picture(tmp_path / kind / f"{name}.{suffix}", number)
+            picture(tmp_path / kind / f"{name}.{suffix}", number + 20 * (kind == "fake"))
     picture(tmp_path / "fake" / "only.png", 9)
     found = build_index(entry("folders", tmp_path, options={"pairs": "by_name"})).records.set_index(
         "id"
@@ -401,7 +401,7 @@ def test_folders_of_single_pictures(tmp_path):
 
 
 def test_folders_of_videos(tmp_path):
-    trees.folders(tmp_path, grouped=True, clips=10, size=16)
+    trees.folders(tmp_path, grouped=True, clips=10, size=32)
     (tmp_path / "fake" / "clip 99").mkdir()
     picture(tmp_path / "real" / "stray.png")
     index = build_index(

@@ -108,7 +108,7 @@ def test_sample_takes_whole_groups(found):
 
 
 def test_sample_of_unpaired_images_has_both_kinds(tmp_path):
-    found = build_index(entry("cifake", trees.cifake(tmp_path, train=20, test=10, size=8))).records
+    found = build_index(entry("cifake", trees.cifake(tmp_path, train=20, test=10, size=48))).records
     for seed in range(5):
         drawn = sample(found, 4, seed)
         assert (

@@ -49,7 +49,7 @@ def test_sequential_split_cuts_sorted_folders_apart(tree):
 
 
 def test_the_validation_images_of_cifake_are_those_that_scikit_learn_draws(tmp_path):
-    trees.cifake(tmp_path, train=20, test=4, size=8)
+    trees.cifake(tmp_path, train=20, test=4, size=48)
     names = [
         f"train/{kind}/{p.name}"
         for kind in ("REAL", "FAKE")

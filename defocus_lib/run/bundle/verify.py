@@ -144,6 +144,8 @@ def _about(source: Source, sizes: Mapping[str, int], description: Description) -
     texts = [data.get(key) for key in ("dataset", "title", "unit")] + list(data["has"])
     if data.get("root") or not all(isinstance(text, str) for text in texts):
         raise Refused(f"{PROVENANCE} names a folder, or is no description of data")
+    if not isinstance(data.get("file_facts_auc", 0), int | float):
+        raise Refused(f"{PROVENANCE} has an AUC that is no number")
     for key in ("dataset", "title", "unit"):
         named(PROVENANCE, check_prose, data[key])
     return About(**{**data, "has": tuple(data["has"])})
