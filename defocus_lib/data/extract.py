@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 RECORDS = "extraction"  # below the root
+STEP = 5  # frames; between those that are used, the face is followed from one to the next of these
 ENDED = "the video ends before it"
 SHOWN = 20  # videos that failed, on the terminal; the report has all
 Place = Callable[[str, np.ndarray], faces.Square]  # of a frame, by its name and its pixels
@@ -218,24 +219,25 @@ def _make(task: Task, record: Record, target: Record | None, stored: Path) -> Re
 def _write_crops(task: Task, record: Record, target: Record | None, folder: Path) -> None:
     """Write a PNG of each frame that has a square, and note those that have none."""
     path = task.videos / record.video
-    place: Place
     if target is None:
         indices = videos.chosen_frames(path, task.how.take, task.frames)
-        place = faces.Follower(task.how.margin)
+        place: Place = faces.Follower(task.how.margin)
     else:
         indices, place = [*map(int, target.squares)], _given(target)
-    for index, pixels in videos.read_frames(path, indices):
+    between = range(0, indices[-1], STEP) if target is None else ()
+    faults = dict.fromkeys(map(_name, indices), ENDED)
+    for index, pixels in videos.read_frames(path, sorted({*indices, *between})):
         name = _name(index)
-        record.size = record.size or [pixels.shape[1], pixels.shape[0]]
+        record.size, record.faults = [pixels.shape[1], pixels.shape[0]], faults
         try:
             square = place(name, pixels)
         except faces.NoFace as error:
-            record.faults[name] = str(error)
+            faults |= {name: str(error)} if name in faults else {}
         else:
-            Image.fromarray(square.cut(pixels)).save(folder / f"{name}.png")
-            record.squares[name] = list(square)
-    seen = record.squares.keys() | record.faults.keys()
-    record.faults |= {name: ENDED for name in map(_name, indices) if name not in seen}
+            if faults.pop(name, None):
+                Image.fromarray(square.cut(pixels)).save(folder / f"{name}.png")
+                record.squares[name] = list(square)
+    record.faults = faults
 
 
 def _name(index: int) -> str:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 DETECTOR = "facenet-pytorch MTCNN"
 THRESHOLDS = [0.6, 0.7, 0.9]  # of the three networks; the last keeps 90 % sure faces only
 SMALLEST, SMALLEST_PX = 1 / 16, 20  # of a face: share of the shorter side of the frame, in px
+LEAST_OVERLAP = 0.1  # of a face with itself in the next frame; it moved by 4/5 of its width then
 
 
 class NoFace(ValueError):
@@ -82,7 +83,7 @@ def follow(boxes: np.ndarray, last: np.ndarray | None) -> np.ndarray:
     if last is None:
         return boxes[np.argmax(areas(boxes))]
     shared = overlaps(last, boxes)
-    if shared.max() == 0:
+    if shared.max() < LEAST_OVERLAP:
         raise NoFace("the face that is followed is not in it, another is")
     return boxes[np.argmax(shared)]
 

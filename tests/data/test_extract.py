@@ -138,6 +138,25 @@ def test_evenly_spread_frames(root):
     ]
 
 
+def test_a_face_is_followed_between_the_frames_that_are_taken(tmp_path):
+    """It moves by more than its width from one of these to the next; a larger one stands still."""
+    face = Image.fromarray(data.astronaut()).crop((160, 40, 290, 200))
+    frames = []
+    for index in range(40):
+        frame = Image.new("RGB", (700, 400), (90, 120, 90))
+        frame.paste(face.resize((156, 192)), (10 + 12 * index, 0))
+        if index:
+            frame.paste(face.resize((168, 207)), (430, 190))
+        frames.append(np.asarray(frame))
+    clips.encode(tmp_path / "real" / "a.mp4", frames)
+    extract(folders(tmp_path, take="evenly", frames=4), n_workers=1)
+    squares = record(tmp_path, "real/a")["squares"]
+    assert list(squares) == ["000005", "000015", "000025", "000035"]
+    for name, (left, top, side) in squares.items():
+        known = 10 + 12 * int(name) + np.array([20, 106]) * 1.2  # as clips.FACE in the photograph
+        assert left + side / 2 == pytest.approx(known.mean(), abs=15) and top < 40
+
+
 def test_a_fake_that_ends_before_its_target(root):
     report = extract(ffpp(root, frames=32), n_workers=1)
     rows = report.table.set_index("folder")
@@ -295,6 +314,8 @@ def test_a_rotation_that_the_camera_noted_is_applied(tmp_path, turns):
 def test_the_largest_face_is_followed_and_then_the_one_that_overlaps_most():
     small, large = np.array([0, 0, 10, 10.0]), np.array([50, 50, 80, 80.0])
     assert faces.follow(np.stack([small, large]), None).tolist() == large.tolist()
+    with pytest.raises(NoFace, match="another is"):
+        faces.follow(large[None] + 26, large)  # 4 x 4 of 30 x 30 px in common
     moved = np.array([55, 52, 84, 82.0])
     assert faces.follow(np.stack([moved, 3 * large]), large).tolist() == moved.tolist()
     with pytest.raises(NoFace, match="another is"):
