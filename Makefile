@@ -27,13 +27,14 @@ help: ## List the verbs
 	@echo "make VERB [PROFILE=$(subst $() ,|,$(strip $(PROFILES)))] [SET=\"notebook.parameter=value ...\"] [BUNDLE=FILE]"
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  %-9s %s\n", $$1, $$2 }' Makefile
 
-book: $(READY) ## Run what is out of date and render book/_build/html/index.html
+book: $(READY) ## Run what is out of date, render it, and say where the book is
 ifeq ($(BUNDLE),)
 	@$(BIN)/python -m doit profile=$(PROFILE) set="$$SET"
+	@echo "The book: $$PWD/$(if $(filter demo,$(PROFILE)),book,artifacts/$(PROFILE)/book)/_build/html/index.html"
 else
-	@folder=$$($(BIN)/python -m defocus_lib bundle open "$$BUNDLE") && $(BIN)/python -m doit bundle="$$folder" set="$$SET"
+	@folder=$$($(BIN)/python -m defocus_lib bundle open "$$BUNDLE") && $(BIN)/python -m doit bundle="$$folder" set="$$SET" && \
+		echo "The book: $$folder/book/_build/html/index.html"
 endif
-	@echo "The book: $(CURDIR)/book/_build/html/index.html"
 
 plan: $(READY) ## Say what PROFILE will take, by stage: images, hours, disk
 	@$(BIN)/python -m defocus_lib plan $(PROFILE) --set "$$SET"
@@ -72,7 +73,7 @@ lock: $(READY) ## Write requirements.lock again for pyproject.toml; UP=--upgrade
 		--no-header --no-annotate $(UP) -o requirements.lock
 
 clean: ## Remove what PROFILE and the rendering have made (.venv stays)
-	rm -rf "artifacts/$(PROFILE)" book/_build book/executed
+	rm -rf "artifacts/$(PROFILE)" book/_build
 
 $(READY): requirements.lock
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 wanted, found " + sys.version)'

@@ -70,14 +70,12 @@ try:
 except ValueError as error:
     raise SystemExit(f"ERROR: {error}") from None
 PROFILE = OPENED.profile if OPENED else get_var("profile", "demo")
-SHOWN = f"bundle {OPENED.name}" if OPENED else PROFILE
 ARTIFACTS = Path(BUNDLE or get_var("artifacts", ROOT / "artifacts" / PROFILE)).resolve()
-BOOK = Path(get_var("book", ROOT / "book")).resolve()
-HTML = BOOK / "_build" / "html"
-RENDERED = (
-    BOOK / "_build" / "profile.txt"
-)  # the profile that the pages show: all render into one place
-
+PROSE = Path(get_var("book", ROOT / "book")).resolve()
+PAGES = ARTIFACTS / "book"  # the prose, and what this run puts into it
+# Each run is rendered into a folder of its own, the demo into the usual one of Jupyter Book.
+USUAL = get_var("book", "") or ARTIFACTS == ROOT / "artifacts" / "demo"
+BUILD = (PROSE if USUAL else PAGES) / "_build"
 
 # Notebooks side by side, each with its share of the cores. Two gigabytes hold any of them.
 GIB_FOR_TWO = 6
@@ -217,6 +215,9 @@ try:
     PARAMETERS = parameters()
 except ParameterError as error:
     raise stop(error) from None
+if pattern := [letter for letter in "*?[" if letter in str(PAGES)]:
+    # Jupyter Book looks for the pages by patterns, and would find none at the end of the run.
+    raise stop(ValueError(f"{PAGES}: a folder without {pattern[0]} in its name wanted"))
 FORKS = Forks(kernel_environment(THREADS))
 ARTIFACTS.mkdir(parents=True, exist_ok=True)
 DATABASE = ARTIFACTS / ".doit.db"  # one for each profile: they do not disturb one another
@@ -376,9 +377,13 @@ def executed(name: str) -> Path:
 
 
 def pages() -> dict[Path, Path]:
-    """What the book takes over from a run, and as what."""
-    copies = {executed(name): BOOK / "executed" / f"{name}.ipynb" for name in NOTEBOOKS}
-    return copies | {ARTIFACTS / name: BOOK / "executed" / name for name in FRONT_PAGE}
+    """The sources of the rendered book, from the prose and from the run, and where they go."""
+    made = {"_build", "executed"}
+    prose = [path for path in PROSE.rglob("*") if path.is_file()]
+    named = {path: path.relative_to(PROSE) for path in prose}
+    copies = {path: PAGES / name for path, name in named.items() if name.parts[0] not in made}
+    copies |= {executed(name): PAGES / "executed" / f"{name}.ipynb" for name in NOTEBOOKS}
+    return copies | {ARTIFACTS / name: PAGES / "executed" / name for name in FRONT_PAGE}
 
 
 LONG = 15  # minutes from which a run on data on disk is announced
@@ -515,11 +520,10 @@ def run(name: str, promised: list[Path]) -> TaskFailed | None:
 
 
 def task_pages() -> dict:
-    """copy the executed notebooks into the book"""
+    """put the prose and the executed notebooks together"""
     return {
         "file_dep": list(pages()),
         "targets": list(pages().values()),
-        # Another profile may have been there meanwhile.
         "uptodate": [lambda: all(map(same_file, pages().items()))],
         "actions": [copy_pages],
     }
@@ -530,47 +534,29 @@ def same_file(pair: tuple[Path, Path]) -> bool:
 
 
 def copy_pages() -> None:
-    """Replace the folder: a notebook that has been renamed must not linger in it."""
-    shutil.rmtree(BOOK / "executed", ignore_errors=True)
-    (BOOK / "executed").mkdir(parents=True)
+    """Replace the folder: a page that has been renamed must not linger in it."""
+    shutil.rmtree(PAGES, ignore_errors=True)
     for source, target in pages().items():
+        target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, target)
 
 
 def task_html() -> dict:
     """render the book; any warning is a failure"""
-    made = {"_build", "executed"}
-    prose = [
-        path
-        for path in BOOK.rglob("*")
-        if path.is_file() and path.relative_to(BOOK).parts[0] not in made
-    ]
     config = ROOT / "_config.yml"
-    build = [
-        Path(sys.executable).with_name("jupyter-book"),
-        "build",
-        BOOK,
-        "--path-output",
-        BOOK,
-        "--config",
-        config,
-        "--all",
-        "-W",
-        "-n",
-        "--keep-going",
-        "--quiet",
-    ]
+    program = Path(sys.executable).with_name("jupyter-book")
+    where = ["--path-output", BUILD.parent, "--config", config]
+    how = ["--all", "-W", "-n", "--keep-going", "--quiet"]
+    build = list(map(str, [program, "build", PAGES, *where, *how]))
     return {
-        "file_dep": [config, *prose, *pages().values()],
-        "targets": [HTML / "index.html"],
-        "uptodate": [lambda: RENDERED.exists() and RENDERED.read_text() == SHOWN],
+        "file_dep": [config, *pages().values()],
+        "targets": [BUILD / "html" / "index.html"],
         # From nothing: Sphinx repeats no warning about a page that it has read before, so a second
         # build would pass.
         "actions": [
-            (shutil.rmtree, [BOOK / "_build", True]),
+            (shutil.rmtree, [BUILD, True]),
             # Ctrl-C is for this process, which ends the rendering.
-            CmdAction(list(map(str, build)), shell=False, start_new_session=True),
-            lambda: RENDERED.write_text(SHOWN) and None,
+            CmdAction(build, shell=False, start_new_session=True),
         ],
         "io": {"capture": False},
     }

@@ -228,7 +228,7 @@ def _execute(
     try:
         return papermill.execute_notebook(
             notebook,
-            failed,
+            str(failed).replace("{", "{{").replace("}", "}}"),  # papermill puts parameters in
             parameters,
             engine_name=__name__,
             kernel_name=KERNEL["name"],

@@ -56,11 +56,9 @@ def test_a_source_is_read_with_ids_that_depend_on_the_position_only(source: Path
 def test_two_runs_leave_the_same_bytes(source: Path, tmp_path: Path) -> None:
     source.write_text(PARAMETERS + RESTLESS, encoding="utf-8")
     given = {"profile": "smoke", "threshold": 0.25, "steps": 3}
-    runs = [
-        execution.run_notebook(source, tmp_path / folder, given, tmp_path)
-        for folder in ("one", "two")
-    ]
-    one, two = (tmp_path / folder / "notebooks" / "page.ipynb" for folder in ("one", "two"))
+    folders = [tmp_path / "one", tmp_path / "x{x} [2] 50% #3 Жук"]
+    runs = [execution.run_notebook(source, folder, given, tmp_path) for folder in folders]
+    one, two = (folder / "notebooks" / "page.ipynb" for folder in folders)
     assert one.read_bytes() == two.read_bytes()
 
     notebook = nbformat.read(one, as_version=4)

@@ -113,7 +113,9 @@ def test_all_run_in_order_once(project: Project) -> None:
     assert project.run() == [*sorted(name for name in project.table if name != "status"), "status"]
     assert project.run() == []
     for name in project.table:
-        assert (project.root / "book" / "executed" / f"{name}.ipynb").exists()
+        assert (
+            project.root / "artifacts" / "demo" / "book" / "executed" / f"{name}.ipynb"
+        ).exists()
 
 
 def test_a_notebook_runs_after_those_that_it_needs(project: Project) -> None:
@@ -202,12 +204,11 @@ def test_the_number_of_workers_is_no_reason_to_run_again(project: Project) -> No
 
 def test_profiles_do_not_disturb_one_another(project: Project) -> None:
     everything = project.run()
-    page = project.root / "book" / "executed" / "01_data.ipynb"
-    assert '"profile": "demo"' in page.read_text()
     assert project.run(profile="smoke") == everything
-    assert '"profile": "smoke"' in page.read_text()
     assert project.run() == []
-    assert '"profile": "demo"' in page.read_text()
+    for profile in ("demo", "smoke"):
+        page = project.root / "artifacts" / profile / "book" / "executed" / "01_data.ipynb"
+        assert f'"profile": "{profile}"' in page.read_text()
 
 
 def test_a_failure_stops_the_run_and_is_not_forgotten(project: Project) -> None:
@@ -386,3 +387,26 @@ def test_an_interrupted_run_leaves_no_kernel(project: Project, number: int) -> N
         assert run.returncode == 130
         assert errors.splitlines()[-1] == "Interrupted. The next run goes on from here."
         assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize("name", ["x{x}", "50% #1", "Жук", "two words"])
+def test_a_folder_may_have_any_name(tmp_path, monkeypatch, name: str) -> None:
+    (tmp_path / name).mkdir()
+    project = Project(tmp_path / name, monkeypatch)
+    assert project.run("notebook:01_data") == ["01_data"] and project.code == 0
+
+
+@pytest.mark.parametrize("name", ["a[1]", "what?", "all*"])
+def test_a_folder_that_jupyter_book_reads_as_a_pattern_is_refused(
+    tmp_path, monkeypatch, name: str
+) -> None:
+    (tmp_path / name).mkdir()
+    with pytest.raises(SystemExit, match=r"a folder without [\[?*] in its name wanted"):
+        Project(tmp_path / name, monkeypatch).run()
+
+
+def test_the_rendered_book_of_the_demo_alone_is_in_the_folder_of_the_prose(tmp_path) -> None:
+    for profile, place in (("demo", "book"), ("smoke", "artifacts/smoke/book")):
+        assert load_dodo(ROOT, profile=profile)["BUILD"] == ROOT / place / "_build"
+    elsewhere = load_dodo(ROOT, artifacts=str(tmp_path))
+    assert elsewhere["BUILD"] == tmp_path / "book" / "_build"
