@@ -8,6 +8,7 @@ import lazy_loader
 __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
+        "data.images": ["read_image"],
         "maps.estimate": ["DefocusMaps", "defocus_maps", "normalize_per_sample"],
         "detect.model": ["Detector", "load_detector"],
         "detect.checkpoints": ["read_weights"],

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 import typer
 from typer.core import TyperCommand
 
+from defocus_lib.analysis.inspection_settings import Settings
 from defocus_lib.detect.plan import BOOK, Plan, Request
 from defocus_lib.maps.budget import Budget
 
@@ -562,6 +563,48 @@ def run_notebook_alone(
             typer.echo(f"error: {failure}", err=True)
             raise typer.Exit(PROBLEMS) from None
     typer.echo(f"{path}: open it in JupyterLab (`make lab`). What it wrote lies beside it.")
+
+
+@app.command("inspect")
+@options_of(Settings)
+def inspect_pictures(
+    pictures: Annotated[
+        list[Path], typer.Argument(metavar="PICTURE...", help="Picture files, or folders of them.")
+    ],
+    html: Annotated[Path | None, typer.Option(help="Write a report to look at.")] = None,
+    json_path: Annotated[
+        Path | None, typer.Option("--json", help="Write all numbers; - for standard output.")
+    ] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write one row per picture.")] = None,
+    **options: Any,
+) -> None:
+    """Estimate the blur of pictures and, with --weights, whether they were manipulated.
+
+    Exit code: 0 all were read, 1 some could not be, 2 no picture is there or an option is wrong."""
+    from defocus_lib.analysis import inspection, inspection_report
+    from defocus_lib.data.images import find_pictures
+    from defocus_lib.figures import report
+    from defocus_lib.run.artifacts import write_text
+
+    to_screen = json_path == Path("-")
+    with one_line_errors():
+        inspector = inspection.Inspector.of(Settings(**options))
+        paths = find_pictures(pictures)
+        result = inspection_report.collect(
+            inspector, paths, report.section if html else None, not to_screen
+        )
+        texts = {
+            html: lambda: report.page(result),
+            json_path: lambda: json.dumps(result.document(), indent=2) + "\n",
+            csv: result.csv,
+        }
+        for path, text in texts.items():
+            if path == Path("-"):
+                typer.echo(text(), nl=False)
+            elif path is not None:
+                write_text(path, text())
+                typer.echo(f"Written: {path}", err=to_screen)
+    raise typer.Exit(PROBLEMS if result.unreadable else 0)
 
 
 @app.command("plan")

@@ -108,6 +108,67 @@ def _damage_of(name: str) -> Iterator[None]:
         raise UnreadableImage(f"{name}: damaged or truncated ({reason})") from error
 
 
+def format_of(content: bytes) -> str:
+    """The format that the first bytes of a file tell: PNG, JPEG, BMP, WEBP, TIFF, or "" for none of
+    these."""
+    opener = _opener(content)
+    # Pillow opens a JPEG by a function, which has no format.
+    return getattr(opener, "format", "JPEG") if opener else ""
+
+
+def read_image(path: str | Path, longest_side: int = 0) -> np.ndarray:
+    """A picture file as ``(1, 3, H, W)`` float32 in [0, 1], as :func:`defocus_maps` takes it.
+
+    See :func:`defocus_lib.data.images.decode_image`: a rotation that the camera noted is applied,
+    transparent pixels lie on white. A picture with a side above ``longest_side`` px is reduced to
+    it; 0 leaves every picture as stored.
+
+    Raises UnreadableImage, which names the file and what is wrong, if it is no PNG, JPEG, BMP, WebP
+    or TIFF file, or has more than 64 million pixels; ValueError if ``longest_side`` is negative.
+    """
+    pixels = decode_image(read_bytes(path), str(path))
+    return as_planes(reduced(pixels, longest_side))[None]
+
+
+def reduced(pixels: np.ndarray, longest_side: int) -> np.ndarray:
+    """(H, W, 3) uint8 with no side above ``longest_side`` px, antialiased and bilinear; 0 for any.
+
+    A smaller picture is returned unchanged. Raises ValueError if ``longest_side`` is negative.
+    """
+    if longest_side < 0:
+        raise ValueError(f"longest_side is {longest_side}; 0 or more wanted")
+    height, width = pixels.shape[:2]
+    factor = longest_side / max(height, width)
+    if factor == 0 or factor >= 1:
+        return pixels
+    size = (max(1, round(width * factor)), max(1, round(height * factor)))
+    return np.array(Image.fromarray(pixels).resize(size, Image.Resampling.BILINEAR))
+
+
+def find_pictures(paths: Sequence[str | Path]) -> list[Path]:
+    """The files among ``paths``, and all pictures in the folders among them, by suffix, sorted.
+
+    Hidden files and folders are passed over. Raises FileNotFoundError for a path that is not there,
+    and for a folder without a picture.
+    """
+    files: list[Path] = []
+    for path in map(Path, paths):
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is not there; a picture or a folder of them wanted")
+        inside = [path] if not path.is_dir() else sorted(_pictures_below(path))
+        if not inside:
+            raise FileNotFoundError(f"{path} holds no picture; {', '.join(SUFFIXES)} wanted")
+        files += inside
+    return list(dict.fromkeys(files))
+
+
+def _pictures_below(folder: Path) -> Iterator[Path]:
+    for path in folder.rglob("*"):
+        is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
+        if path.suffix.lower() in SUFFIXES and not is_hidden and path.is_file():
+            yield path
+
+
 def fit_square(pixels: np.ndarray, size: int, fit: str) -> np.ndarray:
     """Resize (H, W, 3) uint8 to ``size`` x ``size`` px, antialiased and bilinear.
 

@@ -1,4 +1,4 @@
-"""Weights from a file: safetensors of this project, or a checkpoint of Jeon & Woo (2025).
+"""Weights from a file: safetensors of this project, or a checkpoint of Jeon & Woo (2025) or others.
 
 A released file is a pickle. It is read with ``weights_only=True``, which builds tensors and plain
 values and runs no code of the file.
@@ -20,7 +20,14 @@ from defocus_lib.detect.inputs import kind_of
 from defocus_lib.detect.model import Detector, load_detector
 from defocus_lib.detect.plan import BACKBONE, PRESET
 
-PREFIXES = ("module.", "classifier.")
+# What a state dict lies under: as the authors save it, Lightning, timm and many scripts.
+WRAPPERS = ("model_state_dict", "state_dict", "model", "net", "network", "weights")
+# Of names: of DataParallel, the authors' detector, torch.compile, and what others call theirs.
+PREFIXES = (
+    *("module.", "classifier.", "_orig_mod."),
+    *("backbone.", "model.", "net.", "network.", "encoder.", "detector."),
+)
+NOT_OF_THE_NETWORK = re.compile(r"(\w*loss\w*|\w*criterion|\w*metrics?)\.")  # beside it in a module
 # An accuracy that was computed with numpy is stored as a numpy scalar, under the name of its time.
 _scalar = np.float64(0).__reduce__()[0]
 NUMPY_SCALARS: list[Any] = [
@@ -41,7 +48,8 @@ def read_weights(
     ----------
     path : str or Path
         Safetensors of :func:`defocus_lib.detect.model.save_detector`, or a pickle of torch that
-        holds a state dict, bare or under ``model_state_dict``.
+        holds a state dict, bare or under a name of :data:`WRAPPERS`, as Lightning's files do. Names
+        may share :data:`PREFIXES` such as ``backbone.``.
     reads, preset : str
         Input of the detector, and preset of the maps that it will read (irrelevant to ``rgb``).
     backbone : str
@@ -79,6 +87,32 @@ def read_weights(
         about |= {"preset": PRESET}
     about |= {"normalisation": kind.normalisation}
     return detector.eval(), about | ({} if kind.map else {"preset": ""})
+
+
+def open_weights(path: str | Path, reads: str = "", backbone: str = "") -> tuple[Detector, dict]:
+    """A detector in eval mode as its own file describes it, and the facts in the file.
+
+    One of ours says everything in its header. Of any other file ``reads`` is told by the authors'
+    file name or keys, if it is not given, and the rest is as in :func:`read_weights`: there is no
+    threshold, no size, and no word on what it was trained on.
+
+    Raises as :func:`read_weights` does; ValueError also if nothing tells what the detector reads.
+    """
+    path = Path(path)
+    if path.is_file() and _is_safetensors(path):
+        detector, about = load_detector(path)
+        for name, given in (("reads", reads), ("backbone", backbone)):
+            if given and given != about[name]:
+                raise ValueError(f"{path}: weights are for {name} {about[name]!r}; {given!r} given")
+        return detector, about | {"kind": "a detector of this project"}
+    if not reads and path.is_file():
+        _, wrapped = _without_prefixes(_state_dict(path, _unpickle(path))[0])
+        reads, _ = _input_of(path, wrapped)
+        if not reads:
+            raise ValueError(
+                f"{path}: nothing tells what this detector reads; --input defocus or rgb wanted"
+            )
+    return read_weights(path, reads or "rgb", PRESET, backbone)
 
 
 def _is_safetensors(path: Path) -> bool:
@@ -133,15 +167,17 @@ def _unpickle(path: Path) -> object:
         raise ValueError(f"{path}: not readable as weights ({reason}); {WANTED}") from None
 
 
-def _state_dict(path: Path, content: object) -> tuple[dict[str, torch.Tensor], dict]:
+def _state_dict(path: Path, content: Any) -> tuple[dict[str, torch.Tensor], dict]:
     """The state dict of either shape of file, and the kind, epoch and accuracy of the file."""
     about: dict = {"kind": "a released state dict"}
-    if isinstance(content, Mapping) and "model_state_dict" in content:
+    while wrapper := _wrapper_of(content):
         about["kind"] = "a released checkpoint"
+        if wrapper != WRAPPERS[0]:
+            about["kind"] = f"a checkpoint that holds its weights under {wrapper!r}"
         for name, number in (("epoch", int), ("best_val_acc", float)):
             with contextlib.suppress(KeyError, TypeError, ValueError, RuntimeError):
                 about[name] = number(content[name])
-        content = content["model_state_dict"]
+        content = content[wrapper]
     if not isinstance(content, Mapping) or not content:
         raise ValueError(
             f"{path}: holds a {type(content).__name__} of no weights; a state dict wanted"
@@ -156,14 +192,26 @@ def _state_dict(path: Path, content: object) -> tuple[dict[str, torch.Tensor], d
     return dict(content), about
 
 
+def _wrapper_of(content: Any) -> str:
+    """The name that the weights lie under; "" if they do not. A tensor of that name is a weight."""
+    if not isinstance(content, Mapping):
+        return ""
+    names = (name for name in WRAPPERS if name in content)
+    return next((name for name in names if not isinstance(content[name], torch.Tensor)), "")
+
+
 def _without_prefixes(weights: dict[str, torch.Tensor]) -> tuple[dict[str, torch.Tensor], bool]:
     """The weights under timm's names, and whether the names began with ``classifier.``.
 
     A prefix is one that all names share: the last layer of some backbones is called ``classifier``
-    too.
+    too. Weights of a loss or a metric, which a Lightning module holds beside its network, are left
+    out.
     """
     wrapped = False
-    while shared := [p for p in PREFIXES if all(name.startswith(p) for name in weights)]:
+    weights = {name: value for name, value in weights.items() if not NOT_OF_THE_NETWORK.match(name)}
+    while weights and (
+        shared := [p for p in PREFIXES if all(name.startswith(p) for name in weights)]
+    ):
         wrapped = wrapped or shared[0] == "classifier."
         weights = {name.removeprefix(shared[0]): value for name, value in weights.items()}
     return weights, wrapped

@@ -23,12 +23,13 @@ from defocus_lib.data.index import Index, load_index
 from defocus_lib.data.manifest import Dataset, load_manifest
 from defocus_lib.data.records import choose, counts, one_sided_splits, resolve_copies, sample
 from defocus_lib.data.splits import SPLITS
+from defocus_lib.detect import training_images
 from defocus_lib.detect.checkpoints import read_weights
 from defocus_lib.detect.inputs import KINDS, Inputs, kind_of, propagation_of
 from defocus_lib.detect.model import Detector, save_detector
 from defocus_lib.detect.plan import BACKBONE, Plan, Request
 from defocus_lib.detect.training import fit, predict
-from defocus_lib.maps.cache import MapCache, map_cache
+from defocus_lib.maps.cache import MapCache, map_cache, version
 from defocus_lib.maps.estimate import normalize_per_sample
 from defocus_lib.maps.presets import PRESETS
 from defocus_lib.run.artifacts import project_root, write_beside
@@ -41,8 +42,11 @@ if TYPE_CHECKING:
 
 DETECTOR = "detector.safetensors"
 IDENTITY = ["id", "video", "frame", "group", "manipulation", "label", "split"]
-# Entries of a weight file that describe how its weights were trained.
-TRAINING = ("data", "training_manipulation", "plan", "epoch", "commit")
+# Entries of a weight file that describe how its weights were trained, and what came of it.
+TRAINING = (
+    *("data", "rendered", "training_manipulation", "plan", "epoch", "commit"),
+    *("test", "training_images", "background"),
+)
 
 
 @dataclass(frozen=True)
@@ -110,10 +114,19 @@ class Setup:
             "size": self.reader.size,
             "fit": self.reader.fit,
             "equalise": self.reader.equalise.model_dump() if self.reader.equalise else {},
+            "max_pixels": self.reader.max_pixels,
             "normalisation": kind.normalisation,
             "preset": cache.preset if cache else "",
             "propagation": propagation_of(cache) if cache else "",
+            "map_version": version(cache.preset) if cache else "",
         }
+
+    def about_training(self, inputs: Inputs) -> dict:
+        """Statistics of the training images, and their mean real input, for the same header."""
+        rows, seed = self.rows("train"), self.plan.seed
+        mean = training_images.mean_input(inputs, rows["label"].to_numpy(), seed)
+        described = training_images.describe(rows, self.reader, seed)
+        return {"training_images": described, "background": mean}
 
 
 @dataclass(frozen=True)
@@ -135,7 +148,8 @@ class Outcome:
         Probability from which an image is classified as fake, chosen on validation.
     about : dict
         Plain values for the header of the weights: facts of the images, metrics on validation,
-        threshold; plan and best epoch if trained, weights if read from a file.
+        threshold; plan, best epoch, statistics and mean real input of the training images if
+        trained, weights if read from a file.
     """
 
     setup: Setup
@@ -199,7 +213,7 @@ def run(
     about = setup.about() | {"validation": _validation(val), "threshold": threshold}
     if history is not None:
         best = int(history["epoch"][history[plan.monitor].idxmax()])
-        about |= {"plan": asdict(plan), "epoch": best}
+        about |= {"plan": asdict(plan), "epoch": best} | setup.about_training(inputs["train"])
     about |= {"weights": origin} if origin else {}
     return Outcome(setup, detector.eval(), history, predictions, features, threshold, about)
 
@@ -281,7 +295,8 @@ def parse_inputs(text: str) -> list[str]:
 
 
 def save(path: Path, outcome: Outcome, about: dict) -> Path:
-    """Write the detector as safetensors, with the facts of the outcome and ``about`` (the data)."""
+    """Write the detector as safetensors, with the facts of the outcome and ``about``: the data, the
+    AUC on their test images (:func:`auc_facts`)."""
     if outcome.history is None:  # only the weights' own file knows what they were trained on
         origin = outcome.about.get("weights", {})
         trained = {name: origin[name] for name in TRAINING if name in origin}
@@ -289,12 +304,24 @@ def save(path: Path, outcome: Outcome, about: dict) -> Path:
     return save_detector(path, outcome.detector, outcome.about | about)
 
 
+def auc_facts(measured: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """AUC on single test images by manipulation, as plain values for the header of the weights.
+
+    ``measured`` as :func:`defocus_lib.stats.classification.evaluate` returns it, of one detector.
+    Where nothing could be resampled, there are no ``low`` and ``high``.
+    """
+    rows = measured.query("level == 'frame' and metric == 'auc'").set_index("manipulation")
+    columns = {"value": "auc", "low": "low", "high": "high", "images": "images"}
+    facts = rows[list(columns)].rename(columns=columns).astype(float)
+    return {name: row.dropna().to_dict() for name, row in facts.iterrows()}
+
+
 def write(
     folder: Path, outcome: Outcome, measured: pd.DataFrame, stages: Stages, about: dict
 ) -> None:
     """Write ``detector.safetensors`` (see :func:`save`), ``metrics.csv`` (``measured``),
     ``predictions.csv`` of the test images, and ``stages.csv``."""
-    save(folder / DETECTOR, outcome, about)
+    save(folder / DETECTOR, outcome, about | {"test": auc_facts(measured)})
     tables = {"metrics": measured, "predictions": outcome.test, "stages": stages.table()}
     for name, table in tables.items():
         write_table(folder / f"{name}.csv", table)
@@ -467,4 +494,5 @@ def _identity(entry: Dataset, records: pd.DataFrame) -> dict:
     """The data and the code, for the header of the weights."""
     trained = ", ".join(records.loc[records["label"] == 1, "manipulation"].unique())
     code = commit(Path(__file__).parent)
-    return {"data": entry.name, "training_manipulation": trained, "commit": code}
+    about = {"data": entry.name, "training_manipulation": trained, "commit": code}
+    return about | {"rendered": False}  # scenes are made by notebook 01, for the book alone

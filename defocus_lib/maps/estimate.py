@@ -67,8 +67,8 @@ def defocus_maps(
     Returns
     -------
     DefocusMaps
-        A constant image gives zeros with no valid pixel; with ``learned``, a guess of large
-        uncertainty.
+        An image at whose edges no blur can be measured, such as a white one, gives zeros with no
+        valid pixel; the uncertainty is then the largest blur that the preset reads, everywhere.
 
     Raises
     ------
@@ -83,10 +83,16 @@ def defocus_maps(
 
 
 def _by_network(images: torch.Tensor, maps: DefocusMaps, max_sigma: float) -> DefocusMaps:
-    """The maps of the same edges, as the network reads them."""
+    """The maps of the same edges, as the network reads them; empty where nothing was measured.
+
+    The network sees energies of the gradient in units of a rounding error, so without an edge it
+    guesses what is typical of such places in photographs.
+    """
     sigma, uncertainty = learned.estimate(images)
-    dense = sigma.clamp(max=max_sigma)
-    return DefocusMaps(maps.edges, dense * maps.edges, maps.edges, dense, uncertainty)
+    empty = ~maps.valid.flatten(1).any(1).view(-1, 1, 1, 1)
+    dense = sigma.clamp(max=max_sigma).masked_fill(empty, 0)
+    uncertainty = uncertainty.masked_fill(empty, max_sigma)
+    return DefocusMaps(maps.edges, dense * maps.edges, maps.edges & ~empty, dense, uncertainty)
 
 
 def _from_edges(images: torch.Tensor, preset: Preset, method: str, n_workers: int) -> DefocusMaps:

@@ -177,6 +177,11 @@ def write_json(path: Path, content: object) -> Path:
     return write_beside(path, lambda beside: beside.write_text(text, encoding="utf-8"))
 
 
+def write_text(path: Path, text: str) -> Path:
+    """Write ``text`` as UTF-8, with line ends of one character on every system."""
+    return write_beside(path, lambda beside: beside.write_bytes(text.encode()))
+
+
 def write_arrays(
     path: Path,
     arrays: Mapping[str, np.ndarray],
