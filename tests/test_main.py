@@ -260,3 +260,34 @@ def aged_file(path: Path, size: int, days: float) -> Path:
     path.write_bytes(bytes(size))
     os.utime(path, (time.time() - days * 86400,) * 2)
     return path
+
+
+def test_inspect_writes_what_it_is_asked_for(project):
+    folder = trees.folders(project / "pictures", clips=4, size=40) / "fake"
+    trees.truncate(folder / "photo-003.png")
+    outputs = {name: project / f"out.{name}" for name in ("html", "json", "csv")}
+    words = [part for name, path in outputs.items() for part in (f"--{name}", str(path))]
+    done = run(project, "inspect", str(folder), *words)
+    assert done.returncode == 1 and "photo-003.png: " in done.stderr
+    said = json.loads(outputs["json"].read_text())
+    names = [Path(row["file"]).name for row in said["pictures"]]
+    assert len(names) == 3 and "photo-003.png" not in names and len(said["unreadable"]) == 1
+    assert len(outputs["csv"].read_text().splitlines()) == len(names) + 1
+    assert outputs["html"].read_text().count("<article") == len(names)
+    assert all(name in done.stdout for name in names)
+    piped = run(project, "inspect", str(folder / names[0]), "--json", "-")
+    assert piped.returncode == 0 and json.loads(piped.stdout)["pictures"][0] == said["pictures"][0]
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("nowhere.jpg",), "error: nowhere.jpg is not there; a picture or a folder of them wanted"),
+        (("good", "--weights", "none.pth"), "error: no weights at none.pth"),
+        (("good", "--preset", "sharp"), "error: unknown preset 'sharp'"),
+    ],
+)
+def test_what_can_not_be_inspected(project, words, message):
+    done = run(project, "inspect", *words)
+    assert done.returncode == 2 and not done.stdout
+    assert done.stderr.startswith(message) and "Traceback" not in done.stderr

@@ -83,7 +83,7 @@ def centre(shape: tuple[int, int], share: float = 0.5) -> np.ndarray:
     """``(H, W)`` bool: the middle of a map, ``share`` of its height and width."""
     height, width = shape
     rows, columns = (
-        np.abs(np.arange(length) + 0.5 - length / 2) < share * length / 2
+        np.abs(np.arange(length) + 0.5 - length / 2) <= share * length / 2
         for length in (height, width)
     )
     return rows[:, None] & columns[None, :]

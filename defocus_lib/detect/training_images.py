@@ -98,7 +98,8 @@ def describe(records: pd.DataFrame, reader: Reader, seed: int) -> dict:
 def _quantiles(table: Sequence[Mapping[str, float | str]]) -> dict[str, list[float]]:
     values = {name: [float(row[name]) for row in table if name in row] for name in STATISTICS}
     return {
-        name: [round(float(value), 6) for value in np.quantile(column, QUANTILES)]
+        # Values that occur: of few images none lies outside of their own range.
+        name: np.quantile(column, QUANTILES, method="inverted_cdf").round(6).tolist()
         for name, column in values.items()
         if column
     }

@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 from torch.nn import functional as F
 
+from defocus_lib.data import images
 from defocus_lib.data.images import (
     MAX_PIXELS,
     SUFFIXES,
@@ -442,3 +443,44 @@ def test_tiff_grey_of_either_sign(tmp_path, photometric):
     wanted = np.array([0, 1, 156, 255])
     wanted = 255 - wanted if photometric == 0 else wanted
     np.testing.assert_array_equal(read_image(tmp_path / "grey.tif")[0, :, 0], wanted)
+
+
+def test_one_call_opens_a_file(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 60, 3), dtype=np.uint8)
+    rotated = Image.Exif()
+    rotated[0x0112] = 6  # the camera was turned: shown a quarter to the right
+    save(tmp_path / "photo.tiff", Image.fromarray(pixels), exif=rotated)
+    planes = images.read_image(tmp_path / "photo.tiff")
+    assert planes.shape == (1, 3, 60, 40) and planes.dtype == np.float32
+    np.testing.assert_array_equal(
+        planes[0], np.moveaxis(np.rot90(pixels, -1), 2, 0).astype(np.float32) / 255
+    )
+    small = images.read_image(tmp_path / "photo.tiff", longest_side=30)
+    assert small.shape == (1, 3, 30, 20)
+    assert images.read_image(str(tmp_path / "photo.tiff"), 500).shape == planes.shape
+    with pytest.raises(UnreadableImage, match=r"none.png: can't be opened"):
+        images.read_image(tmp_path / "none.png")
+    with pytest.raises(ValueError, match="longest_side is -1; 0 or more wanted"):
+        images.read_image(tmp_path / "photo.tiff", -1)
+
+
+def test_pictures_are_found_in_folders(tmp_path):
+    for name in ("b/z.JPG", "b/a.png", "b/notes.txt", "b/.hidden/c.png", "b/.d.png", "e.odd"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    found = images.find_pictures([tmp_path / "e.odd", tmp_path / "b", tmp_path / "b" / "a.png"])
+    names = [path.relative_to(tmp_path).as_posix() for path in found]
+    assert names == ["e.odd", "b/a.png", "b/z.JPG"]
+    with pytest.raises(FileNotFoundError, match="nowhere is not there"):
+        images.find_pictures([tmp_path / "nowhere"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(FileNotFoundError, match="empty holds no picture"):
+        images.find_pictures([tmp_path / "b", tmp_path / "empty"])
+
+
+def test_the_first_bytes_name_the_format(tmp_path):
+    picture = Image.new("RGB", (4, 4))
+    for suffix, kind in ((".png", "PNG"), (".jpg", "JPEG"), (".webp", "WEBP"), (".tif", "TIFF")):
+        path = save(tmp_path / f"a{suffix}", picture)
+        assert images.format_of(path.rename(tmp_path / "any.dat").read_bytes()) == kind
+    assert images.format_of(b"GIF89a") == ""

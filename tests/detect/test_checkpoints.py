@@ -6,7 +6,7 @@ import pytest
 import timm
 import torch
 
-from defocus_lib.detect.checkpoints import read_weights
+from defocus_lib.detect.checkpoints import open_weights, read_weights
 from defocus_lib.detect.model import Detector, save_detector
 
 
@@ -109,6 +109,36 @@ def test_defocus_files_in_every_shape(resnet, maps, tmp_path, prefix, wrap):
         else ("a released state dict", None, None)
     )
     assert (about["kind"], about.get("epoch"), about.get("best_val_acc")) == expected
+
+
+LIGHTNING = {"pytorch-lightning_version": "2.5", "epoch": 3, "global_step": 40, "loops": {}}
+OTHERS = {
+    "Lightning": lambda weights: LIGHTNING | {"state_dict": prefixed(weights, "model.")},
+    "Lightning, with a loss": lambda weights: (
+        LIGHTNING
+        | {"state_dict": prefixed(weights, "net.") | {"loss_fn.pos_weight": torch.ones(1)}}
+    ),
+    "timm": lambda weights: {"model": weights, "arch": "test_resnet", "epoch": 3},
+    "a benchmark": lambda weights: prefixed(weights, "backbone."),
+    "compiled": lambda weights: {"net": {"state_dict": prefixed(weights, "_orig_mod.backbone.")}},
+}
+
+
+@pytest.mark.parametrize("shape", OTHERS.values(), ids=OTHERS)
+def test_files_of_others_are_unwrapped(resnet, photographs, tmp_path, shape):
+    torch.save(shape(resnet.state_dict()), tmp_path / "w.ckpt")
+    detector, about = read_weights(tmp_path / "w.ckpt", "rgb", "", "test_resnet")
+    with torch.no_grad():
+        expected = resnet((photographs - 0.5) / 0.5)
+        torch.testing.assert_close(detector(photographs), expected, rtol=0, atol=0)
+    assert about.get("epoch") in (3, None) and about["kind"].startswith("a ")
+
+
+def test_what_stays_after_unwrapping_is_named(resnet, tmp_path):
+    weights = prefixed(resnet.state_dict(), "model.") | {"head2.weight": torch.ones(1)}
+    torch.save({"state_dict": weights}, tmp_path / "w.ckpt")
+    with pytest.raises(ValueError, match=r"w.ckpt: no weights of backbone .*unexpected"):
+        read_weights(tmp_path / "w.ckpt", "rgb", "", "test_resnet")
 
 
 @pytest.mark.slow
@@ -369,3 +399,18 @@ def test_reading_leaves_the_callers_generators_alone(tmp_path, generators_left_a
     torch.save(small().state_dict(), tmp_path / "w.pth")
     with generators_left_alone():
         read_weights(tmp_path / "w.pth", "rgb", "", "test_resnet")
+
+
+def test_a_file_tells_itself_what_it_reads(own, tmp_path):
+    assert open_weights(own[1])[1]["reads"] == "defocus"
+    with pytest.raises(ValueError, match="weights are for reads 'defocus'; 'rgb' given"):
+        open_weights(own[1], "rgb")
+    torch.save(defocus_weights(), tmp_path / "w.pth")
+    _, about = open_weights(tmp_path / "w.pth", backbone="test_resnet")
+    assert about["reads"] == "defocus" and about["preset"] == "released"
+    torch.save(small().state_dict(), tmp_path / "bare.pth")
+    with pytest.raises(ValueError, match=r"bare.pth: nothing tells .* --input defocus or rgb"):
+        open_weights(tmp_path / "bare.pth", backbone="test_resnet")
+    assert open_weights(tmp_path / "bare.pth", "rgb", "test_resnet")[1]["reads"] == "rgb"
+    with pytest.raises(FileNotFoundError, match="no weights at"):
+        open_weights(tmp_path / "none.pth")

@@ -283,7 +283,9 @@ def test_written_weights_evaluate_to_the_same(trained, written, records, reader,
         name: trained[0].about[name] for name in ("preset", "normalisation", "epoch", "plan")
     }
     about = load_detector(written[0] / "detector.safetensors")[1]
-    origin |= {name: about[name] for name in ("data", "training_manipulation") if name in about}
+    of_training = ("data", "training_manipulation", "test", "training_images", "background")
+    origin |= {name: about[name] for name in of_training if name in about}
+    assert origin.keys() >= {"test", "training_images", "background"}
     assert again.about["weights"] == origin and "plan" not in again.about
     assert again.about["validation"] == trained[0].about["validation"]
 
@@ -558,7 +560,9 @@ def test_train_writes_what_it_promises(command, project):
         "defocus",
         0,
     )
-    assert header.keys() >= {"commit", "propagation", "validation", "threshold"}
+    assert header.keys() >= {"commit", "propagation", "validation", "threshold", "map_version"}
+    assert header["rendered"] is False and header["training_images"]["images"] == 28
+    assert header["training_images"]["formats"] == {"PNG": 1.0}
     predictions = pd.read_csv(folder / "predictions.csv", dtype={"video": str})
     # 10 videos, split 7:1:2 in order; 2 frames each.
     assert (
@@ -568,6 +572,7 @@ def test_train_writes_what_it_promises(command, project):
     measured = pd.read_csv(folder / "metrics.csv").set_index(["level", "metric"])
     auc = roc_auc_score(predictions["label"], predictions["probability"])
     assert measured.loc[("frame", "auc"), "value"] == pytest.approx(auc)
+    assert header["test"]["Deepfakes"]["auc"] == pytest.approx(auc)
     stages = pd.read_csv(folder / "stages.csv").set_index("stage")
     assert stages["images"].to_dict() == {
         "index": 60,

@@ -95,6 +95,26 @@ def test_a_constant_image_gives_an_empty_map(value, preset, propagation):
 # The physical preset, against known blur
 
 
+@pytest.mark.parametrize("kind", ["white", "grey", "ramp", "faint noise"])
+def test_the_network_guesses_nothing_where_no_edge_can_be_measured(kind, photograph):
+    rng = np.random.default_rng(0)
+    planes = {
+        "white": np.ones((64, 80)),
+        "grey": np.full((64, 80), 0.4),
+        "ramp": np.tile(np.linspace(0, 1, 80), (64, 1)),
+        "faint noise": 0.5 + rng.normal(0, 0.004, (64, 80)),
+    }
+    image = np.tile(planes[kind].astype(np.float32).clip(0, 1), (3, 1, 1))
+    assert not defocus_maps(image[None], "physical").valid.any(), "or this test shows nothing"
+    other = photograph("coffee", 160)[:, :64, :80]
+    maps = defocus_maps(np.stack([image, other]), "learned")
+    assert not maps.valid[0].any() and not maps.dense[0].any() and not maps.sparse[0].any()
+    assert (maps.uncertainty[0] == PRESETS["learned"].max_sigma).all()
+    alone = defocus_maps(other[None], "learned")
+    assert maps.valid[1].any() and torch.equal(maps.dense[1], alone.dense[0])
+    assert torch.equal(maps.uncertainty[1], alone.uncertainty[0])
+
+
 @pytest.mark.parametrize("angle", [0, 45, 90, 200])
 @pytest.mark.parametrize(("noise", "bound"), [(0.0, 0.1), (0.02, 0.4)])
 def test_step_edges_read_their_blur(angle, noise, bound):
