@@ -154,13 +154,19 @@ def range_of(row: dict) -> str:
     return row["training"] if "low" not in row else f"{row['low']:.3g} to {row['high']:.3g}"
 
 
-def text(inspection: Inspection) -> str:
-    """An inspection as lines for a terminal."""
+def lines_of(inspection: Inspection) -> dict[str, str]:
+    """An inspection in words: what -> the value with its unit."""
     lines = {"file": size_line(inspection), **blur_lines(inspection)}
     if answer := verdict_line(inspection):
         lines["verdict"] = answer
     if inspection.outside:
         lines["outside"] = "; ".join(map(outside_line, inspection.outside))
+    return lines
+
+
+def text(inspection: Inspection) -> str:
+    """An inspection as lines for a terminal."""
+    lines = lines_of(inspection)
     return "\n".join([inspection.name, *(f"    {name:22} {line}" for name, line in lines.items())])
 
 

@@ -89,6 +89,12 @@ def load_photograph(photograph: Photograph) -> np.ndarray:
         ) from error
 
 
+def photograph_file(photograph: Photograph) -> bytes:
+    """The file of a photograph; raises as :func:`load_photograph` does for a missing or changed
+    one."""
+    return _read_checked(photograph, photograph.path, photograph.sha256)
+
+
 def load_disparity(photograph: Photograph) -> np.ndarray:
     """Read the disparity of a photograph: (H, W) float32 in px, NaN where not measured.
 

@@ -1,9 +1,10 @@
-"""*Try it*: controls that redraw a figure in JupyterLab."""
+"""*Try it*: controls that redraw a figure in JupyterLab, and a field that takes a file."""
 
 from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from html import escape
 
 import ipywidgets
 from matplotlib.figure import Figure
@@ -18,11 +19,7 @@ def explore(draw: Callable[..., Figure], **controls: ipywidgets.ValueWidget) -> 
     picture = ipywidgets.Image(format="png")
 
     def redraw(_change: object = None) -> None:
-        buffer = io.BytesIO()
-        draw(**{name: control.value for name, control in controls.items()}).savefig(
-            buffer, format="png"
-        )
-        picture.value = buffer.getvalue()
+        picture.value = _png(draw(**{name: control.value for name, control in controls.items()}))
 
     for name, control in controls.items():
         control.description = control.description or name
@@ -31,3 +28,33 @@ def explore(draw: Callable[..., Figure], **controls: ipywidgets.ValueWidget) -> 
         control.observe(redraw, "value")
     redraw()
     return ipywidgets.VBox([*controls.values(), picture])
+
+
+def upload(answer: Callable[[bytes, str], tuple[Figure, str]]) -> ipywidgets.VBox:
+    """A field that takes a picture file, above the figure and the words that answer it.
+
+    ``answer`` takes the content and the name of the file; what it raises as ValueError is shown.
+    Nothing is stored.
+    """
+    field = ipywidgets.FileUpload(accept="image/*", multiple=False, description="Picture")
+    picture, words = ipywidgets.Image(format="png"), ipywidgets.HTML()
+    picture.layout.display = "none"
+
+    def show(_change: object) -> None:
+        for file in field.value:
+            try:
+                drawn, text = answer(bytes(file["content"]), file["name"])
+            except ValueError as error:
+                picture.layout.display, words.value = "none", f"<p>{escape(str(error))}</p>"
+            else:
+                picture.value, picture.layout.display = _png(drawn), ""
+                words.value = f"<pre>{escape(text)}</pre>"
+
+    field.observe(show, "value")
+    return ipywidgets.VBox([field, picture, words])
+
+
+def _png(drawn: Figure) -> bytes:
+    buffer = io.BytesIO()
+    drawn.savefig(buffer, format="png")
+    return buffer.getvalue()

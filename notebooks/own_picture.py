@@ -1,0 +1,179 @@
+# ---
+# jupyter:
+#   jupytext:
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: -jupytext.text_representation
+#   kernelspec:
+#     display_name: Python 3
+#     language: python
+#     name: python3
+# ---
+
+# %% [markdown]
+# # Your own picture
+#
+# How blurred is a picture of yours, and where? Was it manipulated? This page answers
+# the first question for any photograph. It answers the second one only as far as the
+# detector at hand has learned from pictures of that kind, and says so where it has not.
+#
+# **Reads** one picture, and the weights of a detector: those of this run, unless
+# `weights` names others.\
+# **Writes** nothing.
+#
+# ## How
+#
+# The network of the preset `learned` reads the blur of every pixel, a standard
+# deviation in px, and the standard deviation of its own error. We call a pixel
+# *measured* if this error is at most 0.5 px, or a quarter of the blur. A pixel of a
+# white wall is not, because nothing there shows how sharp the picture is. The contrast
+# of blur is the mean of the centre less that of the border, each pixel weighed by the
+# inverse of its variance.
+#
+# A detector gets the picture as it got its training images: size, fit and preset of the
+# map are in the header of its weights. There are three reasons to distrust its answer,
+# and the header tells them, too: its AUC on test images, which may be low; statistics
+# of its training images, which may be unlike the picture; and whether they were
+# photographs at all. What distinguishes manipulated images of rendered scenes is no
+# evidence in a photograph. Such a detector is not asked.
+#
+# `picture` names a photograph of `data_manifest.yaml`, or a file. Larger pictures than
+# `longest_side` are reduced to it, because blur beyond 6 px is not read.
+
+# %% tags=["parameters"]
+profile: str = "demo"
+artifacts: str = ""
+picture: str = "chelsea"
+weights: str = ""
+longest_side: int = 1024
+n_samples: int = 32
+
+# %% tags=["hide-input"]
+from pathlib import Path
+
+import pandas as pd
+from IPython.display import Markdown
+
+from defocus_lib.analysis import inspection_report as report
+from defocus_lib.analysis.inspection import Inspector
+from defocus_lib.analysis.inspection_settings import Settings
+from defocus_lib.data.images import read_bytes
+from defocus_lib.data.manifest import load_manifest
+from defocus_lib.data.photographs import photograph_file
+from defocus_lib.figures import own_picture as figures
+from defocus_lib.run.artifacts import Folder
+from defocus_lib.run.widgets import upload
+
+folder = Folder.open(profile, artifacts)
+packaged = {photograph.name for photograph in load_manifest().photographs}
+if picture in packaged:
+    content = photograph_file(load_manifest().photograph(picture))
+else:
+    content = read_bytes(picture)
+own = folder.require("detector_defocus.safetensors", made_by="03_train_detector")
+
+
+def as_list(lines: dict[str, str]) -> Markdown:
+    return Markdown("\n".join(f"- **{name}**: {line}" for name, line in lines.items()))
+
+
+# %% [markdown]
+# ## The blur of the picture
+
+# %%
+inspector = Inspector.of(Settings(None, longest_side=longest_side))
+blur = inspector.inspect(content, Path(picture).name)
+as_list(report.lines_of(blur))
+
+# %% mystnb={"figure": {"caption": "The picture, the blur of every pixel, and the uncertainty of the blur, both as standard deviations in px. Dark is sharp, and dark is certain. Look first where the map is uncertain: what it shows there is a guess.", "name": "fig-own-picture"}, "image": {"alt": "Three panels side by side: a photograph, its map of blur with a colour bar in px, and the map of the uncertainty with a colour bar in px."}} tags=["shows-images"]
+figures.picture_planes(blur)
+
+# %% [markdown]
+# ## What a detector says
+#
+# First the weights, as far as their file describes them.
+
+# %%
+judge = Inspector.of(Settings(Path(weights or own), n_samples=n_samples))
+as_list(report.about_weights(judge))
+
+# %% [markdown]
+# Then their answer to this picture, or why there is none.
+
+# %%
+answer = judge.inspect(content, Path(picture).name)
+Markdown(f"> {report.verdict_line(answer)}")
+
+# %% [markdown]
+# The table compares the picture with the training images. Outside of the range of 98 %
+# of them the test AUC says nothing on the picture.
+
+# %%
+pd.DataFrame(
+    [
+        (
+            row["statistic"],
+            f"{row['value']:.3g}" if "low" in row else row["value"],
+            report.range_of(row),
+            "yes" if row["outside"] else "no",
+        )
+        for row in answer.comparison
+    ],
+    columns=["statistic", "picture", "training images", "outside"],
+).set_index("statistic")
+
+# %% mystnb={"figure": {"caption": "What the detector rests on: the picture and its map as the detector read them, and the Shapley value of every pixel against the mean real training input. Red speaks for manipulation, blue against it. Without a verdict there is nothing to show.", "name": "fig-own-verdict"}, "image": {"alt": "Panels side by side: the picture, its map of blur, and the Shapley values of the detector."}} tags=["shows-images"]
+figures.picture_planes(answer) if answer.verdict else Markdown(
+    "There is no verdict, and so nothing that it rests on."
+)
+
+# %% [markdown]
+# ## What it means
+#
+# A difference of blur between regions is no proof of manipulation: every photograph
+# with depth of field has one. It becomes evidence where the scene contradicts it, such
+# as a face that is sharper than the hair around it at the same distance. A probability
+# holds for pictures like the training images, and an error rate for many of them; a
+# single picture has neither.
+#
+# **Limits.** Blur below 0.35 px is not told from none, and blur above 6 px is read as
+# 6 px. Motion and strong compression blur, too, and the map can't tell them from
+# defocus. {doc}`14_better_maps` says how far the map is off on scenes of known blur.
+#
+# ## From the command line
+#
+# ```bash
+# python -m defocus_lib inspect photo.jpg --html report.html
+# python -m defocus_lib inspect pictures/ --weights FILE --html report.html
+# ```
+#
+# The report has the same numbers for every picture, and is one file that needs nothing
+# else. `--json` and `--csv` write them for programs ({ref}`sec-own-picture`).
+#
+# ## Exercises
+#
+# 1. Set `longest_side` to 150. What happens to the blur of the background in px, and
+#    why do the sharpest parts not become sharper?
+# 2. Set `picture` to a photograph of your own with a face in focus. Is the centre
+#    against the border larger than its uncertainty?
+#
+# ```{admonition} Answer to 1
+# :class: dropdown
+# The reduced picture has a third of the pixels along each side, so that its blur in px
+# falls as well: that of the background from about 5 px to 2 px. Reducing also averages
+# pixels, which blurs by some 0.4 px of the new ones. No reduced picture is sharper.
+# ```
+#
+# ## Try it
+#
+# In JupyterLab, choose a picture. It is read here and stored nowhere.
+
+
+# %% tags=["remove-output"]
+def inspect_upload(content: bytes, name: str):
+    found_blur = inspector.inspect(content, name)
+    lines = report.text(found_blur)
+    line = report.verdict_line(judge.inspect(content, name))
+    return figures.picture_planes(found_blur), f"{lines}\n\nThe detector: {line}"
+
+
+upload(inspect_upload)
