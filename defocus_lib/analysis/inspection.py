@@ -18,15 +18,8 @@ from tqdm.auto import tqdm
 
 from defocus_lib.analysis.contrast import centre, contrast
 from defocus_lib.analysis.inspection_settings import Settings
-from defocus_lib.data.images import (
-    MAX_PIXELS,
-    as_planes,
-    decode_image,
-    fit_square,
-    format_of,
-    read_bytes,
-    reduced,
-)
+from defocus_lib.data.equalise import Equalise
+from defocus_lib.data.images import MAX_PIXELS, Reader, as_planes, format_of, read_bytes, reduced
 from defocus_lib.detect import training_images
 from defocus_lib.detect.checkpoints import open_weights
 from defocus_lib.detect.inputs import KINDS, as_input
@@ -133,13 +126,16 @@ class Inspector:
         return self.detector is not None and (self.settings.rendered or not self.is_rendered)
 
     @property
-    def size(self) -> int:
-        """Side of the squares that the detector reads; 0 for pictures as stored."""
-        return self.header.get("size", AUTHORS_SIZE)
-
-    @property
-    def fit(self) -> str:
-        return self.header.get("fit", "stretch")
+    def reader(self) -> Reader:
+        """What brings pictures into the shape of the training images, by the header."""
+        header = self.header
+        return Reader(
+            Path(),
+            header.get("size", AUTHORS_SIZE),
+            header.get("fit", "stretch"),
+            header.get("max_pixels", MAX_PIXELS),
+            Equalise(**header["equalise"]) if header.get("equalise") else None,
+        )
 
     @property
     def is_rendered(self) -> bool:
@@ -150,7 +146,7 @@ class Inspector:
         """Decoded ``pixels`` (H, W, 3) uint8 in the size that the map is computed from."""
         if not self.judges:
             return reduced(pixels, self.settings.longest_side)
-        return fit_square(pixels, self.size, self.fit) if self.size else pixels
+        return self.reader.prepare(pixels)
 
     def maps(self, pixels: np.ndarray) -> DefocusMaps:
         """The maps of prepared pixels, rounded as those that detectors are trained on."""
@@ -166,7 +162,7 @@ class Inspector:
     def inspect(self, content: bytes, name: str) -> Inspection:
         """Inspect the picture file ``content``; raises UnreadableImage, or ValueError if it is too
         small."""
-        decoded = decode_image(content, name, self.header.get("max_pixels", MAX_PIXELS))
+        decoded = self.reader.decode(content, name)
         height, width = decoded.shape[:2]
         if min(height, width) < SMALLEST_SIDE:
             raise ValueError(f"{name}: {width} x {height} px; {SMALLEST_SIDE} px a side wanted")
@@ -188,7 +184,8 @@ class Inspector:
         verdict = None if withheld else self._judge(self.detector_input(pixels, maps))
         comparison = []
         if described := self.header.get("training_images"):
-            of_picture = training_images.statistics(content, decoded, self.size, self.fit)
+            used = self.reader.prepare(decoded)
+            of_picture = training_images.statistics(content, decoded, used)
             comparison = training_images.compare(of_picture, described)
         return replace(inspection, verdict=verdict, withheld=withheld, comparison=comparison)
 

@@ -192,7 +192,10 @@ def about_weights(inspector: Inspector) -> dict[str, str]:
         return {}
     reads = f"{header['reads']}, {header['backbone']}"
     method = f", maps of preset {header['preset']}" if header.get("preset") else ""
-    size = f"{inspector.size} x {inspector.size} px ({inspector.fit})" if inspector.size else "any"
+    reader = inspector.reader
+    size = f"{reader.size} x {reader.size} px ({reader.fit})" if reader.size else "any size"
+    if reader.label:
+        size += f", equalised to {reader.label}"
     lines = {
         "weights": f"{weights.name}: {header['kind']}",
         "detector": f"{reads}{method}; pictures of {size}",

@@ -251,9 +251,16 @@ class Reader:
                 f"{record.digest[:12]}... wanted); run `python -m defocus_lib data index NAME "
                 "--refresh`"
             )
-        pixels = decode_image(content, str(path), self.max_pixels)
+        return self.prepare(self.decode(content, str(path)))
+
+    def decode(self, content: bytes, name: str) -> np.ndarray:
+        """A picture file as (H, W, 3) uint8 as stored; raises as :func:`decode_image` does."""
+        return decode_image(content, name, self.max_pixels)
+
+    def prepare(self, pixels: np.ndarray) -> np.ndarray:
+        """Decoded pixels (H, W, 3) uint8 as they are used: equalised, and of this size."""
         if self.equalise:
-            pixels = decode_image(self.equalise.encode(pixels, self.fit), str(path))
+            pixels = decode_image(self.equalise.encode(pixels, self.fit), "an equalised image")
         return fit_square(pixels, self.size, self.fit) if self.size else pixels
 
     def stack(

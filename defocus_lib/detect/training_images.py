@@ -17,14 +17,7 @@ import pandas as pd
 import torch
 from torch.nn import functional as F
 
-from defocus_lib.data.images import (
-    Reader,
-    as_planes,
-    decode_image,
-    fit_square,
-    format_of,
-    read_bytes,
-)
+from defocus_lib.data.images import Reader, as_planes, format_of, read_bytes
 from defocus_lib.detect.inputs import Inputs
 from defocus_lib.maps.estimate import SMALLEST_SIDE, defocus_maps
 
@@ -43,12 +36,13 @@ STATISTICS = {
 }
 
 
-def statistics(content: bytes, decoded: np.ndarray, size: int, fit: str) -> dict[str, float | str]:
-    """The format of a picture file and its :data:`STATISTICS`; ``decoded`` (H, W, 3) uint8.
+def statistics(content: bytes, decoded: np.ndarray, used: np.ndarray) -> dict[str, float | str]:
+    """The format of a picture file and its :data:`STATISTICS`.
 
-    Edges and blur are those of the preset ``physical`` at the ``size`` and ``fit`` of the detector,
-    whatever maps it reads. Without a measurable edge there are none of blur; without 32 px on each
-    side there are none of edges either. Raises UnreadableImage.
+    ``decoded`` are its pixels as stored, ``used`` those that a detector or its map is made of, each
+    (H, W, 3) uint8. Edges and blur are those of the preset ``physical``, whatever maps the detector
+    reads. Without a measurable edge there are none of blur; without 32 px on each side there are
+    none of edges either.
     """
     height, width = decoded.shape[:2]
     of_file = {
@@ -57,7 +51,6 @@ def statistics(content: bytes, decoded: np.ndarray, size: int, fit: str) -> dict
         "height": float(height),
         "bytes_per_pixel": len(content) / (width * height),
     }
-    used = fit_square(decoded, size, fit) if size else decoded
     return of_file | (edge_statistics(used) if min(used.shape[:2]) >= SMALLEST_SIDE else {})
 
 
@@ -83,8 +76,8 @@ def describe(records: pd.DataFrame, reader: Reader, seed: int) -> dict:
     table = []
     for path in paths:
         content = read_bytes(path)
-        decoded = decode_image(content, str(path), reader.max_pixels)
-        table.append(statistics(content, decoded, reader.size, reader.fit))
+        decoded = reader.decode(content, str(path))
+        table.append(statistics(content, decoded, reader.prepare(decoded)))
     formats = Counter(str(row["format"]) for row in table)
     return {
         "images": len(records),

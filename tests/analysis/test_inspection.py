@@ -14,6 +14,7 @@ from scipy.special import expit
 from defocus_lib.analysis import inspection_report
 from defocus_lib.analysis.inspection import Inspection, Inspector, blur_numbers, facts
 from defocus_lib.analysis.inspection_settings import Settings
+from defocus_lib.data.equalise import Equalise
 from defocus_lib.data.images import Reader, decode_image, read_image
 from defocus_lib.detect import training_images
 from defocus_lib.detect.experiment import Setup
@@ -54,9 +55,11 @@ def saved(folder, setup, more, seed=0):
     return save_detector(folder / "detector.safetensors", detector, about)
 
 
-def setup_of(root, folder, reads="defocus", preset="physical", fit="crop", size=SIZE, how=""):
-    reader = Reader(root, size, fit)
-    cache = MapCache(folder, preset, how, size, fit)
+def setup_of(
+    root, folder, reads="defocus", preset="physical", fit="crop", size=SIZE, how="", equalise=None
+):
+    reader = Reader(root, size, fit, equalise=equalise)
+    cache = MapCache(folder, preset, how, size, fit, reader.label)
     return Setup(records(root), reads, reader, cache, Plan(), "test_resnet", 32)
 
 
@@ -79,6 +82,23 @@ def test_the_input_is_that_of_the_training_to_the_byte(root, tmp_path, preset, f
         found = inspector.detector_input(pixels, inspector.maps(pixels))
         assert torch.equal(found, trained[row][0]), name
     assert decode_image((root / "turned.jpg").read_bytes(), "").shape == (110, 90, 3)
+
+
+@pytest.mark.parametrize("fit", ["crop", "stretch"])
+def test_images_are_equalised_as_in_training(root, tmp_path, fit):
+    alike = Equalise(size=64, quality=40)
+    setup = setup_of(root, tmp_path / "maps", "fusion", fit=fit, equalise=alike)
+    path = saved(tmp_path, setup, {"data": "mine"})
+    inspector = Inspector.of(Settings(path, n_samples=0))
+    content = (root / "turned.jpg").read_bytes()
+    found = inspector.inspect(content, "turned.jpg")
+    inputs = inspector.detector_input(found.pixels, inspector.maps(found.pixels))
+    assert torch.equal(inputs, setup.inputs("train")[0][0]) and not found.outside
+    plain = saved(tmp_path, setup_of(root, tmp_path / "other", "fusion", fit=fit), {"data": "m"})
+    assert not np.array_equal(
+        Inspector.of(Settings(plain)).inspect(content, "").pixels, found.pixels
+    ), "or this test shows nothing"
+    assert "64q40" in inspection_report.about_weights(inspector)["detector"]
 
 
 def test_images_as_stored_are_read_as_stored(root, tmp_path):

@@ -25,10 +25,10 @@ def pixels(photograph):
 def test_statistics_of_a_file(pixels):
     content = encoded(pixels[:48], "JPEG", quality=90)
     decoded = decode_image(content, "a.jpg")
-    found = training_images.statistics(content, decoded, 40, "crop")
+    square = np.asarray(Image.fromarray(decoded[:, 8:56]).resize((40, 40), Image.BILINEAR))
+    found = training_images.statistics(content, decoded, square)
     assert (found["format"], found["width"], found["height"]) == ("JPEG", 64, 48)
     assert found["bytes_per_pixel"] == len(content) / (64 * 48)
-    square = np.asarray(Image.fromarray(decoded[:, 8:56]).resize((40, 40), Image.BILINEAR))
     maps = defocus_maps(np.moveaxis(square, 2, 0)[None].astype(np.float32) / 255, "physical")
     assert found["edges"] == pytest.approx(100 * float(maps.edges.float().mean()))
     median = float(np.median(maps.sparse[maps.valid]))
@@ -37,10 +37,10 @@ def test_statistics_of_a_file(pixels):
 
 def test_what_can_not_be_measured_is_left_out(pixels):
     white = np.full((64, 64, 3), 255, np.uint8)
-    found = training_images.statistics(encoded(white), white, 0, "stretch")
+    found = training_images.statistics(encoded(white), white, white)
     assert found["edges"] == 0 and not {"blur_10", "blur_50", "blur_90"} & found.keys()
     small = pixels[:20, :20]
-    assert "edges" not in training_images.statistics(encoded(small), small, 0, "stretch")
+    assert "edges" not in training_images.statistics(encoded(small), small, small)
 
 
 @pytest.fixture(scope="module")
