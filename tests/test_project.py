@@ -176,6 +176,12 @@ def test_every_notebook_follows_the_form(source: Path) -> None:
     assert [found.name for found in PythonTranslator.inspect(cell)] == list(declared)
 
 
+def test_every_table_of_claims_carries_the_caution_about_the_data() -> None:
+    texts = [path.read_text(encoding="utf-8") for path in SOURCES]
+    calls = [call for text in texts for call in re.findall(r"claims\.table\(.*\)", text)]
+    assert len(calls) > 10 and set(calls) == {"claims.table(page_claims, folder.about.caution)"}
+
+
 @pytest.mark.parametrize("source", SOURCES, ids=lambda path: path.stem)
 def test_a_widget_is_shown_in_jupyterlab_only(source: Path) -> None:
     for cell in jupytext.read(source, fmt="py:percent").cells:

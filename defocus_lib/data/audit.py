@@ -156,14 +156,16 @@ class Report:
             least = self.short["frames"].min()
             yield f"{videos} fewer than {self.short['asked'].max()} frames, at least {least}"
 
-    def _shortcut_lines(self) -> list[str]:
-        """What facts about the files alone tell, one row per manipulation, and the remedy."""
-        if self.shortcuts.empty:
-            return []
-        table = shortcuts.described(self.shortcuts).to_string()
-        remedy = [] if self.problems["shortcuts"].empty else [REMEDY]
-        text = ["", "Fake or real, told by facts about the files alone:", table, *remedy, ""]
-        return [line.replace(NO_BREAK, " ") for line in text]
+    def _shortcut_lines(self) -> Iterator[str]:
+        """What facts about the files alone tell about each manipulation, and the remedy."""
+        for name, row in shortcuts.described(self.shortcuts).iterrows():
+            auc, stored, fact, of_fact, verdict = (text.replace(NO_BREAK, " ") for text in row[2:])
+            yield f"{name} told from real by facts about the files alone:"
+            yield f"    AUC {auc}, without bytes per pixel {stored or 'not known'}"
+            yield f"    most telling fact: {fact} {of_fact}".rstrip()
+            yield f"    gives the label away: {verdict}"
+        if len(self.problems["shortcuts"]):
+            yield REMEDY
 
 
 def _counted(number: int, singular: str, plural: str) -> str:

@@ -148,6 +148,7 @@ def write_summary(folder: Folder) -> Path:
         f"{len(run.records):,} images{groups}; manipulations: {', '.join(run.manipulations)}; "
         f"training manipulation: {run.training_manipulation}.\n"
     )
+    text += f"\n**Caution: {about.caution}.**\n" if about.caution else ""
     return write_beside(folder.path / SUMMARY, lambda path: path.write_text(text, encoding="utf-8"))
 
 

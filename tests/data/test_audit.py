@@ -6,9 +6,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from defocus_lib.data import manifest as m
 from defocus_lib.data.audit import HEADINGS, read_checksums, verify
+from defocus_lib.data.images import UnreadableImage
+from defocus_lib.data.index import build_index
 from tests import trees
 from tests.entries import (
     FORGERIES,
@@ -156,6 +159,43 @@ def test_pairs_by_name_that_nobody_has_are_missing(tmp_path):
     }  # two and two can't be cut in three
     found = problems(entry("folders", tmp_path, options={"pairs": "by_name"}))
     assert [row["id"] for row in found["missing_pairs"]] == ["c/fake", "d/fake"]
+
+
+def test_identities_that_nobody_knows_are_not_denied(tmp_path, tree):
+    unknown = verify(entry("folders", trees.folders(tmp_path / "own", clips=10, size=32)))
+    assert not unknown.as_json()["identities_known"] and unknown.problems["leakage"].empty
+    assert "identities not known" in unknown.text() and "share identities" not in unknown.text()
+    known = verify(ffpp(tree, OFFICIAL))
+    assert known.as_json()["identities_known"] and "identities not known" not in known.text()
+    assert "0 pairs of splits that share identities" in known.text()
+
+
+def test_fakes_that_equal_their_real_image_are_named_and_have_no_pair(tree):
+    same = tree / fake("Deepfakes") / "000_001"
+    shutil.copy(tree / REAL / "000" / "0001.png", same / "0001.png")  # the same bytes
+    image = Image.open(tree / REAL / "000" / "0002.png")
+    image.save(same / "0002.png", compress_level=9)  # the same pixels in another file
+    assert (same / "0002.png").read_bytes() != (tree / REAL / "000" / "0002.png").read_bytes()
+    found = problems(ffpp(tree, OFFICIAL))
+    names = ["000_001/0001/Deepfakes", "000_001/0002/Deepfakes"]
+    assert [row["id"] for row in found["identical"]] == names
+    assert set(found) == {"identical", "duplicates"}  # no pair is missing
+    assert "2 manipulated images that equal their real images" in verify(ffpp(tree)).text()
+    pairs = build_index(ffpp(tree, OFFICIAL)).records.set_index("id")["pair"]
+    assert (pairs[names] == "").all() and pairs["000_001/0000/Deepfakes"] == "000/0000/real"
+    assert (pairs == "").sum() == 2
+
+
+@pytest.mark.parametrize("size", [(3, 3), (31, 64), (400, 1)])
+def test_a_picture_below_the_least_size_is_named(tmp_path, size):
+    picture(tmp_path / "a.png")
+    Image.new("RGB", size).save(tmp_path / "b.png")
+    (row,) = problems(entry("coco", tmp_path))["unreadable"]
+    width, height = size
+    assert row["path"] == "b.png"
+    assert row["reason"] == f"{width}x{height} px; at least 32 px wide and high wanted"
+    with pytest.raises(UnreadableImage, match=rf"b\.png: {width}x{height} px"):
+        build_index(entry("coco", tmp_path))
 
 
 def test_a_tree_without_a_readable_image(tmp_path):

@@ -14,6 +14,7 @@ from defocus_lib.data.records import (
     has_pairs,
     leakage,
     missing_pairs,
+    resolve_copies,
     sample,
 )
 from tests import trees
@@ -127,3 +128,34 @@ def test_pairs_that_no_manipulation_has_are_not_missing(found):
     assert (
         len(missing_pairs(found.assign(pair=""))) == 60
     )  # they name their sources: counterparts should be there
+
+
+def copies() -> pd.DataFrame:
+    """Contents a and b are in several splits, c twice in one."""
+    rows = [
+        ("train", "a"),
+        ("val", "a"),
+        ("train", "b"),
+        ("test", "b"),
+        ("test", "c"),
+        ("test", "c"),
+    ]
+    table = pd.DataFrame(rows, columns=["split", "digest"])
+    table["id"] = table["path"] = [f"{number}.png" for number in range(len(rows))]
+    return table.assign(pair=["", "0.png", "", "", "", "5.png"])
+
+
+def test_copies_in_several_splits_stop_a_run_by_name():
+    with pytest.raises(
+        ValueError, match=r"'mine': 0\.png \(train\) and 1\.png \(val\) are the same"
+    ):
+        resolve_copies(copies(), "stop", "mine")
+    alone = copies().drop_duplicates("digest")
+    assert resolve_copies(alone, "stop", "mine") is alone
+    assert len(resolve_copies(copies().tail(2), "stop", "mine")) == 2
+
+
+def test_or_the_later_split_keeps_its_copy():
+    kept = resolve_copies(copies(), "skip", "mine")
+    assert kept["id"].tolist() == ["1.png", "3.png", "4.png", "5.png"]
+    assert kept["pair"].tolist() == ["", "", "", "5.png"]  # the real image of 1.png is left out

@@ -19,6 +19,19 @@ def test_claims_are_listed_in_the_order_of_their_pages_with_verdict_and_link(tmp
     assert "| not enough data |" in headline.compose(folder).read_text().splitlines()[3]
 
 
+def test_files_that_give_the_label_away_are_told_beside_every_claim(tmp_path):
+    about = artifacts.About(file_facts_auc=0.987)
+    folder = artifacts.Folder.create("tiny", tmp_path, about)
+    headline.save(folder, "06_local_variance", [Claim("differs", 0.1, 0.05, 0.2, 75)])
+    headline.save(folder, "07_tsne", [Claim("groups", 0.1, 0.05, 0.2, 75)])
+    head, rule, *rows, _, below = headline.compose(folder).read_text().splitlines()
+    assert len(rows) == 2 and head.count("|") == rule.count("|") == rows[0].count("|") == 8
+    assert all("| supported | the files give the label away (AUC 0.99) |" in row for row in rows)
+    assert below.startswith("**The files of these data give the label away.**")
+    artifacts.Folder.create("tiny", tmp_path, artifacts.About())
+    assert "give the label away" not in headline.compose(folder).read_text()
+
+
 def test_no_statement_breaks_the_table(tmp_path):
     folder = artifacts.Folder.create("tiny", tmp_path)
     headline.save(folder, "06_local_variance", [Claim("|d| < D", 0.1, 0.05, 0.2, 75)])

@@ -73,5 +73,12 @@ def test_an_impossible_claim_is_refused(changes, message):
         claim(0.1, 0.2, **changes)
 
 
+def test_a_caution_stands_beside_every_verdict():
+    pages = [claim(0.1, 0.2), claim(-0.2, -0.1)]
+    plain, marked = table(pages), table(pages, "the files give the label away (AUC 1.00)")
+    assert marked["caution"].tolist() == ["the files give the label away (AUC 1.00)"] * 2
+    assert marked.drop(columns="caution").equals(plain) and "caution" not in plain
+
+
 def test_a_page_without_a_claim_has_an_empty_table():
     assert table([]).empty and table([]).index.name == "claim"
