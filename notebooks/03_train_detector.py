@@ -204,6 +204,7 @@ data = {
     "data": run.about.dataset,
     "rendered": is_rendered,
     "training_manipulation": run.training_manipulation,
+    "file_facts_auc": run.about.file_facts_auc,
     "commit": provenance.commit(project_root()),
 }
 for model, outcome in outcomes.items():

@@ -83,7 +83,7 @@ class Report:
 
     ``shortcuts`` is the table of :func:`defocus_lib.data.shortcuts.file_shortcuts`. Where
     ``identities_known`` is false, nothing says whom an image shows, and no leak of identities can
-    be found.
+    be found. ``enlarged`` is the number of images that ``equalise`` makes larger.
     """
 
     name: str
@@ -101,6 +101,7 @@ class Report:
     absent: list[str]
     shortcuts: pd.DataFrame
     identities_known: bool
+    enlarged: int = 0
 
     @property
     def ok(self) -> bool:
@@ -110,7 +111,7 @@ class Report:
         """All of it, in plain types."""
         keys = [
             *("name", "title", "root", "images", "groups", "ok", "foreign", "has_checksums"),
-            *("unused_by_reason", "absent", "identities_known"),
+            *("unused_by_reason", "absent", "identities_known", "enlarged"),
         ]
         problems = {key: table.to_dict(orient="records") for key, table in self.problems.items()}
         return {key: getattr(self, key) for key in keys} | {
@@ -164,6 +165,9 @@ class Report:
             yield f"    AUC {auc}, without bytes per pixel {stored or 'not known'}"
             yield f"    most telling fact: {fact} {of_fact}".rstrip()
             yield f"    gives the label away: {verdict}"
+        if self.enlarged:
+            images = _counted(self.enlarged, "image is", "images are")
+            yield f"{images} smaller than `equalise` says: enlarging adds blur"
         if len(self.problems["shortcuts"]):
             yield REMEDY
 
@@ -220,6 +224,7 @@ def verify(
         absent=index.absent,
         shortcuts=table,
         identities_known=identities_known(records),
+        enlarged=dataset.equalise.enlarged(records) if dataset.equalise else 0,  # type: ignore[attr-defined]
     )
 
 

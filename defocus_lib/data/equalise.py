@@ -7,7 +7,7 @@ compression and the resizing did to the pixels stays in them.
 from __future__ import annotations
 
 import io
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from PIL import Image
@@ -15,6 +15,9 @@ from pydantic import Field
 
 from defocus_lib.data.entry import Entry
 from defocus_lib.data.images import LEAST_SIDE, fit_square
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Equalise(Entry):
@@ -28,6 +31,10 @@ class Equalise(Entry):
     def label(self) -> str:
         """A name for folders and tables, such as ``256q90``."""
         return f"{self.size}q{self.quality}"
+
+    def enlarged(self, records: pd.DataFrame) -> int:
+        """How many images are smaller than that, so that enlarging adds blur to them."""
+        return int((records[["width", "height"]].min(axis="columns") < self.size).sum())
 
     def encode(self, pixels: np.ndarray, fit: str) -> bytes:
         """The file that (H, W, 3) uint8 become."""

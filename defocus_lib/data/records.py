@@ -143,12 +143,13 @@ def resolve_copies(records: pd.DataFrame, on_duplicates: str, name: str) -> pd.D
         return records
     if on_duplicates == "stop":
         copies = records[records["digest"] == records.loc[extra, "digest"].iloc[0]]
-        first, second = copies.sort_values("split").drop_duplicates("split").iloc[:2].itertuples()
+        by_split = copies.loc[rank[copies.index].sort_values(kind="stable").index]
+        first, second = by_split.drop_duplicates("split").iloc[:2].itertuples()
         raise ValueError(
             f"data set {name!r}: {first.path} ({first.split}) and {second.path} ({second.split}) "
-            f"are the same file; {int(extra.sum()):,} images are in a later split too. `python -m "
-            f"defocus_lib data verify {name}` lists all; `on_duplicates: skip` in the manifest "
-            "leaves them out of training and validation"
+            f"are the same file; images that are in a later split too: {int(extra.sum()):,}. "
+            f"`python -m defocus_lib data verify {name}` lists all; `on_duplicates: skip` in the "
+            "manifest leaves them out of training and validation"
         )
     return with_valid_pairs(records[~extra].reset_index(drop=True))
 

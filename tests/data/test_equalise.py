@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
+from defocus_lib.data.audit import verify
 from defocus_lib.data.collection import reader_of
 from defocus_lib.data.equalise import Equalise
 from defocus_lib.data.images import fit_square
@@ -67,6 +68,12 @@ def test_a_union_equalises_all_of_its_parts(tmp_path):
     same = [name for name in facts if not name.startswith(("bytes", "border"))]
     assert len(facts[same].drop_duplicates()) == 1 and len(facts) == 20
     assert as_stored.fingerprint() != equalised.fingerprint()
+
+
+def test_images_that_are_enlarged_are_counted(tmp_path, tree):
+    report = verify(entry("coco", tree, equalise={"size": 60}))  # all are 64 x 48 or 48 x 64 px
+    assert report.enlarged == 10 and "10 images are smaller than `equalise` says" in report.text()
+    assert verify(entry("coco", tree, equalise={"size": 48})).enlarged == 0
 
 
 @pytest.mark.parametrize("setting", [{"size": 31}, {"quality": 0}, {"quality": 96}])

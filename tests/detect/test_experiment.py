@@ -1,6 +1,7 @@
 import hashlib
 import json
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -586,6 +587,34 @@ def test_train_writes_what_it_promises(command, project):
         and str(folder) in done.stdout
     )
     assert "chosen on validation" in done.stdout and "Epoch" not in done.stdout
+
+
+def test_copies_in_two_splits_stop_the_training(tmp_path, monkeypatch):
+    project = make_project(tmp_path)
+    faces = project / "faces/original_sequences/youtube/c23/v1faces"
+    shutil.copy(faces / "000/0000.png", faces / "009/0001.png")
+    monkeypatch.chdir(project)
+    words = ["train", "--dataset", "clips", "--size", "48", "--epochs", "1"]
+    done = CliRunner().invoke(app, words)
+    assert done.exit_code == 2 and "000/0000.png (train) and " in done.stderr, done.output
+    assert "009/0001.png (test) are the same file" in done.stderr
+    assert "`on_duplicates: skip` in the manifest leaves them out" in done.stderr
+
+
+@pytest.mark.slow
+def test_files_that_give_the_label_away_are_told_and_written_down(tmp_path, monkeypatch):
+    project = make_project(tmp_path)
+    for path in (project / "faces/original_sequences").rglob("*.png"):
+        Image.open(path).save(path.with_suffix(".jpg"), quality=95)
+        path.unlink()
+    monkeypatch.chdir(project)
+    words = ["train", "--dataset", "clips", "--size", "48", "--input", "rgb", "--output", "here"]
+    words += ["--epochs", "1", "--backbone", "test_resnet", "--n-bootstrap", "20"]
+    done = CliRunner().invoke(app, [*words, "--accelerator", "cpu"])
+    assert done.exit_code == 0, done.output
+    assert "CAUTION: the files give the label away." in done.stdout
+    _, header = load_detector(project / "here" / "detector.safetensors")
+    assert header["file_facts_auc"] == 1.0 and header["equalise"] == {}
 
 
 @pytest.mark.slow
