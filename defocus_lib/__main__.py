@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from defocus_lib.data.dataset import Dataset
     from defocus_lib.data.index import Index
 
-PROBLEMS, USAGE = 1, 2  # exit codes
+PROBLEMS, USAGE, INTERRUPTED = 1, 2, 130  # exit codes
 OPTION_NAMES = {"reads": ["--input"]}  # where the option is not called like the field
 
 LEFT_OUT = {
@@ -604,7 +604,7 @@ def inspect_pictures(
             elif path is not None:
                 write_text(path, text())
                 typer.echo(f"Written: {path}", err=to_screen)
-    raise typer.Exit(PROBLEMS if result.unreadable else 0)
+    raise typer.Exit(INTERRUPTED if result.interrupted else PROBLEMS if result.unreadable else 0)
 
 
 @app.command("plan")

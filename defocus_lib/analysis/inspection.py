@@ -6,6 +6,7 @@ the detector is that of its training to the byte (:class:`defocus_lib.detect.inp
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -145,7 +146,10 @@ class Inspector:
     def prepare(self, pixels: np.ndarray) -> np.ndarray:
         """Decoded ``pixels`` (H, W, 3) uint8 in the size that the map is computed from."""
         if not self.judges:
-            return reduced(pixels, self.settings.longest_side)
+            longest = self.settings.longest_side
+            # A panorama stays large enough for its map.
+            least = math.ceil(SMALLEST_SIDE * max(pixels.shape[:2]) / min(pixels.shape[:2]))
+            return reduced(pixels, longest and max(longest, least))
         return self.reader.prepare(pixels)
 
     def maps(self, pixels: np.ndarray) -> DefocusMaps:

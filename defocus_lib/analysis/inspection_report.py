@@ -39,6 +39,8 @@ class Result:
     """Of a report: those of the first :data:`SHOWN` pictures."""
     unreadable: list[str]
     """Why other files could not be read."""
+    interrupted: bool = False
+    """Whether files are left that were not looked at."""
 
     def document(self) -> dict:
         """All numbers, for JSON."""
@@ -62,23 +64,29 @@ def collect(
     """Inspect picture files one after another.
 
     ``draw`` makes the part of a report on one picture, with its number. ``tell`` prints each
-    result as it comes, at length for a few pictures, and shows a progress bar for several.
+    result as it comes, at length for a few pictures, and shows a progress bar for several. Ctrl-C
+    ends it; what was inspected so far is kept.
     """
     pictures: list[dict] = []
     sections: list[str] = []
     unreadable: list[str] = []
     describe = text if len(paths) <= AT_LENGTH else short_line
-    for outcome in inspect_all(inspector, paths, tell):
-        if isinstance(outcome, str):
-            unreadable.append(outcome)
-            say(f"not read: {outcome}")
-            continue
-        if tell:
-            say(describe(outcome), sys.stdout)
-        if draw and len(pictures) < SHOWN:
-            sections.append(draw(outcome, len(pictures)))
-        pictures.append(facts(outcome, inspector))
-    return Result(about_weights(inspector), pictures, sections, unreadable)
+    interrupted = False
+    try:
+        for outcome in inspect_all(inspector, paths, tell):
+            if isinstance(outcome, str):
+                unreadable.append(outcome)
+                say(f"not read: {outcome}")
+                continue
+            if tell:
+                say(describe(outcome), sys.stdout)
+            if draw and len(pictures) < SHOWN:
+                sections.append(draw(outcome, len(pictures)))
+            pictures.append(facts(outcome, inspector))
+    except KeyboardInterrupt:
+        interrupted = True
+        say(f"Interrupted after {len(pictures) + len(unreadable)} of {len(paths)} files.")
+    return Result(about_weights(inspector), pictures, sections, unreadable, interrupted)
 
 
 AT_LENGTH = 3  # pictures, of more each gets one line
@@ -202,6 +210,9 @@ def about_weights(inspector: Inspector) -> dict[str, str]:
         "trained on": _training_words(inspector),
         "test AUC (95 % interval)": _auc_words(header),
         "threshold": _threshold_words(header),
+        "Shapley values": "against the mean real training input"
+        if "background" in header
+        else f"against a uniform input, because the mean real training input is {NOT_STATED}",
     }
     stated = header.get("map_version")
     if stated and stated != version(header["preset"]):

@@ -72,8 +72,9 @@ a { color: var(--accent); }
 HOW_TO_READ = """
 The map shows how much each place is blurred: the standard deviation of a Gaussian blur, in px of
 the picture as it was read. Dark is sharp. Places far from any edge are filled in from others, so
-read the map together with its uncertainty. A difference of blur is no proof of manipulation: every
-photograph with depth has one.
+read the map together with its uncertainty. The centre is the middle half of each side; it is
+compared with the border by means that count uncertain pixels less. A difference of blur is no proof
+of manipulation: every photograph with depth has one.
 """
 
 

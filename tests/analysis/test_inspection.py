@@ -281,3 +281,25 @@ def test_the_table_has_one_row_per_picture(root, weights, tmp_path):
 def test_settings_that_do_not_fit_are_refused(weights, settings, message):
     with pytest.raises(ValueError, match=message):
         Inspector.of(Settings(weights, **settings))
+
+
+def test_a_panorama_stays_large_enough_for_its_map(tmp_path):
+    Image.new("RGB", (1500, 40), "white").save(tmp_path / "wide.png")
+    inspector = Inspector.of(Settings(longest_side=100))
+    found = inspector.inspect((tmp_path / "wide.png").read_bytes(), "wide.png")
+    assert found.sigma.shape == (32, 1200)
+    assert Inspector.of(Settings(longest_side=0)).inspect(
+        (tmp_path / "wide.png").read_bytes(), "wide.png"
+    ).sigma.shape == (40, 1500)
+
+
+def test_an_interrupted_folder_keeps_what_was_inspected(root):
+    inspector, paths = Inspector.of(Settings(longest_side=64)), [root / "turned.jpg"] * 4
+
+    def draw(inspection, number):
+        if number == 2:
+            raise KeyboardInterrupt
+        return str(number)
+
+    result = inspection_report.collect(inspector, paths, draw, tell=False)
+    assert result.interrupted and result.sections == ["0", "1"] and len(result.pictures) == 2
