@@ -25,11 +25,11 @@ from defocus_lib.detect import training_images
 from defocus_lib.detect.checkpoints import open_weights
 from defocus_lib.detect.inputs import KINDS, as_input
 from defocus_lib.detect.model import Detector
-from defocus_lib.explain.expected_gradients import shapley_values
+from defocus_lib.explain.expected_gradients import Compute, shapley_values
 from defocus_lib.maps.cache import maps_as_cached
 from defocus_lib.maps.estimate import SMALLEST_SIDE, DefocusMaps
 from defocus_lib.maps.presets import preset_named
-from defocus_lib.precision import here
+from defocus_lib.precision import fastest, here
 
 PRESET = "learned"  # of the map where weights name none
 # Blur of a pixel counts as measured up to this uncertainty: in px, or as a share of the blur.
@@ -222,7 +222,9 @@ class Inspector:
         if self.settings.n_samples == 0:
             return verdict
         background = self.background(inputs).to(device)
-        values = shapley_values(detector, batch, background, self.settings.n_samples)
+        compute = Compute(precision=getattr(torch, fastest(device)))
+        samples = self.settings.n_samples
+        values = shapley_values(detector, batch, background, samples, compute=compute)
         error = float(values.completeness_errors[0])
         return verdict._replace(shapley=values.values[0], completeness_error=error)
 

@@ -21,6 +21,7 @@ from defocus_lib.analysis.inspection import (
     inspect_all,
 )
 from defocus_lib.maps.cache import version
+from defocus_lib.maps.presets import PRESETS
 from defocus_lib.run.terminal import say
 from defocus_lib.stats.bootstrap import formatted
 
@@ -214,6 +215,8 @@ def about_weights(inspector: Inspector) -> dict[str, str]:
         if "background" in header
         else f"against a uniform input, because the mean real training input is {NOT_STATED}",
     }
+    if (preset := header.get("preset")) and PRESETS[preset].literal:
+        lines["maps"] = "as the authors compute them: strong blur reads as weak, so px are nominal"
     stated = header.get("map_version")
     if stated and stated != version(header["preset"]):
         lines["maps"] = "trained on maps of another version of this method: numbers may differ"

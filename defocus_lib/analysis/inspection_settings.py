@@ -24,7 +24,9 @@ class Settings:
     ] = 1024
     reads: Annotated[str, "Of weights whose file does not tell: defocus or rgb."] = ""
     backbone: Annotated[str, "Of weights whose file does not tell: a timm model."] = ""
-    n_samples: Annotated[int, "Gradients for the Shapley map of a picture; 0 leaves it out."] = 32
+    n_samples: Annotated[
+        int, "Gradients for the Shapley map of a picture; 0 leaves it out, and is quick."
+    ] = 32
     rendered: Annotated[
         bool, "The pictures are rendered scenes: weights trained on such give their verdict."
     ] = False
