@@ -255,12 +255,16 @@ of_defocus = measured[measured["detector"] == "defocus"]
 page_claims = detection.auc_claims(
     of_defocus, training_manipulations, run.about.unit, n_epochs
 )
+fewest = min(
+    (len(histories[model]) for model in ("defocus", "rgb") if model in histories),
+    default=None,
+)
 page_claims += [
     detection.difference_claim(
         (test["defocus"], test["rgb"]),
         name,
         run.about.unit,
-        n_epochs,
+        fewest,
         n_bootstrap,
         seed,
     )
@@ -322,6 +326,7 @@ about = {
     "profile": profile,
     "backbone": defocus.detector.backbone,
     "training_manipulation": of_training,
+    "epochs": n_epochs,
 }
 _ = write_arrays(folder.path / "features.npz", arrays, meta=about)
 for model in models:  # a run that is interrupted needs them, a finished one does not

@@ -77,7 +77,15 @@ detectors = {
     for model in ("defocus", "rgb")
 }
 # Fails early if the detector was trained on other maps.
-_ = load_detector(detectors["defocus"], reads="defocus", preset=about_maps["preset"])
+required = {"defocus": {"preset": about_maps["preset"]}, "rgb": {}}
+headers = {
+    model: load_detector(path, reads=model, **required[model])[1]
+    for model, path in detectors.items()
+}
+# None for weights that were given. Claims need trained detectors.
+epochs = {
+    model: header.get("plan", {}).get("epochs") for model, header in headers.items()
+}
 
 # %% [markdown]
 # ## What is explained, against what
@@ -102,6 +110,7 @@ meta = {
     "profile": profile,
     "manipulations": run.manipulations,
     "background": background,
+    "epochs": epochs,
     **options,
     **about_maps,
 }
@@ -163,6 +172,7 @@ for detector, rows in completeness.groupby("detector", sort=False):
             compared_with=0.1,
             relation="below",
             unit=run.about.unit,
+            epochs=epochs[detector],
             style=".1%",
         )
     )

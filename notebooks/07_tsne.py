@@ -9,7 +9,7 @@
 #     name: python3
 # ---
 
-# %% [markdown]
+# %% [markdown] tags=["needs-2-test-groups"]
 # # t-SNE, UMAP, and what they show
 #
 # **You will see** the feature space of the defocus detector in two dimensions, with
@@ -236,6 +236,7 @@ page_claims = [
         row.high,
         row.groups,
         unit=folder.about.unit,
+        epochs=about.get("epochs"),
     )
     for row in gains.itertuples()
 ]

@@ -115,6 +115,7 @@ means.rename(columns=titles).round(3)
 
 # %%
 known = shares.dropna()
+epochs = real.meta.get("epochs", {})  # of the detectors, where they are known
 for detector, title in titles.items():
     excess = bootstrap_mean(known[detector] - known["uniform"], known["group"])
     page_claims.append(
@@ -123,6 +124,7 @@ for detector, title in titles.items():
             *excess.scalars,
             groups=known["group"].nunique(),
             unit=folder.about.unit,
+            epochs=epochs.get(detector),
             style="+.1%",
         )
     )

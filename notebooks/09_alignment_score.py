@@ -126,6 +126,7 @@ glue("alignment_bins", bins, display=False)
 # because the manipulations of one original resemble each other.
 
 # %%
+epochs = real.meta.get("epochs", {})  # of the detectors, where they are known
 page_claims = [
     Claim(
         f"Alignment score of the {figures.MODEL_NAMES[model]} exceeds that of the"
@@ -133,6 +134,7 @@ page_claims = [
         *excess.scalars,
         groups=table["group"].nunique(),
         unit=folder.about.unit,
+        epochs=epochs.get(model),
         style="+.3f",
     )
     for model, excess in alignment.excess_over_uniform(table).items()

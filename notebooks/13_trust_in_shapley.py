@@ -88,6 +88,7 @@ few = {model: explainer.take(slice(images)) for model, explainer in explainers.i
 few_owners = owners[:images]
 numbers: dict[str, dict[str, float]] = {}
 page_claims: list[Claim] = []
+epochs = meta.get("epochs", {})  # of the detectors, where they are known
 
 
 def add_claim(statement: str, value, low, high, groups, **about) -> None:
@@ -181,6 +182,7 @@ add_claim(
     few_owners,
     compared_with=1.0,
     relation="below",
+    epochs=epochs.get("defocus"),
     style=".2f",
 )
 
@@ -277,6 +279,7 @@ for model, table in cascades.items():
         few_owners,
         compared_with=0.5,
         relation="below",
+        epochs=epochs.get(model),
         style=".2f",
     )
 
@@ -337,6 +340,7 @@ for row in gained.itertuples():
         " logit more than those of other orders (excess area in logits)",
         **excess,
         groups=owners,
+        epochs=epochs.get(row.Index),
     )
 
 # %% [markdown] tags=["needs-pairs"]
@@ -415,6 +419,7 @@ for row in compared[compared["left out"] == "none"].itertuples():
             " its permuted pixels",
             **excess,
             groups=scores["group"],
+            epochs=epochs.get(row.model),
             style="+.3f",
         )
 glue("trust_pairs", int(compared["pairs"].max()), display=False)
