@@ -45,6 +45,7 @@ from defocus_lib.run.notebook import (
     LEFT_OUT,
     NotebookFailed,
     kernel_environment,
+    least_test_groups,
     read_notebook,
     run_notebook,
 )
@@ -396,8 +397,34 @@ def task_plan() -> Iterator[dict]:
         yield {
             "name": PROFILE,
             "uptodate": [config_changed({"parameters": PARAMETERS, "data": ENTRY.fingerprint()})],
-            "actions": [say_plan],
+            "actions": [check_least, say_plan],
         }
+
+
+def check_least() -> TaskFailed | None:
+    """Before an image is read: fail if there are too few for any page, and say which pages or
+    sections will be left out."""
+    from defocus_lib.data import collection, records  # pandas, which only this case needs
+    from defocus_lib.data.index import list_index
+
+    own = check_parameters("01_data", declared("01_data"), PARAMETERS["01_data"])
+    try:
+        index = list_index(ENTRY)
+        names = [name.strip() for name in own["manipulations"].split(",")]
+        listed, learned = collection.choose_present(
+            index.records, names, own["training_manipulation"], index.absent
+        )
+        if own["groups"]:
+            listed = records.sample(listed, own["groups"], own["seed"])
+        about = collection.about(ENTRY, collection.for_training_on(listed, learned), own["size"])
+    except (ValueError, FileNotFoundError) as error:
+        return TaskFailed(f"01_data: {error}")
+    for name in NOTEBOOKS:
+        for least, section in least_test_groups(read_notebook(source(name))):
+            if about.test_groups < least:
+                needs = f"needs {least} test {about.unit}s of each class, found {about.test_groups}"
+                say(f"{name}: {section!r} is left out; it {needs}")
+    return None
 
 
 def say_plan() -> None:

@@ -53,7 +53,12 @@ from defocus_lib.run.widgets import explore
 from defocus_lib.scenes import optics, rendered
 
 about = About(
-    "scenes", "controlled scenes", "scene", has=("pairs", "regions", "depth"), size=size
+    "scenes",
+    "controlled scenes",
+    "scene",
+    has=("pairs", "regions", "depth"),
+    size=size,
+    test_groups=test_scenes,
 )
 folder = Folder.create(profile, artifacts, about)
 names = [name.strip() for name in manipulations.split(",")]

@@ -176,7 +176,10 @@ defocus = INPUTS["defocus"].title
 by_seed = {title: entry.by_seed() for title, entry in by_title.items()}
 figures.control_auc(summary, by_seed, defocus)
 
-# %% [markdown]
+# %% tags=["remove-cell"]
+of_density = []  # the claim of the next section, if there is one
+
+# %% [markdown] tags=["needs-3-test-groups"]
 # ## Local variance at equal edge density
 #
 # {doc}`06_local_variance` compares the mean local variance $v$ of maps between real and
@@ -213,6 +216,10 @@ glue(
 # {glue:text}`controls_correlation:.2f`. On the maps that {cite:t}`jeon2025seeing`
 # published, we measured 0.39.
 
+# %% tags=["remove-cell"]
+n_groups = test_images["group"].nunique()
+of_density = [edge_density.claim(effects, learned, n_groups, run.about.unit)]
+
 # %% [markdown]
 # ## Claims
 #
@@ -227,9 +234,7 @@ gains = auc.differences(
 )
 page_claims = [
     *controls.claims(summary, gains, **counts, seeds=seeds, epochs=epochs),
-    edge_density.claim(
-        effects, learned, test_images["group"].nunique(), run.about.unit
-    ),
+    *of_density,
 ]
 _ = headline.save(folder, "11_controls", page_claims)
 claims.table(page_claims, folder.about.caution)

@@ -21,7 +21,7 @@ from defocus_lib.analysis.workload import Images, Operation, Parameters, Work
 from defocus_lib.data import collection
 from defocus_lib.data.expected import expected_records
 from defocus_lib.data.images import Reader
-from defocus_lib.data.index import index_files, load_index
+from defocus_lib.data.index import index_files, list_index, load_index
 from defocus_lib.data.manifest import Files, Union, load_manifest
 from defocus_lib.run import provenance
 from defocus_lib.run.artifacts import Folder, project_root
@@ -113,6 +113,10 @@ def _images(
         reader = collection.reader_of(entry, own["size"])
         images = workload.chosen_images(own, records, index.absent)
         return images, (reader, images.records), f"Images: {len(records):,} in the index of {name}."
+    if entry.has_folder():
+        index = list_index(entry)
+        images = workload.chosen_images(own, index.records, index.absent)
+        return images, None, f"Images: {images.indexed:,} by the names of the files of {name}."
     images = workload.chosen_images(own, expected_records(entry))
     origin = f"Images: {images.indexed:,}, as the manifest states; {name} is not indexed yet."
     return images, None, origin

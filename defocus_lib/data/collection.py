@@ -162,14 +162,16 @@ def about(
     or a split lacks a class.
     """
     if missing := one_sided_splits(records):
+        groups = records.groupby("label")["group"].nunique()
+        held = f"{groups.get(0, 0)} real and {groups.get(1, 0)} fake {unit_of(records)}s"
         raise ValueError(
-            f"{entry.name}: {'; '.join(missing)}; real and fake images wanted in every split"
+            f"{entry.name}: {'; '.join(missing)}; found {held}, wanted at least 3 of each, one for "
+            "every split, or lists of a split that give each some"
         )
-    unit = "image" if records["group"].is_unique else "picture"
     return About(
         dataset=entry.name,
         title=entry.title,
-        unit="video" if (records["frame"] != "").any() else unit,
+        unit=unit_of(records),
         has=("pairs",) if _tested_in_pairs(entry.name, records) else (),
         root=str(entry.folder()),
         size=size,
@@ -177,7 +179,21 @@ def about(
         max_pixels=entry.max_pixels,
         equalise=entry.equalise.model_dump() if entry.equalise else {},
         file_facts_auc=file_facts_auc,
+        test_groups=test_groups(records),
     )
+
+
+def unit_of(records: pd.DataFrame) -> str:
+    """What a group is: a video, a picture with its versions, or an image."""
+    if (records["frame"] != "").any():
+        return "video"
+    return "image" if records["group"].is_unique else "picture"
+
+
+def test_groups(records: pd.DataFrame) -> int:
+    """The number of groups among the test images of the class, or manipulation, with the fewest."""
+    test = records[records["split"] == "test"]
+    return int(test.groupby("manipulation")["group"].nunique().min())
 
 
 def _tested_in_pairs(name: str, records: pd.DataFrame) -> bool:

@@ -56,6 +56,13 @@ class Dataset(Entry):
             f"data set {self.name!r} is rendered in the run (notebook 01); it has no folder"
         )
 
+    def has_folder(self) -> bool:
+        """Whether its files can be looked for."""
+        try:
+            return all(part.folder().is_dir() for part in self.parts)
+        except (FileNotFoundError, ValueError):
+            return False
+
     def where(self) -> str:
         """Where it lies, or why that cannot be said, for a reader."""
         raise NotImplementedError

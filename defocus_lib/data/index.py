@@ -94,6 +94,14 @@ def build_index(dataset: Dataset, n_workers: int = -1, progress: bool = False) -
     return _compose(dataset, lambda part: Walk.take(part, n_workers, progress))
 
 
+def list_index(dataset: Dataset) -> Index:
+    """The index as names alone tell it: no image is read, so that none is unreadable.
+
+    Digests are empty and sizes 0. Raises as :func:`build_index` does, UnreadableImage aside.
+    """
+    return _compose(dataset, Walk.by_name)
+
+
 def load_index(
     dataset: Dataset,
     folder: str | Path | None = None,
@@ -215,6 +223,13 @@ class Walk:
             equalise=dataset.equalise,
             fit=dataset.fit,
         )
+
+    @classmethod
+    def by_name(cls, dataset: Files) -> Walk:
+        """Find the images of a data set, and read none."""
+        table, tree = list_pictures(dataset)
+        lists = {name: getattr(tree, name) for name in LISTS}
+        return cls(table.assign(**Content("", 0, 0, "")._asdict()), **lists)
 
     def is_current(self, dataset: Files) -> bool:
         """Whether images that stop a run still cannot be read; they may have been repaired."""

@@ -57,6 +57,8 @@ class About:
         Size and quality that all images are brought to before anything reads them; empty for none.
     file_facts_auc : float
         AUC of facts about the files alone, where they give the label away; 0 where they do not.
+    test_groups : int
+        Independent test images of the rarest class, or scenes or videos; 0 where it is not known.
     """
 
     dataset: str = "own"
@@ -69,6 +71,7 @@ class About:
     max_pixels: int = 64_000_000
     equalise: dict[str, int] = field_of(default_factory=dict)
     file_facts_auc: float = 0.0
+    test_groups: int = 0
 
     @property
     def caution(self) -> str:

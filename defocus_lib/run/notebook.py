@@ -63,6 +63,8 @@ NEEDS = {
 }
 """What a section can require by the tag ``needs-<name>`` of its heading, in words for the reader.
 """
+NEEDS_GROUPS = re.compile(r"needs-(\d+)-test-groups")
+"""The tag of a section that needs so many independent test images of each class."""
 
 
 class _Client(PapermillNotebookClient):
@@ -198,20 +200,41 @@ def leave_out(notebook: NotebookNode, folder: Path) -> NotebookNode:
 
 def leave_out_sections(notebook: NotebookNode, about: About) -> NotebookNode:
     """:func:`leave_out` for data of which ``about`` is known."""
-    lacking = {f"needs-{need}": words for need, words in NEEDS.items() if need not in about.has}
     cells, below = [], 0  # the level of the heading whose section is left out, or 0
     for cell in notebook.cells:
         tags, level = cell.metadata.get("tags", []), _heading_level(cell)
-        missing = next((lacking[tag] for tag in tags if tag in lacking), "")
+        missing = next(filter(None, (_lack(tag, about) for tag in tags)), "")
         below = 0 if 0 < level <= below else below
         if missing and level and not below:
             below = level
             text = cell.source if level == 1 else cell.source.splitlines()[0]
-            note = f"*{LEFT_OUT} {missing}, and the data ({about.title}) have none.*"
-            cells.append(nbformat.v4.new_markdown_cell(f"{text}\n\n{note}"))
+            cells.append(nbformat.v4.new_markdown_cell(f"{text}\n\n*{LEFT_OUT} {missing}.*"))
         elif not below or "parameters" in tags:
             cells.append(cell)
     return NotebookNode({**notebook, "cells": cells})
+
+
+def _lack(tag: str, about: About) -> str:
+    """What the data lack of what a tag asks for, in words; "" if nothing."""
+    need = tag.removeprefix("needs-")
+    if tag != need and need in NEEDS and need not in about.has:
+        return f"{NEEDS[need]}, and the data ({about.title}) have none"
+    least = NEEDS_GROUPS.fullmatch(tag)
+    if least and 0 < about.test_groups < int(least[1]):
+        kind = f"test {about.unit}s of each class"
+        return f"{least[1]} {kind}, and the data ({about.title}) have {about.test_groups}"
+    return ""
+
+
+def least_test_groups(notebook: NotebookNode) -> list[tuple[int, str]]:
+    """The sections that need a number of independent test images of each class: that number, and
+    the heading."""
+    return [
+        (int(least[1]), cell.source.splitlines()[0].lstrip("# "))
+        for cell in notebook.cells
+        for tag in cell.metadata.get("tags", [])
+        if (least := NEEDS_GROUPS.fullmatch(tag))
+    ]
 
 
 def _heading_level(cell: NotebookNode) -> int:

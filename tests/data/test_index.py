@@ -13,7 +13,7 @@ from PIL import Image
 
 from defocus_lib.data import manifest as m
 from defocus_lib.data.images import Reader, UnreadableImage
-from defocus_lib.data.index import Index, build_index, index_files, load_index
+from defocus_lib.data.index import Index, build_index, index_files, list_index, load_index
 from defocus_lib.data.records import COLUMNS, counts, missing_pairs
 from tests import trees
 from tests.entries import (
@@ -56,6 +56,16 @@ def test_faceforensics_row_by_row(tree):
         name: tuple(row) for name, row in zip(rows.index, rows.itertuples(index=False), strict=True)
     } == wanted
     assert found["label"].dtype == found["width"].dtype == np.int64
+
+
+def test_names_alone_give_the_same_records_without_their_content(tree):
+    broken(tree)
+    listed, read = list_index(ffpp(tree)), build_index(ffpp(tree, on_unreadable="skip"))
+    columns = [name for name in COLUMNS if name not in ("digest", "width", "height", "pair")]
+    of_read = listed.records[listed.records["id"].isin(read.records["id"])]
+    assert of_read[columns].equals(read.records[columns].set_axis(of_read.index))
+    assert len(listed.records) == len(read.records) + 3 and listed.unreadable.empty
+    assert set(listed.records["digest"]) == {""}
 
 
 def test_every_record_is_what_a_reader_reads(tree):

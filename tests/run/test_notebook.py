@@ -168,6 +168,21 @@ def test_a_section_that_needs_what_the_data_lack_is_left_out_and_says_so(
     assert execution.leave_out(notebook, tmp_path / "nothing known").cells == notebook.cells
 
 
+@pytest.mark.parametrize(("groups", "left_out"), [(0, False), (2, True), (3, False), (40, False)])
+def test_a_section_that_needs_more_test_groups_says_how_many(tmp_path, groups, left_out) -> None:
+    source = write(
+        tmp_path / "page.py",
+        SECTIONS.replace('tags=["needs-pairs"]', 'tags=["needs-3-test-groups"]'),
+    )
+    notebook = execution.read_notebook(source)
+    assert execution.least_test_groups(notebook) == [(3, "Pairs")]
+    about = artifacts.About(title="few", unit="video", test_groups=groups)
+    left = execution.leave_out_sections(notebook, about).cells
+    notes = [cell.source for cell in left if "Left out" in cell.source]
+    said = "*Left out: this needs 3 test videos of each class, and the data (few) have 2.*"
+    assert notes == ([f"## Pairs\n\n{said}"] if left_out else [])
+
+
 def test_a_whole_notebook_can_be_left_out_but_for_its_opening_and_parameters(tmp_path) -> None:
     source = SECTIONS.replace(
         "[markdown]\n# # Title", '[markdown] tags=["needs-pairs"]\n# # Title\n#\n# What it is.'

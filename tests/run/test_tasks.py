@@ -410,3 +410,51 @@ def test_the_rendered_book_of_the_demo_alone_is_in_the_folder_of_the_prose(tmp_p
         assert load_dodo(ROOT, profile=profile)["BUILD"] == ROOT / place / "_build"
     elsewhere = load_dodo(ROOT, artifacts=str(tmp_path))
     assert elsewhere["BUILD"] == tmp_path / "book" / "_build"
+
+
+# --------------------------------------------------------------------------------------------------
+# The least data, before an image is read.
+
+
+def least_of(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, pictures: dict[str, int], pairs: str
+) -> object:
+    """What the check before a run on so many pictures returns; none of them can be decoded."""
+    for kind, number in pictures.items():
+        for name in range(number):
+            write(folder / kind / f"{name if pairs == 'by_name' else kind[0] + str(name)}.png", "")
+    monkeypatch.setenv("FOLDERS_ROOT", str(folder))
+    monkeypatch.setenv("FOLDERS_PAIRS", pairs)
+    return load_dodo(ROOT, profile="folders", artifacts=str(folder / "run"))["check_least"]()
+
+
+@pytest.mark.parametrize(
+    ("pictures", "pairs", "left_out"),
+    [
+        ({"real": 3, "fake": 3}, "none", ["07_tsne", "11_controls"]),
+        ({"real": 8, "fake": 6}, "none", ["11_controls"]),
+        ({"real": 6, "fake": 6}, "by_name", ["11_controls"]),
+        ({"real": 15, "fake": 15}, "none", []),
+    ],
+)
+def test_what_small_data_leave_out_is_said_before_an_image_is_read(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+    pictures: dict[str, int],
+    pairs: str,
+    left_out: list[str],
+) -> None:
+    assert least_of(tmp_path, monkeypatch, pictures, pairs) is None
+    lines = capsys.readouterr().err.splitlines()
+    assert [line.split(":")[0] for line in lines] == left_out
+    assert all("is left out; it needs" in line and "of each class, found" in line for line in lines)
+
+
+def test_data_that_are_too_few_for_any_page_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failure = least_of(tmp_path, monkeypatch, {"real": 5, "fake": 2}, "none")
+    message = str(failure.get_msg())
+    assert "01_data: folders: val has no fake image; found 5 real and 2 fake images" in message
+    assert "at least 3 of each, one for every split" in message

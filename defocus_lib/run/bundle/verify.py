@@ -148,6 +148,8 @@ def _about(source: Source, sizes: Mapping[str, int], description: Description) -
         raise Refused(f"{PROVENANCE} has an AUC that is no number")
     for key in ("dataset", "title", "unit"):
         named(PROVENANCE, check_prose, data[key])
+    if not isinstance(data.get("test_groups", 0), int):
+        raise Refused(f"{PROVENANCE}: test_groups is no whole number")
     return About(**{**data, "has": tuple(data["has"])})
 
 
