@@ -388,6 +388,7 @@ def pages() -> dict[Path, Path]:
     return copies | {ARTIFACTS / name: PAGES / "executed" / name for name in FRONT_PAGE}
 
 
+FEW = 200  # images up to which a plan would take longer than it is worth
 LONG = 15  # minutes from which a run on data on disk is announced
 
 
@@ -397,13 +398,13 @@ def task_plan() -> Iterator[dict]:
         yield {
             "name": PROFILE,
             "uptodate": [config_changed({"parameters": PARAMETERS, "data": ENTRY.fingerprint()})],
-            "actions": [check_least, say_plan],
+            "actions": [check_least],
         }
 
 
 def check_least() -> TaskFailed | None:
     """Before an image is read: fail if there are too few for any page, and say which pages or
-    sections will be left out."""
+    sections will be left out, and what the rest will take."""
     from defocus_lib.data import collection, records  # pandas, which only this case needs
     from defocus_lib.data.index import list_index
 
@@ -416,7 +417,8 @@ def check_least() -> TaskFailed | None:
         )
         if own["groups"]:
             listed = records.sample(listed, own["groups"], own["seed"])
-        about = collection.about(ENTRY, collection.for_training_on(listed, learned), own["size"])
+        chosen = collection.for_training_on(listed, learned)
+        about = collection.about(ENTRY, chosen, own["size"])
     except (ValueError, FileNotFoundError) as error:
         return TaskFailed(f"01_data: {error}")
     for name in NOTEBOOKS:
@@ -424,6 +426,8 @@ def check_least() -> TaskFailed | None:
             if about.test_groups < least:
                 needs = f"needs {least} test {about.unit}s of each class, found {about.test_groups}"
                 say(f"{name}: {section!r} is left out; it {needs}")
+    if len(chosen) > FEW:
+        say_plan()
     return None
 
 
