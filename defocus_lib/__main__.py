@@ -6,6 +6,7 @@ Each command imports what it needs, so that the help appears at once.
 from __future__ import annotations
 
 import json
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -21,13 +22,15 @@ from typer.core import TyperCommand
 from defocus_lib.analysis.inspection_settings import Settings
 from defocus_lib.detect.plan import BOOK, Plan, Request
 from defocus_lib.maps.budget import Budget
+from defocus_lib.run.threads import limit_threads
 
 if TYPE_CHECKING:
     from defocus_lib.data.dataset import Dataset
     from defocus_lib.data.index import Index
 
 PROBLEMS, USAGE, INTERRUPTED = 1, 2, 130  # exit codes
-OPTION_NAMES = {"reads": ["--input"]}  # where the option is not called like the field
+# Where the option is not called like the field.
+OPTION_NAMES = {"reads": ["--input"], "n_threads": ["--threads", "--n-threads"]}
 
 LEFT_OUT = {
     "unreadable": "images that can't be read",
@@ -75,8 +78,10 @@ Json = Annotated[
     bool, typer.Option("--json", help="One JSON document on standard output, and nothing else.")
 ]
 Workers = Annotated[
-    int, typer.Option("--n-workers", help="Threads that read images; -1 takes every core.")
+    int,
+    typer.Option("--threads", "--n-workers", help="That read images; -1 takes every core."),
 ]
+Threads = Annotated[int, typer.Option("--threads", min=0, help="That compute; 0 takes every core.")]
 Refresh = Annotated[
     bool, typer.Option("--refresh", help="Walk the tree again, also if it is indexed already.")
 ]
@@ -117,7 +122,7 @@ def verify_data(
     from defocus_lib.data.audit import verify
 
     with one_line_errors():
-        report = verify(_entry(name, manifest), n_workers, progress=True, keep=True)
+        report = verify(_entry(name, manifest), n_workers, progress=is_watched(), keep=True)
     typer.echo(json.dumps(report.as_json(), indent=2) if as_json else report.text())
     raise typer.Exit(0 if report.ok else PROBLEMS)
 
@@ -139,7 +144,7 @@ def index_data(
 
     with one_line_errors():
         entry = _entry(name, manifest)
-        index = load_index(entry, refresh=refresh, n_workers=n_workers, progress=True)
+        index = load_index(entry, refresh=refresh, n_workers=n_workers, progress=is_watched())
         summary = _summary(entry, index) | {"files": [str(path) for path in index_files(entry)]}
     if as_json:
         return typer.echo(json.dumps(summary, indent=2))
@@ -277,8 +282,10 @@ def prune_cache(
 @maps.command("verify")
 def verify_cache(
     profile: Annotated[str, typer.Argument(metavar="PROFILE", help="A run: artifacts/PROFILE.")],
+    threads: Threads = 0,
 ) -> None:
     """Read every map of a run, and compute those again that are damaged or missing."""
+    limit_threads(threads)
     import pandas as pd
 
     from defocus_lib.data import collection
@@ -290,7 +297,7 @@ def verify_cache(
         run = collection.load(folder)
         cache, _ = load_maps(folder, run.reader)
         records = pd.concat([run.records, collection.load_sweep_records(folder)])
-        counts = cache.fill(records, run.reader, progress=True, verify=True)
+        counts = cache.fill(records, run.reader, progress=is_watched(), verify=True)
     typer.echo(f"{counts['found']:,} maps are whole; {counts['computed']:,} were computed anew.")
 
 
@@ -381,6 +388,11 @@ def open_bundle(
             folder = opened.unpack(made, root / "artifacts" / f"bundle-{made.description.name}")
         folder = opened.write_lab(folder, root) if lab else folder
     typer.echo(folder)
+
+
+def is_watched() -> bool:
+    """Whether progress is drawn: a file gets no bars."""
+    return sys.stderr.isatty()
 
 
 def _entry(name: str, manifest: Path | None) -> Dataset:
@@ -476,17 +488,27 @@ def train(
     """Train a detector and evaluate it on the test split; with --epochs 0, evaluate --weights.
 
     It computes on a graphics card if there is one. The defaults are those of the book, see its
-    profile ffpp."""
+    profile ffpp. Before it starts it measures how long it will take; an output that goes to a file
+    has lines instead of progress bars."""
+    options |= _of_authors(context) if authors else {}
+    limit_threads(max(0, options["n_threads"]))
+    from defocus_lib.analysis import training_time
     from defocus_lib.detect import experiment, training
     from defocus_lib.figures import detection
 
-    options |= _of_authors(context) if authors else {}
+    def announce(setup: experiment.Setup, missing_maps: int) -> None:
+        if training.is_first_process():
+            typer.echo(training_time.sentence(setup, missing_maps), err=True)
+
+    def log(line: str) -> None:
+        typer.echo(line, err=True)
+
     with one_line_errors(unreadable=USAGE):
         plan = Plan(**{field.name: options[field.name] for field in fields(Plan)})
         request = Request(**{field.name: options[field.name] for field in fields(Request)})
-        progress = training.is_first_process()
+        progress = training.is_first_process() and (is_watched() or log)
         draw = detection.preview if request.previews else None
-        report = experiment.perform(request, plan, draw, progress)
+        report = experiment.perform(request, plan, draw, progress, announce)
         typer.echo(report.text())
         typer.echo(f"Weights, tables and logs: {report.folder}")
 
@@ -500,12 +522,14 @@ def train_estimator(
     resume: Annotated[
         bool, typer.Option("--resume", help="Continue after the last checkpoint.")
     ] = False,
+    threads: Threads = 0,
     **options: Any,
 ) -> None:
     """Train the network of the preset `learned` on simulated blur.
 
     The default steps are those of the packaged weights: a machine that takes less than the minutes
     for them reaches the same weights. With --steps 0 all minutes are used."""
+    limit_threads(threads)
     from defocus_lib.maps import learned_training
 
     with one_line_errors():
@@ -547,6 +571,7 @@ def run_notebook_alone(
         ),
     ] = None,
     profile: Annotated[str, typer.Option(help="The run in artifacts/PROFILE.")] = "demo",
+    threads: Threads = 0,
 ) -> None:
     """Run one notebook on the artefacts of a run, such as `run 05_binary_mask -p threshold 0.2`.
 
@@ -558,7 +583,7 @@ def run_notebook_alone(
 
     with one_line_errors():
         try:
-            path = run_single(notebook, profile, parameters or [], project_root())
+            path = run_single(notebook, profile, parameters or [], project_root(), threads)
         except NotebookFailed as failure:
             typer.echo(f"error: {failure}", err=True)
             raise typer.Exit(PROBLEMS) from None
@@ -616,16 +641,18 @@ def plan_run(
         str, typer.Option("--set", help="Changed parameters: 'notebook.parameter=value ...'.")
     ] = "",
     above: Annotated[float, typer.Option(help="Say nothing of runs of fewer minutes.")] = 0,
+    threads: Threads = 0,
     as_json: Json = False,
 ) -> None:
     """Say what a run will compute: images, hours and disk by stage.
 
     Image passes and maps are counted, and measured on this machine, on a graphics card if there is
     one. It takes some seconds and computes nothing of the run itself."""
+    limit_threads(threads)
     from defocus_lib.analysis import cost_model
 
     with one_line_errors():
-        plan = cost_model.plan(profile, settings, progress=not as_json)
+        plan = cost_model.plan(profile, settings, progress=is_watched() and not as_json)
     if plan.seconds < 60 * above:
         return
     if as_json:

@@ -175,7 +175,7 @@ def _training(parameters: Parameters, images: Images) -> Iterator[Work]:
         page = "03_train_detector"
         loaders = precision.loaders(own["n_workers"], precision.here())
         read = [
-            _images_read(int(splits[split]), plan.epochs, images.size, reads, loaders)
+            images_read(int(splits[split]), plan.epochs, images.size, reads, loaders)
             for split in ("train", "val")
         ]
         yield Work(page, stage, Operation("training", **detector), trained)
@@ -185,7 +185,7 @@ def _training(parameters: Parameters, images: Images) -> Iterator[Work]:
         yield Work(page, stage, Operation("weights", **detector), int(plan.epochs > 0))
 
 
-def _images_read(number: int, epochs: int, size: int, reads: str, loaders: int) -> int:
+def images_read(number: int, epochs: int, size: int, reads: str, loaders: int) -> int:
     """How many images are decoded in so many epochs: those that are kept count once."""
     kind = KINDS[reads]
     room = KEPT // (size**2 * (3 * kind.photograph + 4 * kind.map))

@@ -124,9 +124,9 @@ def _read_released(
     path: Path, reads: str, preset: str, backbone: str, input_size: int
 ) -> tuple[Detector, dict]:
     """A detector from a pickle, and its kind, epoch and accuracy."""
-    if reads == "fusion":
+    if reads not in ("defocus", "rgb"):
         raise ValueError(
-            f"{path}: no safetensors. A fusion detector is read from safetensors written by this "
+            f"{path}: no safetensors. A {reads} detector is read from safetensors written by this "
             "project"
         )
     weights, about = _state_dict(path, _unpickle(path))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ from defocus_lib.detect.checkpoints import read_weights
 from defocus_lib.detect.inputs import KINDS, Inputs, kind_of, propagation_of
 from defocus_lib.detect.model import Detector, save_detector
 from defocus_lib.detect.plan import BACKBONE, Plan, Request
-from defocus_lib.detect.training import fit, predict
+from defocus_lib.detect.training import Progress, fit, predict
 from defocus_lib.maps.cache import MapCache, map_cache, version
 from defocus_lib.maps.estimate import normalize_per_sample
 from defocus_lib.maps.presets import PRESETS
@@ -75,7 +76,12 @@ class Setup:
         return self.records[self.records["split"] == split]
 
     def inputs(self, split: str) -> Inputs:
-        return Inputs(self.rows(split), self.reads, self.reader, self.cache)
+        """The inputs of a split; their labels are permuted where a control learns from such."""
+        rows = self.rows(split)
+        if kind_of(self.reads).shuffled and split != "test":
+            rng = np.random.default_rng([self.plan.seed, SPLITS.index(split)])
+            rows = rows.assign(label=rng.permutation(rows["label"].to_numpy()))
+        return Inputs(rows, self.reads, self.reader, self.cache)
 
     def detector(self) -> tuple[Detector, dict]:
         """The detector before training, and where its weights come from ({} if they are random).
@@ -178,7 +184,7 @@ def run(
     fresh: bool = False,
     draw: Callable[..., Figure] | None = None,
     stages: Stages | None = None,
-    progress: bool = True,
+    progress: Progress = True,
 ) -> Outcome:
     """Train a detector, or evaluate weights, and predict the validation and test images.
 
@@ -203,9 +209,10 @@ def run(
             )
             epochs = len(history) - history.attrs["earlier"]
             stage["images"] = epochs * len(inputs["train"])
+    bars = progress is True
     with stages("prediction", images=len(inputs["val"]) + len(inputs["test"])):
-        val_logits, _ = _predict(detector, inputs["val"], plan, progress)
-        test_logits, features = _predict(detector, inputs["test"], plan, progress)
+        val_logits, _ = _predict(detector, inputs["val"], plan, bars)
+        test_logits, features = _predict(detector, inputs["test"], plan, bars)
     records = pd.concat([setup.rows("val"), setup.rows("test")])
     predictions = _predictions(records, np.concatenate([val_logits, test_logits]))
     val = predictions[predictions["split"] == "val"]
@@ -408,11 +415,12 @@ class Report:
                 f"Weights from {origin['file']}: {origin['kind']}{about}. "
                 f"They expect {origin['normalisation']}."
             )
+        test = self.outcome.test
+        has_videos = len(classification.by_video(test)) < len(test)
+        shown = classification.LEVELS if has_videos else classification.LEVELS[:1]
         for name, table in self.measured.groupby("manipulation", sort=False):
-            levels = {
-                level: classification.wide(table, level, classification.METRICS).loc[name]
-                for level in classification.LEVELS
-            }
+            wide = partial(classification.wide, table, metrics=classification.METRICS, style=".3f")
+            levels = {level if has_videos else "": wide(level=level).loc[name] for level in shown}
             reads = self.outcome.setup.reads
             lines.append(f"{reads} detector on {name}, test images, with 95 % intervals:")
             lines.append(pd.DataFrame(levels).to_string())
@@ -421,10 +429,16 @@ class Report:
 
 
 def perform(
-    request: Request, plan: Plan, draw: Callable[..., Figure] | None = None, progress: bool = True
+    request: Request,
+    plan: Plan,
+    draw: Callable[..., Figure] | None = None,
+    progress: Progress = True,
+    announce: Callable[[Setup, int], None] | None = None,
 ) -> Report:
     """Do all of an experiment: index, fill the cache of maps, train or evaluate, measure, write.
 
+    ``announce`` is called with the experiment and the number of maps that are missing, before
+    anything that takes long; ``progress`` is that of :func:`defocus_lib.detect.training.fit`.
     Raises KeyError if the manifest does not list the data set; FileNotFoundError or ValueError that
     names what is missing, unreadable, or does not fit.
     """
@@ -432,8 +446,9 @@ def perform(
     reader = reader_of(entry, request.size)  # type: ignore[arg-type]  # not of scenes
     cache = map_cache(reader, request.preset, "")
     stages, folder = Stages(), _output(request, plan)
+    bars = progress is True
     with stages("index") as stage:
-        index = load_index(entry, progress=progress)
+        index = load_index(entry, progress=bars)
         stage["images"] = len(index.records)
     records = _chosen(index.records, request, plan, entry)
     auc = _file_facts_auc(index, records)
@@ -442,13 +457,16 @@ def perform(
         records, request.reads, reader, cache, plan, backbone, request.input_size, request.weights
     )
     setup.detector()  # raises before the maps, which may take hours
+    lacking = cache.missing(records) if kind_of(request.reads).map else records.head(0)
+    if announce:
+        announce(setup, len(lacking))
     if KINDS[request.reads].map:
         # The processes that load images compute the maps that are missing, if there are any. One
         # map before they start compiles the kernels for all of them.
         by_loaders = plan.n_workers > 0 and not cache.by_network
         missing = records.head(1) if by_loaders else records
         with stages("maps", images=len(missing)):
-            cache.fill(missing, reader, progress=progress and not by_loaders)
+            cache.fill(missing, reader, progress=bars and not by_loaders)
     outcome = run(setup, folder, request.fresh, draw, stages, progress)
     test, threshold = outcome.test, outcome.threshold
     with stages("metrics", images=len(test)):

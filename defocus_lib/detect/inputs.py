@@ -13,6 +13,8 @@ import torch
 
 from defocus_lib.data import images
 from defocus_lib.data.images import Reader, Row, as_planes
+from defocus_lib.detect import control_inputs
+from defocus_lib.detect.control_inputs import INPUTS, WITHOUT_BLUR, Batch
 from defocus_lib.maps.cache import MapCache, version
 from defocus_lib.maps.estimate import normalize_per_sample
 from defocus_lib.maps.presets import PRESETS
@@ -21,10 +23,16 @@ from defocus_lib.run.artifacts import source_digest
 
 @dataclass(frozen=True)
 class Kind:
-    """The photograph (3 channels), the map (1 channel), or the photograph and then the map."""
+    """The photograph (3 channels), the map (1 channel), or the photograph and then the map.
+
+    ``control`` names the entry of :data:`defocus_lib.detect.control_inputs.INPUTS` that takes the
+    place of the map; if ``shuffled``, the labels to learn from are permuted.
+    """
 
     photograph: bool
     map: bool
+    control: str = ""
+    shuffled: bool = False
 
     @property
     def channels(self) -> int:
@@ -35,6 +43,8 @@ class Kind:
         """How a detector scales this input before its backbone."""
         photograph = "photographs with mean 0.5 and standard deviation 0.5 per channel"
         of_map = "maps min-max normalised each to [0, 1] and repeated to 3 channels"
+        if self.control:
+            of_map = of_map.replace("maps", INPUTS[self.control].title)
         return ", and ".join([photograph] * self.photograph + [of_map] * self.map)
 
 
@@ -42,6 +52,11 @@ KINDS = {
     "defocus": Kind(photograph=False, map=True),
     "rgb": Kind(photograph=True, map=False),
     "fusion": Kind(photograph=True, map=True),
+    **{
+        name.replace(" ", "-"): Kind(photograph=False, map=True, control=name)
+        for name in WITHOUT_BLUR
+    },
+    "shuffled": Kind(photograph=False, map=True, shuffled=True),
 }
 KEPT = 1 << 28  # bytes: what is read stays in memory up to this size, beyond it is read each time
 
@@ -102,12 +117,19 @@ class Inputs(torch.utils.data.Dataset):
         return pixels, dense
 
     def _map(self, row: Row) -> np.ndarray | None:
-        return self.cache.provide(row, self.reader).dense if self.cache else None
+        if self.cache is None:
+            return None
+        dense = self.cache.provide(row, self.reader).dense
+        if not self.kind.control:
+            return dense
+        record = pd.DataFrame([{**row._asdict(), "manipulation": ""}])
+        inputs = INPUTS[self.kind.control].inputs(Batch(record, self.reader, self.cache))
+        return inputs[0, 0].numpy()
 
     @property
     def fingerprint(self) -> str:
         """12 hexadecimal digits of the images, how they are read, and their labels."""
-        code = source_digest(sys.modules[__name__], images)
+        code = source_digest(sys.modules[__name__], images, control_inputs)
         how = [self.reads, self.reader.size, self.reader.fit, self.reader.label, code]
         if self.kind.map and self.cache:
             preset = self.cache.preset

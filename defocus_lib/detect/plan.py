@@ -87,7 +87,7 @@ class Plan:
         # Resolved here, so that the precision that was trained in is written down.
         device = self.device()
         object.__setattr__(self, "precision", for_training(self.precision, device))
-        workers = loaders(self.n_workers, device, self._processes())
+        workers = loaders(self.n_workers, device, self.processes())
         object.__setattr__(self, "n_workers", workers)
 
     def device(self) -> torch.device:
@@ -124,7 +124,7 @@ class Plan:
                 f"devices is {self.devices!r}; a number (2), a list (0,3 or 3,) or auto wanted"
             ) from error
 
-    def _processes(self) -> int:
+    def processes(self) -> int:
         """How many processes of this plan share the cores that this one sees."""
         if "SLURM_PROCID" in os.environ and "LOCAL_WORLD_SIZE" not in os.environ:
             return 1  # SLURM gives each task cores of its own
@@ -142,7 +142,11 @@ class Request:
 
     dataset: Annotated[str, "Name in data_manifest.yaml."]
     fake_type: Annotated[str, "The manipulation to tell from real images; all by default."] = ""
-    reads: Annotated[str, "Input of the detector: defocus, rgb or fusion."] = "defocus"
+    reads: Annotated[
+        str,
+        "Input of the detector: defocus, rgb or fusion; or a control: edges, edge-density or "
+        "permuted-blur, which keep the edges of the map without its blur, or shuffled (labels).",
+    ] = "defocus"
     backbone: Annotated[str, f"A timm model; by default that of the weights, or {BACKBONE}."] = ""
     preset: Annotated[str, "Of the maps: released, published, physical or learned."] = PRESET
     size: Annotated[int, "Height and width in px that images are brought to."] = 299

@@ -41,6 +41,7 @@ from defocus_lib.run.lightning import CheckpointFiles, ProgressBar, generators_k
 from defocus_lib.run.terminal import say
 
 # What a run that goes on may change: it decides how fast the weights are reached, not which.
+Progress = bool | Callable[[str], None]
 FREE = ("epochs", "n_workers", "accelerator", "devices", "nodes", "strategy")
 NOTES = "defocus_lib"
 WRITTEN, HALF_WRITTEN = ("best.ckpt", "last.ckpt"), (".best.*.ckpt", ".last.*.ckpt")
@@ -55,7 +56,7 @@ def fit(
     folder: Path | None = None,
     fresh: bool = False,
     preview: Callable[[int, Detector], None] | None = None,
-    progress: bool = True,
+    progress: Progress = True,
 ) -> pd.DataFrame:
     """Train ``detector`` in place, keep the weights of the best epoch, and return the history.
 
@@ -75,6 +76,8 @@ def fit(
         Others are deleted.
     fresh : bool
         Delete them in any case, and begin at the first epoch.
+    progress : bool or callable
+        Bars on standard error, or nothing; a function gets a line of text per epoch instead.
     preview : callable, optional
         Called as ``preview(epoch, detector)`` after each validation, without gradients.
 
@@ -296,6 +299,19 @@ class _Patience(EarlyStopping):
         trainer.should_stop = trainer.should_stop or self.wait_count >= self.patience
 
 
+class _Lines(pl.Callback):
+    """Says what an epoch has reached, in a line."""
+
+    def __init__(self, say: Callable[[str], None], epochs: int):
+        self.say, self.epochs = say, epochs
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        if trainer.is_global_zero:
+            logged = trainer.callback_metrics
+            numbers = ", ".join(f"{name} {float(logged[name]):.3f}" for name in HISTORY[1:])
+            self.say(f"epoch {trainer.current_epoch + 1} of {self.epochs}: {numbers}")
+
+
 class _Preview(pl.Callback):
     """Calls a function with the epoch and the detector after each validation."""
 
@@ -307,12 +323,14 @@ class _Preview(pl.Callback):
             self.show(trainer.current_epoch, pl_module.detector)
 
 
-def _trainer(plan: Plan, folder: Path, preview: Callable | None, progress: bool) -> pl.Trainer:
+def _trainer(plan: Plan, folder: Path, preview: Callable | None, progress: Progress) -> pl.Trainer:
     options = {"save_on_train_epoch_end": True, "enable_version_counter": False}
     files: Any = options | {"dirpath": folder / "checkpoints"}
     best = _Best(filename="best", monitor=plan.monitor, mode="max", save_weights_only=True, **files)
     callbacks: list[pl.Callback] = []
-    if progress:
+    if callable(progress):
+        callbacks.append(_Lines(progress, plan.epochs))
+    elif progress:
         callbacks.append(ProgressBar(refresh_rate=5))
     if preview:
         callbacks.append(_Preview(preview))
@@ -334,7 +352,7 @@ def _trainer(plan: Plan, folder: Path, preview: Callable | None, progress: bool)
             plugins=[CheckpointFiles()],
             callbacks=callbacks,
             use_distributed_sampler=False,
-            enable_progress_bar=progress,
+            enable_progress_bar=progress is True,
             enable_model_summary=False,
             num_sanity_val_steps=0,
             log_every_n_steps=1,

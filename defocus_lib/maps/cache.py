@@ -180,8 +180,7 @@ class MapCache:
         limit = upkeep.limit_bytes()
         remove_leftovers(self.home)
         records = records.drop_duplicates("digest")
-        is_there = self._whole if verify else self._is_there
-        missing = records[~np.array([is_there(digest) for digest in records["digest"]], bool)]
+        missing = self.missing(records, verify)
         options = {"desc": "defocus maps", "unit": "image", "disable": not progress}
         with tqdm(total=len(records), initial=len(records) - len(missing), **options) as bar:
             if client is None:
@@ -193,6 +192,12 @@ class MapCache:
         if computed:
             upkeep.prune(Path(self.folder), present_versions(), limit)
         return pd.Series({"computed": computed, "found": len(records) - computed})
+
+    def missing(self, records: pd.DataFrame, verify: bool = False) -> pd.DataFrame:
+        """The records whose maps are not there, each content once; ``verify`` reads each map."""
+        records = records.drop_duplicates("digest")
+        is_there = self._whole if verify else self._is_there
+        return records[~np.array([is_there(digest) for digest in records["digest"]], bool)]
 
     def provide(self, row: Row, reader: Reader) -> CachedMap:
         """The map of an image; computed on the processor and kept, if it is not there yet."""

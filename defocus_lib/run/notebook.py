@@ -42,16 +42,9 @@ from defocus_lib.run.parameters import check_parameters, declared_parameters
 from defocus_lib.run.profiling import peak_memory
 from defocus_lib.run.provenance import Run
 from defocus_lib.run.terminal import Lines
+from defocus_lib.run.threads import VARIABLES
 
 KERNEL = {"name": "python3", "display_name": "Python 3", "language": "python"}
-# Read by torch and scikit-learn, by three linear algebras, by numba, and by joblib.
-THREADS = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "LOKY_MAX_CPU_COUNT",
-)
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 TRACEBACK_LINES = 20
 BAR = "{desc}: cell {n} of {total}, {elapsed}{postfix}"
@@ -286,7 +279,7 @@ def kernel_environment(threads: int) -> dict[str, str]:
     In a kernel, ``tqdm.auto`` (which Lightning uses) draws widgets, which nobody sees in a
     terminal. It falls back to text when a variable begins with SPYDER, its only switch.
     """
-    shares = dict.fromkeys(THREADS, str(threads)) if threads else {}
+    shares = dict.fromkeys(VARIABLES, str(threads)) if threads else {}
     bars = {"SPYDER_TEXT_PROGRESS": "1"}
     return {**os.environ, "PYTHONHASHSEED": "0", **bars, **FREED_MEMORY_KEPT, **shares}
 

@@ -22,7 +22,7 @@ from defocus_lib.run.parameters import (
 OWN = ("notebooks", "runs", "failed", "training")  # folders of a run that a single one has anew
 
 
-def run_single(name: str, profile: str, given: Sequence[str], root: Path) -> Path:
+def run_single(name: str, profile: str, given: Sequence[str], root: Path, threads: int = 0) -> Path:
     """Execute notebook ``name`` on a copy of ``artifacts/<profile>``; the executed notebook.
 
     ``given`` are parameters as ``name=value``, over those of the profile. The copy is
@@ -41,7 +41,7 @@ def run_single(name: str, profile: str, given: Sequence[str], root: Path) -> Pat
             f"no run in {run}: `make book PROFILE={profile}` makes what the notebooks read"
         )
     folder = link_run(run, root / "artifacts" / "single" / profile / name)
-    run_notebook(source, folder, {**parameters, "artifacts": str(folder)}, root, name)
+    run_notebook(source, folder, {**parameters, "artifacts": str(folder)}, root, name, threads)
     return folder / "notebooks" / f"{name}.ipynb"
 
 

@@ -263,13 +263,18 @@ def _evaluate_one(
 
 
 def wide(
-    table: pd.DataFrame, level: str, metrics: Sequence[str] = ("auc",), intervals: bool = True
+    table: pd.DataFrame,
+    level: str,
+    metrics: Sequence[str] = ("auc",),
+    intervals: bool = True,
+    style: str = ".2f",
 ) -> pd.DataFrame:
     """Values with their intervals as text, for a page: ``0.88 [0.85, 0.91]``.
 
     ``table`` is that of :func:`evaluate`, to which a column ``detector`` may be added. One row per
     manipulation, or per detector and manipulation; the columns are the ``metrics`` in their order,
-    called as in :data:`NAMES`. Raises ValueError if the level or a metric is not in the table.
+    called as in :data:`NAMES`. ``style`` is the format of what is no count. Raises ValueError if
+    the level or a metric is not in the table.
     """
     if level not in LEVELS:
         raise ValueError(f"level is {level!r}; {' or '.join(LEVELS)} wanted")
@@ -277,7 +282,7 @@ def wide(
     if missing := sorted(set(metrics) - set(rows["metric"])):
         raise ValueError(f"metrics names {', '.join(missing)}; known are {', '.join(METRICS)}")
     index = [name for name in ("detector", "manipulation") if name in table]
-    styles = np.where(rows["metric"].isin(COUNTS), ",.0f", ".2f")
+    styles = np.where(rows["metric"].isin(COUNTS), ",.0f", style)
     bounds = [rows[name] if intervals else rows[name] * np.nan for name in ("low", "high")]
     cells = rows.assign(cell=list(map(formatted, rows["value"], *bounds, styles)))
     text = cells.pivot(index=index, columns="metric", values="cell")[list(metrics)]

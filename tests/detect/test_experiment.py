@@ -583,10 +583,62 @@ def test_train_writes_what_it_promises(command, project):
         "metrics": 8,
     }
     assert (
-        re.search(rf"^AUC +{auc:.2f} \[", done.stdout, re.MULTILINE | re.IGNORECASE)
+        re.search(rf"^AUC +{auc:.3f} \[", done.stdout, re.MULTILINE | re.IGNORECASE)
         and str(folder) in done.stdout
     )
     assert "chosen on validation" in done.stdout and "Epoch" not in done.stdout
+    before, *epochs = [line for line in done.stderr.splitlines() if line.strip()]
+    assert re.fullmatch(r"About .* on this machine.*\.", before)
+    assert [line.split(":")[0] for line in epochs] == ["epoch 1 of 2", "epoch 2 of 2"]
+    assert "\r" not in done.stderr and not (folder / "previews").exists()
+
+
+@pytest.mark.slow
+def test_a_control_is_trained_and_its_weights_say_so(command, project, tmp_path):
+    done = command(*TRAIN, "--input", "edges", "--output", tmp_path / "edges")
+    assert done.exit_code == 0 and "edges detector on Deepfakes" in done.stdout, done.output
+    weights = tmp_path / "edges" / "detector.safetensors"
+    _, header = load_detector(weights, reads="edges", preset="released")
+    assert "edges only min-max normalised" in header["normalisation"]
+    again = ("--epochs", 0, "--weights", weights, "--output", tmp_path / "again")
+    done = command("--input", "edges", *again)
+    assert done.exit_code == 0, done.output
+    tables = [pd.read_csv(tmp_path / name / "predictions.csv") for name in ("edges", "again")]
+    assert np.allclose(*(table["probability"] for table in tables), atol=1e-6)
+    done = command("--input", "defocus", *again)
+    assert done.exit_code == 2 and "weights are for reads 'edges'; 'defocus' wanted" in done.stderr
+
+
+def report_of(videos):
+    """A report on twelve test images in so many videos of each class."""
+    rows = [(f"{n}", f"{n % videos}/{k}", k) for k in (0, 1) for n in range(6)]
+    test = pd.DataFrame(rows, columns=["frame", "video", "label"])
+    test["manipulation"] = np.where(test["label"] == 0, "real", "swap")
+    test["id"] = test["video"] + test["frame"] + test["manipulation"]
+    probability = np.random.default_rng(0).random(12)
+    test = test.assign(group=test["video"], split="test", probability=probability, logit=0.0)
+    measured = classification.evaluate(test, 0.5, 20)
+    setup = Setup(test, "rgb", None, None, QUICK, "test_resnet")
+    outcome = experiment.Outcome(setup, None, None, test, np.zeros((12, 2)), 0.5, {})
+    return experiment.Report(Path(), outcome, measured, pd.DataFrame(), 0)
+
+
+def test_videos_have_a_column_where_there_are_any_and_numbers_three_decimals():
+    with_videos, without = report_of(2).text(), report_of(6).text()
+    heads = [re.search(r"intervals:\n\n(.*)\n", text)[1].split() for text in (with_videos, without)]
+    assert heads == [["frame", "video"], []]
+    measured = report_of(6).measured.query("level == 'frame' and metric == 'auc'")
+    assert f"AUC {measured['value'].item():.3f} [" in re.sub(" +", " ", without)
+
+
+def test_shuffled_labels_are_those_to_learn_from_alone(records, reader, cache):
+    setup = Setup(records, "shuffled", reader, cache, QUICK, "test_resnet")
+    labels = {split: setup.inputs(split)._labels for split in ("train", "val", "test")}
+    for split, given in labels.items():
+        true = setup.rows(split)["label"].to_numpy()
+        assert sorted(given) == sorted(true) and (given == true).all() == (split == "test")
+    again = replace(setup, plan=replace(QUICK, seed=1)).inputs("train")._labels
+    assert (again != labels["train"]).any()
 
 
 def test_copies_in_two_splits_stop_the_training(tmp_path, monkeypatch):

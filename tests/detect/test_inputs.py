@@ -11,6 +11,7 @@ from torch.utils.data import DataLoader
 
 from defocus_lib.data.images import Reader, UnreadableImage
 from defocus_lib.detect import inputs
+from defocus_lib.detect.control_inputs import INPUTS, Batch
 from defocus_lib.detect.inputs import Inputs, as_input
 from defocus_lib.maps import estimate
 from defocus_lib.maps.cache import MapCache
@@ -181,3 +182,16 @@ def test_arguments_are_checked(records, reader, cache):
             match="the reader gives images of size 32, fit stretch; the maps are of size 48",
         ):
             Inputs(records, reads, Reader(reader.root, 32), cache)
+
+
+@pytest.mark.parametrize("reads", ["edges", "edge-density", "permuted-blur"])
+def test_controls_are_those_of_the_sweeps(root, records, reader, tmp_path, reads):
+    cache = MapCache(tmp_path, "physical", "", SIZE, "stretch")
+    made = Inputs(records, reads, reader, cache)
+    table = records.assign(manipulation=np.where(records["label"] == 0, "real", "fake"))
+    cache.fill(table, reader, n_workers=1)
+    (part,) = INPUTS[reads.replace("-", " ")].parts
+    expected = part(Batch(table, reader, cache))
+    for row, (planes, label) in enumerate(made[row] for row in range(len(made))):
+        assert torch.allclose(planes, expected[row], atol=1e-6) and label == row % 2
+    assert made.fingerprint != Inputs(records, "defocus", reader, cache).fingerprint

@@ -189,6 +189,21 @@ def test_the_progress_bar_is_shown_only_if_wanted(capfd):
 
 
 @pytest.mark.slow
+def test_a_file_gets_a_line_per_epoch_instead_of_a_bar(capfd):
+    lines = []
+    history = fit(
+        make(), problem(16, 1), problem(8, 2), Plan(epochs=2, **QUICK), progress=lines.append
+    )
+    assert lines == [
+        f"epoch {row.epoch + 1} of 2: train_loss {row.train_loss:.3f}, "
+        f"val_loss {row.val_loss:.3f}, val_auc {row.val_auc:.3f}, "
+        f"val_accuracy {row.val_accuracy:.3f}"
+        for row in history.itertuples()
+    ]
+    printed = capfd.readouterr()
+    assert not printed.out and "\r" not in printed.err
+
+
 def test_one_class_in_validation_has_no_auc():
     inputs, labels = problem(16, 2).tensors
     real = TensorDataset(inputs[labels == 0], labels[labels == 0])

@@ -1,0 +1,81 @@
+"""How long an experiment of the command line will take on this machine, measured before it starts.
+
+A second or two of each operation is measured, as for the plan of a run.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from defocus_lib.analysis import rates, workload
+from defocus_lib.analysis.workload import Operation
+from defocus_lib.data.splits import SPLITS
+from defocus_lib.detect.experiment import Setup
+from defocus_lib.detect.inputs import KINDS
+
+
+def operations(setup: Setup, missing_maps: int) -> dict[Operation, int]:
+    """The operations of an experiment, and on how many images each is done."""
+    plan, size, reads = setup.plan, setup.reader.size, setup.reads
+    detector, _ = setup.detector()
+    train, val, test = (len(setup.rows(split)) for split in SPLITS)
+    preset = setup.cache.preset if setup.cache and KINDS[reads].map else ""
+    propagation = setup.cache.propagation if setup.cache and preset else ""
+    passes: dict[str, Any] = {
+        "size": size,
+        "backbone": detector.backbone,
+        "reads": reads,
+        "input_size": detector.input_size,
+        "batch_size": plan.batch_size,
+        "precision": plan.precision,
+    }
+    loaders = plan.n_workers
+    read = [workload.images_read(n, plan.epochs, size, reads, loaders) for n in (train, val)]
+    numbers = {
+        Operation("map", size, preset=preset, propagation=propagation): missing_maps,
+        Operation("training", **passes): plan.epochs * train,
+        Operation("prediction", **passes): plan.epochs * val + val + test,
+        Operation("input", size, reads=reads, preset=preset, alone=True): (
+            (sum(read) + val + test) // max(1, loaders)
+        ),
+    }
+    return {operation: number for operation, number in numbers.items() if number}
+
+
+def seconds(setup: Setup, missing_maps: int) -> dict[str, float]:
+    """Seconds by kind of operation; with several processes each trains on its share."""
+    numbers = operations(setup, missing_maps)
+    with rates.bench((setup.reader, setup.records)) as at:
+        measured = rates.measure(numbers, at)
+    processes = setup.plan.processes() * setup.plan.nodes
+    shared = {"training": processes, "prediction": 1, "input": processes}
+    return {
+        each.kind: measured[each].seconds * number / shared.get(each.kind, 1)
+        for each, number in numbers.items()
+    }
+
+
+def sentence(setup: Setup, missing_maps: int) -> str:
+    """What :func:`seconds` adds up to, for a terminal."""
+    by_kind = seconds(setup, missing_maps)
+    parts = [f"{KIND[kind]} {_time(value)}" for kind, value in by_kind.items() if value >= 1]
+    whole = f"About {_time(sum(by_kind.values()))} on this machine"
+    return f"{whole} ({', '.join(parts)})." if len(parts) > 1 else f"{whole}."
+
+
+KIND = {
+    "map": "maps",
+    "training": "training",
+    "prediction": "predictions",
+    "input": "reading images",
+}
+
+
+def _time(seconds: float) -> str:
+    """
+    >>> [_time(number) for number in (3.2, 200, 9000)]
+    ['3 s', '3 min', '2.5 h']
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
