@@ -32,7 +32,7 @@ from defocus_lib.data.images import (
 from defocus_lib.data.layouts import list_pictures
 from defocus_lib.data.manifest import Union
 from defocus_lib.data.records import COLUMNS, equals_pair, with_valid_pairs
-from defocus_lib.data.tree import Problem, Short, Unused
+from defocus_lib.data.tree import Problem, Short, Tree, Unused
 from defocus_lib.run.artifacts import project_root, write_beside
 
 PROBLEM = ["path", "reason"]  # columns of every table of what is wrong with files
@@ -208,7 +208,10 @@ class Walk:
         read = cls._reading(dataset)
         paths = [tree.root / path for path in table["path"]]
         title = f"reading {dataset.name}" if progress else ""
-        contents = list(in_threads(read, paths, n_workers, title))
+        return cls._found(table, tree, list(in_threads(read, paths, n_workers, title)))
+
+    @classmethod
+    def _found(cls, table: pd.DataFrame, tree: Tree, contents: list[Content]) -> Walk:
         columns = pd.DataFrame(contents, columns=Content._fields).drop(columns="facts")
         facts = pd.DataFrame([content.facts for content in contents], columns=Facts._fields)
         parts = [table, columns, facts.add_prefix(FACT)]
@@ -228,8 +231,7 @@ class Walk:
     def by_name(cls, dataset: Files) -> Walk:
         """Find the images of a data set, and read none."""
         table, tree = list_pictures(dataset)
-        lists = {name: getattr(tree, name) for name in LISTS}
-        return cls(table.assign(**Content("", 0, 0, "")._asdict()), **lists)
+        return cls._found(table, tree, [Content("", 0, 0, "")] * len(table))
 
     def is_current(self, dataset: Files) -> bool:
         """Whether images that stop a run still cannot be read; they may have been repaired."""

@@ -170,7 +170,7 @@ def test_what_is_wrong_with_an_image_reaches_the_caller(records, reader):
 
 
 def test_arguments_are_checked(records, reader, cache):
-    with pytest.raises(ValueError, match="unknown input 'map'; one of defocus, rgb, fusion wanted"):
+    with pytest.raises(ValueError, match="unknown input 'map'; one of defocus, rgb, fusion, edges"):
         Inputs(records, "map", reader, cache)
     for reads in ("defocus", "fusion"):
         with pytest.raises(
