@@ -8,7 +8,13 @@ SET ?=
 BUNDLE ?=
 ARGS ?=
 UP ?=
-PYTHON ?= $(or $(firstword $(foreach name,python3.11 python3 python,$(shell command -v $(name) 2>/dev/null))),python3.11)
+CPU ?=
+# The newest interpreter that fits. The lock has the wheels of these three.
+FITS := import sys; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 13))
+PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; do \
+	$$name -c '$(FITS)' >/dev/null 2>&1 && command -v $$name && break; done)
+# Without NVIDIA hardware: PyTorch's own index has builds for the processor alone, which need none of the packages of CUDA.
+LOCKED := $(if $(CPU),--extra-index-url https://download.pytorch.org/whl/cpu -r <(grep -vE '^(nvidia-|cuda-|triton==)' requirements.lock),-r requirements.lock)
 
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 READY := .venv/.ready
@@ -76,10 +82,11 @@ clean: ## Remove what PROFILE and the rendering have made (.venv stays)
 	rm -rf "artifacts/$(PROFILE)" book/_build
 
 $(READY): requirements.lock
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11) and "Python 3.11 wanted, found " + sys.version)'
+	@$(or $(PYTHON),false) -c '$(FITS)' 2>/dev/null || { echo "Python 3.11, 3.12 or 3.13 wanted$(if $(PYTHON),; $(PYTHON) is none). Install one (python.org,"; \
+		echo "conda create -n book python=3.13, uv python install 3.13, or your system's packages), or name one: make PYTHON=FILE"; exit 1; } >&2
 	@$(PYTHON) -m venv .venv
 	@echo "Installing the packages of requirements.lock into .venv: some minutes the first time"
-	@set -o pipefail; $(BIN)/python -m pip install --no-deps --disable-pip-version-check -r requirements.lock \
+	@set -o pipefail; $(BIN)/python -m pip install --no-deps --disable-pip-version-check $(LOCKED) \
 		| awk '/^(Collecting|Requirement already)/ { printf "\r  %d packages", ++n; fflush() } END { print "" }'
 	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --disable-pip-version-check --editable .
 	@touch $@

@@ -2,6 +2,7 @@
 verbs of make."""
 
 import ast
+import os
 import re
 import shutil
 import subprocess
@@ -29,11 +30,7 @@ from defocus_lib.run.parameters import check_parameters, declared_parameters, re
 ROOT = Path(__file__).resolve().parent.parent
 SOURCES = sorted((ROOT / "notebooks").glob("*.py"))
 JUPYTEXT = [sys.executable, "-m", "jupytext", "--quiet", "--sync"]
-PYTHON = {
-    "python_version": "3.11",
-    "python_full_version": "3.11.9",
-    "implementation_name": "cpython",
-}
+PYTHONS = ["3.11", "3.12", "3.13"]
 MACHINES = {
     "linux": {
         "sys_platform": "linux",
@@ -68,13 +65,18 @@ def direct() -> list[Requirement]:
     ]
 
 
-def pins(machine: dict[str, str]) -> dict[str, str]:
+def pins(python: str, machine: dict[str, str]) -> dict[str, str]:
     """What the lock installs on ``machine``: name -> version."""
+    interpreter = {
+        "python_version": python,
+        "python_full_version": f"{python}.9",
+        "implementation_name": "cpython",
+    }
     lines = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
     found: dict[str, str] = {}
     for wanted in map(Requirement, lines):
         if wanted.marker is None or wanted.marker.evaluate(
-            {**default_environment(), **PYTHON, **machine}
+            {**default_environment(), **interpreter, **machine}
         ):
             (pin,) = wanted.specifier
             name = canonicalize_name(wanted.name)
@@ -84,16 +86,19 @@ def pins(machine: dict[str, str]) -> dict[str, str]:
     return found
 
 
+@pytest.mark.parametrize("python", PYTHONS)
 @pytest.mark.parametrize("machine", MACHINES.values(), ids=MACHINES)
-def test_the_lock_pins_every_direct_dependency_on_every_platform(machine: dict[str, str]) -> None:
-    locked = pins(machine)
+def test_the_lock_pins_every_direct_dependency_on_every_platform(
+    machine: dict[str, str], python: str
+) -> None:
+    locked = pins(python, machine)
     for wanted in direct():
         assert canonicalize_name(wanted.name) in locked, f"{wanted.name}: run `make lock`"
         assert wanted.specifier.contains(locked[canonicalize_name(wanted.name)]), wanted
 
 
 def test_what_is_installed_is_what_is_locked() -> None:
-    locked = pins({})
+    locked = pins(f"{sys.version_info[0]}.{sys.version_info[1]}", {})
     installed = {wanted.name: version(wanted.name) for wanted in direct()}
     assert installed == {name: locked[canonicalize_name(name)] for name in installed}
 
@@ -107,6 +112,45 @@ def test_the_conda_door_opens_on_the_same_environment() -> None:
     series = python.removeprefix("python=")
     assert accepted.contains(f"{series}.0") and accepted.contains(f"{series}.99")
     assert len(wanted) == 3, "a version belongs in requirements.lock"
+
+
+def dry_run(*words: str, path: str = os.environ["PATH"]) -> subprocess.CompletedProcess:
+    command = ["make", "--dry-run", "--always-make", *words, "lint"]
+    return subprocess.run(
+        command, cwd=ROOT, env={"PATH": path}, capture_output=True, text=True, check=False
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="make and sh are those of Unix")
+def test_make_takes_the_newest_interpreter_that_fits(tmp_path: Path) -> None:
+    folder = tmp_path / "bin"
+    folder.mkdir()
+    for name in ("awk", "bash", "grep", "make"):
+        (folder / name).symlink_to(shutil.which(name))
+    wanted = "Python 3.11, 3.12 or 3.13 wanted"
+    nothing = dry_run(path=str(folder)).stdout
+    assert wanted in nothing and f"{folder}/python" not in nothing
+    for name, fits in (("python3", 1), ("python3.11", 0), ("python3.12", 0), ("python3.13", 1)):
+        (folder / name).write_text(f"#!/bin/bash\nexit {fits}\n")
+        (folder / name).chmod(0o755)
+    assert f"{folder}/python3.12 -m venv .venv" in dry_run(path=str(folder)).stdout
+    assert "/else/python -m venv .venv" in dry_run("PYTHON=/else/python").stdout
+
+
+@pytest.mark.skipif(os.name == "nt", reason="make and sh are those of Unix")
+def test_without_a_card_no_package_of_cuda_is_installed() -> None:
+    lines = [
+        line
+        for line in dry_run("CPU=1", "PYTHON=python3").stdout.splitlines()
+        if " --no-deps " in line
+    ]
+    pattern = re.search(r"grep -vE '([^']+)' requirements.lock", lines[0])[1]
+    locked = (ROOT / "requirements.lock").read_text(encoding="utf-8").splitlines()
+    left = [line for line in locked if not re.match(pattern, line)]
+    assert "https://download.pytorch.org/whl/cpu" in lines[0]
+    assert not [line for line in left if re.search("cuda|nvidia|triton", line)]
+    assert len(locked) - len(left) > 10
+    assert "grep" not in dry_run("PYTHON=python3").stdout
 
 
 def chapters() -> list[str]:
