@@ -164,8 +164,8 @@ def extract_data(
     manifest: ManifestPath = None,
     as_json: Json = False,
     n_workers: Annotated[
-        int, typer.Option("--n-workers", help="Processes; 0 takes every core.")
-    ] = 0,
+        int, typer.Option("--n-workers", help="Processes; -1 takes every core.")
+    ] = -1,
     fresh: Annotated[bool, typer.Option("--fresh", help="Do again what is done already.")] = False,
 ) -> None:
     """Crop the faces out of videos, into the folders that the layout reads.

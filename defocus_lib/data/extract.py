@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+from filelock import FileLock, Timeout
 from PIL import Image
 
 from defocus_lib.data import faces, videos
@@ -28,7 +29,7 @@ from defocus_lib.run.artifacts import write_beside, write_json
 if TYPE_CHECKING:
     import pandas as pd
 
-RECORDS = "extraction"  # below the root
+RECORDS, UNFINISHED = "extraction", "unfinished"  # below the root, and below that
 STEP = 5  # frames; between those that are used, the face is followed from one to the next of these
 ENDED = "the video ends before it"
 SHOWN = 20  # videos that failed, on the terminal; the report has all
@@ -106,11 +107,11 @@ class Report:
 
 
 def extract(
-    dataset: Dataset, n_workers: int = 0, progress: bool = False, fresh: bool = False
+    dataset: Dataset, n_workers: int = -1, progress: bool = False, fresh: bool = False
 ) -> Report:
     """Crop the faces out of the videos of a data set, into the folders that its layout reads.
 
-    ``n_workers`` are processes, 0 for one per core. A video that is done is not done again, unless
+    ``n_workers`` are processes, -1 for one per core. A video that is done is not done again, unless
     ``fresh``. Raises FileNotFoundError if there are no videos where the layout looks for them;
     ValueError if the layout knows no videos, or if another process is at work on them.
     """
@@ -122,7 +123,7 @@ def extract(
     with _alone(root):
         jobs, orphans = _jobs(clips, task)
         records = [*orphans, *_performed(jobs, n_workers, len(clips) if progress else 0)]
-        shutil.rmtree(root / RECORDS / "unfinished", ignore_errors=True)
+        shutil.rmtree(root / RECORDS / UNFINISHED, ignore_errors=True)
         table = _table(sorted(records, key=lambda record: record.video))
         path = root / RECORDS / f"{chosen.name}.csv"
         write_beside(path, lambda beside: table.to_csv(beside, index=False))
@@ -131,8 +132,6 @@ def extract(
 
 @contextmanager
 def _alone(root: Path) -> Iterator[None]:
-    from filelock import FileLock, Timeout
-
     (root / RECORDS).mkdir(exist_ok=True)
     try:
         with FileLock(root / RECORDS / ".lock", timeout=0):
@@ -155,12 +154,14 @@ def _jobs(clips: list[Clip], task: Task) -> tuple[list[Job], list[Record]]:
     return jobs, orphans
 
 
-def _performed(jobs: Iterable[Job], n_workers: int, total: int) -> Iterator[Record]:
+def _performed(jobs: list[Job], n_workers: int, total: int) -> Iterator[Record]:
+    """The records of all jobs as they end; with a bar, if there is a ``total`` of videos."""
+    from joblib import Parallel, delayed
     from tqdm.auto import tqdm
 
-    bar = tqdm(total=total, desc="extracting faces", unit="video", disable=not total)
-    with bar, cluster.workers(n_workers) as client:
-        for records in cluster.as_they_finish(perform, jobs, client):
+    with tqdm(total=total, desc="extracting faces", unit="video", disable=not total) as bar:
+        in_processes = Parallel(n_jobs=n_workers, return_as="generator_unordered")
+        for records in in_processes(delayed(perform)(job) for job in jobs):
             bar.update(len(records))
             yield from records
 
@@ -177,11 +178,15 @@ def _crop(task: Task, clip: Clip, target: Record | None) -> Record:
     settings = task.settings() | ({"target": digest(target.squares)} if target else {})
     record = Record(clip.video, clip.crops, length, settings)
     stored = task.root / RECORDS / f"{clip.crops}.json"
-    if (task.root / clip.crops).exists() and not stored.exists():
-        record.problem = f"{clip.crops} exists already and was not made here; move it away"
-        return record
-    kept = None if task.fresh else _kept(stored, record, task.root)
-    return kept or _make(task, record, target, stored)
+    unfinished = task.root / RECORDS / UNFINISHED / clip.crops
+    unfinished.parent.mkdir(parents=True, exist_ok=True)
+    # Processes of a run that was killed go on for a while.
+    with FileLock(f"{unfinished}.lock"):
+        if (task.root / clip.crops).exists() and not stored.exists():
+            record.problem = f"{clip.crops} exists already and was not made here; move it away"
+            return record
+        kept = None if task.fresh else _kept(stored, record, task.root)
+        return kept or _make(task, record, target, stored, unfinished)
 
 
 def _kept(stored: Path, record: Record, root: Path) -> Record | None:
@@ -195,11 +200,12 @@ def _kept(stored: Path, record: Record, root: Path) -> Record | None:
     return old if same and whole else None
 
 
-def _make(task: Task, record: Record, target: Record | None, stored: Path) -> Record:
+def _make(
+    task: Task, record: Record, target: Record | None, stored: Path, unfinished: Path
+) -> Record:
     """Write the crops and the record of a video."""
-    unfinished = task.root / RECORDS / "unfinished" / record.crops
     shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
+    unfinished.mkdir()
     try:
         with cluster.one_thread():
             _write_crops(task, record, target, unfinished)

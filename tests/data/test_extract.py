@@ -235,14 +235,13 @@ def test_a_truncated_video_has_no_evenly_spread_frames(tmp_path):
 
 @pytest.mark.slow
 def test_a_killed_run_goes_on_to_the_same_bytes(root, tmp_path):
-    """Two processes; the kill comes when the first crops are there."""
-    once = tmp_path / "once"
+    """The kill comes when the first record is there; its workers are still at work then."""
+    once, again = tmp_path / "once", tmp_path / "again"
     extract(ffpp(once, videos=str(root)), n_workers=1)
     code = (
         "import sys\nfrom tests.data.test_extract import ffpp, extract\n"
-        "extract(ffpp(sys.argv[1], videos=sys.argv[2]), n_workers=1)"
+        "extract(ffpp(sys.argv[1], videos=sys.argv[2]), n_workers=2)"
     )
-    again = tmp_path / "again"
     command = [sys.executable, "-c", code, str(again), str(root)]
     killed = subprocess.Popen(command, cwd=Path(__file__).parents[2])
     while killed.poll() is None and not list(again.rglob("*.json")):
@@ -251,7 +250,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(root, tmp_path):
         killed.send_signal(signal.SIGKILL)
     assert killed.wait() == -signal.SIGKILL
     assert len(list(again.rglob("*.json"))) < 6
-    extract(ffpp(again, videos=str(root)), n_workers=2)
+    extract(ffpp(again, videos=str(root)), n_workers=1)
     assert content(again) == content(once)
 
 
