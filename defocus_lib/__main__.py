@@ -422,6 +422,9 @@ def one_line_errors(unreadable: int = PROBLEMS) -> Iterator[None]:
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
         typer.echo(f"error: {message}", err=True)
         raise typer.Exit(unreadable if isinstance(error, UnreadableImage) else USAGE) from None
+    except KeyboardInterrupt:
+        typer.echo("interrupted", err=True)
+        raise typer.Exit(INTERRUPTED) from None
 
 
 def options_of(
