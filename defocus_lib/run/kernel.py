@@ -75,7 +75,8 @@ def _serve(arguments: list[str], directory: str) -> None:
     os.setsid()  # interrupts reach the kernel with what it started, and nothing else
     os.chdir(directory)
     os.environ["JPY_PARENT_PID"] = str(os.getppid())  # the kernel ends when that process has
-    launch_new_instance(argv=arguments)
+    # Where pyplot is imported before there is a shell, it does not hook figures into it by itself.
+    launch_new_instance(argv=[*arguments, "--matplotlib=inline"])
 
 
 class _Process:

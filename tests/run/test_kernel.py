@@ -52,6 +52,37 @@ def test_copies_are_like_kernels_of_their_own(source: Path, tmp_path: Path) -> N
     assert copy[1:] == another[1:]  # the copy left nothing behind
 
 
+DRAW = """
+# %%
+import matplotlib.pyplot as plt
+
+from defocus_lib.figures.style import figure
+
+
+@figure
+def line():
+    fig, ax = plt.subplots()
+    ax.plot([0, 1])
+    return fig
+
+
+line()
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not kernel.CAN_FORK, reason="copies are made on Linux alone")
+def test_a_copy_shows_the_same_figures(tmp_path: Path) -> None:
+    source, forks = write(tmp_path / "page.py", PARAMETERS + DRAW), kernel.Forks({})
+    pictures = []
+    for name in ("ordinary", "copy"):
+        execution.run_notebook(source, tmp_path / name, {}, tmp_path, "page", 1, forks)
+        notebook = nbformat.read(tmp_path / name / "notebooks" / "page.ipynb", as_version=4)
+        (output,) = notebook.cells[2].outputs
+        pictures.append(output.data["image/png"])
+    assert pictures[0] == pictures[1]
+
+
 @pytest.mark.slow
 @pytest.mark.skipif(not kernel.CAN_FORK, reason="copies are made on Linux alone")
 def test_a_copy_that_dies_is_told_and_another_serves(source: Path, tmp_path: Path) -> None:
