@@ -50,7 +50,6 @@ n_samples: int = 32
 # %% tags=["hide-input"]
 from pathlib import Path
 
-import pandas as pd
 from IPython.display import Markdown
 
 from defocus_lib.analysis import inspection_report as report
@@ -108,18 +107,7 @@ Markdown(f"> {report.verdict_line(answer)}")
 # of them the test AUC says nothing on the picture.
 
 # %%
-pd.DataFrame(
-    [
-        (
-            row["statistic"],
-            f"{row['value']:.3g}" if "low" in row else row["value"],
-            report.range_of(row),
-            "yes" if row["outside"] else "no",
-        )
-        for row in answer.comparison
-    ],
-    columns=["statistic", "picture", "training images", "outside"],
-).set_index("statistic")
+report.comparison_table(answer)
 
 # %% mystnb={"figure": {"caption": "What the detector rests on: the picture and its map as the detector read them, and the Shapley value of every pixel against the mean real training input. Red speaks for manipulation, blue against it. Without a verdict there is nothing to show.", "name": "fig-own-verdict"}, "image": {"alt": "Panels side by side: the picture, its map of blur, and the Shapley values of the detector."}} tags=["shows-images"]
 figures.picture_planes(answer) if answer.verdict else Markdown(
@@ -135,9 +123,10 @@ figures.picture_planes(answer) if answer.verdict else Markdown(
 # holds for pictures like the training images, and an error rate for many of them; a
 # single picture has neither.
 #
-# **Limits.** Blur below 0.35 px is not told from none, and blur above 6 px is read as
-# 6 px. Motion and strong compression blur, too, and the map can't tell them from
-# defocus. {doc}`14_better_maps` says how far the map is off on scenes of known blur.
+# **Limits.** In the sharpest photographs the network reads about 0.3 px, not 0, and blur
+# above 6 px is read as 6 px. Motion and strong compression blur, too, and the map can't
+# tell them from defocus. {doc}`14_better_maps` says how far the map is off on scenes of
+# known blur; on a photograph of your own only its uncertainty says so.
 #
 # ## From the command line
 #

@@ -173,6 +173,21 @@ def lines_of(inspection: Inspection) -> dict[str, str]:
     return lines
 
 
+def comparison_table(inspection: Inspection) -> pd.DataFrame:
+    """The picture beside the training images, for a page: one row per statistic."""
+    rows = [
+        (
+            row["statistic"],
+            row["value"] if isinstance(row["value"], str) else f"{row['value']:.3g}",
+            range_of(row),
+            "outside" if row["outside"] else "inside",
+        )
+        for row in inspection.comparison
+    ]
+    columns = ["statistic", "picture", "98 % of the training images", ""]
+    return pd.DataFrame(rows, columns=columns).set_index("statistic")
+
+
 def text(inspection: Inspection) -> str:
     """An inspection as lines for a terminal."""
     lines = lines_of(inspection)

@@ -184,12 +184,10 @@ def _comparison(inspection: Inspection) -> str:
     if not inspection.comparison:
         return ""
     rows = []
-    for row in inspection.comparison:
-        value = row["value"] if isinstance(row["value"], str) else f"{row['value']:.3g}"
-        where = '<td class="out">outside</td>' if row["outside"] else "<td>inside</td>"
+    for name, value, spread, where in words.comparison_table(inspection).itertuples(name=None):
+        mark = f'<td class="{"out" if where == "outside" else ""}">{where}</td>'
         rows.append(
-            f"<tr><th>{escape(row['statistic'])}</th><td>{escape(value)}</td>"
-            f"<td>{escape(words.range_of(row))}</td>{where}</tr>"
+            f"<tr><th>{escape(name)}</th><td>{escape(value)}</td><td>{escape(spread)}</td>{mark}</tr>"
         )
     head = "<th></th><th>this picture</th><th>98 % of the training images</th><th></th>"
     return (
