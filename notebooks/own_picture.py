@@ -123,7 +123,7 @@ figures.picture_planes(answer) if answer.verdict else Markdown(
 # holds for pictures like the training images, and an error rate for many of them; a
 # single picture has neither.
 #
-# **Limits.** In the sharpest photographs the network reads about 0.3 px, not 0, and blur
+# **Limits.** In the sharpest photographs the network reads about 0.3 px, not 0. Blur
 # above 6 px is read as 6 px. Motion and strong compression blur, too, and the map can't
 # tell them from defocus. {doc}`14_better_maps` says how far the map is off on scenes of
 # known blur; on a photograph of your own only its uncertainty says so.
