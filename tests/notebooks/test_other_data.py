@@ -52,15 +52,15 @@ def unpaired(path):
 
 
 def run(name, folder):
-    """The names that the cells leave; only parameters that the page has are set."""
+    """The executed page; only parameters that it has are set."""
     declared = declared_parameters(read_notebook(ROOT / "notebooks" / f"{name}.py"), name)
     small = {key: value for key, value in SMALL.items() if key in declared}
-    return run_page(name, folder.path, {"profile": "smoke"} | small).names
+    return run_page(name, folder.path, {"profile": "smoke"} | small)
 
 
 @pytest.mark.slow
 def test_variance_of_videos_is_tested_by_video(tmp_path):
-    names = run("06_local_variance", videos(tmp_path))
+    names = run("06_local_variance", videos(tmp_path)).names
     row = names["tests"].loc["Deepfakes"]
     assert row["groups"] == 6 < row["real images"] and row["naive KS p"] != row["KS p"]
     clusters = names["clusters"]
@@ -69,14 +69,25 @@ def test_variance_of_videos_is_tested_by_video(tmp_path):
 
 @pytest.mark.slow
 def test_masks_of_videos_have_intervals_by_video(tmp_path):
-    names = run("05_binary_mask", videos(tmp_path))
+    names = run("05_binary_mask", videos(tmp_path)).names
     row = names["intervals"].loc["Deepfakes"]
     assert row["groups"] == 6 < row["pairs"] and "excess" not in names
 
 
 @pytest.mark.slow
+def test_claims_about_files_that_give_the_label_away_carry_a_caution(tmp_path):
+    folder = videos(tmp_path)
+    artifacts.Folder.create("smoke", tmp_path, replace(VIDEOS, file_facts_auc=0.91))
+    page = run("06_local_variance", folder)
+    tables = [output.data["text/html"] for output in page.outputs if "text/html" in output.data]
+    marked = [table for table in tables if "the files give the label away (AUC 0.91)" in table]
+    assert len(marked) == 1 and "<th>verdict</th>" in marked[0]
+    assert marked[0].count("give the label away") == len(page.names["page_claims"]) > 0
+
+
+@pytest.mark.slow
 def test_variance_without_pairs_has_no_paired_test(tmp_path):
-    names = run("06_local_variance", unpaired(tmp_path))
+    names = run("06_local_variance", unpaired(tmp_path)).names
     assert len(names["page_claims"]) == 1
     assert "paired p" not in names["tests"] and names["tests"].loc["Deepfakes", "groups"] == 16
     assert names["sizes"]["low"].notna().all()
