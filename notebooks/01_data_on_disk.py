@@ -206,7 +206,7 @@ shared if len(shared) else Markdown(NO_LEAK[records.identities_known(chosen)])
 # its file smaller, though all files were stored alike. Therefore the files **give the
 # label away** if, without bytes per pixel, the AUC is at least 0.75 and its interval
 # lies above 0.6, or if, with them, the AUC is at least 0.9 and its interval lies above
-# 0.8. In both cases the AUC must be more than 2.8 standard errors above chance. Such
+# 0.8. In both cases the AUC must be more than 2.6 standard errors above chance. Such
 # files are a fault of the data, and every claim of the book carries a caution.
 
 # %%

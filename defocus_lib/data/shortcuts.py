@@ -27,9 +27,9 @@ BOUND_OF_BYTES, LEAST_LOW_OF_BYTES = 0.9, 0.8
 """The same with bytes per pixel, which depend on the picture too: a manipulation that smooths an
 image makes its file smaller, though both were stored alike."""
 BYTES = "bytes_per_pixel"
-BY_CHANCE = 2.8
-"""Standard errors of an AUC of 0.5 that an AUC must be above 0.5: one in 400 is by chance."""
-LEAST_GROUPS = 6
+BY_CHANCE = 2.6
+"""Standard errors of an AUC of 0.5 that an AUC must be above 0.5: one in 200 is by chance."""
+LEAST_GROUPS = 5
 """Groups of each class below which nothing is said: even a perfect AUC may be chance."""
 IMAGES = 4000  # of each comparison; more change an AUC by less than 0.01
 FOLDS, TREES = 5, 40
