@@ -19,7 +19,7 @@ from jupyter_client.provisioning import LocalProvisioner
 
 CAN_FORK = sys.platform == "linux"
 ARGUMENTS = ["-m", "ipykernel_launcher", "-f", "{connection_file}"]
-# Of those that several notebooks import, the slow ones.
+# The slow ones, all of them while the first notebook runs.
 PACKAGES = [
     "ipykernel.kernelapp",
     "ipywidgets",
@@ -30,6 +30,7 @@ PACKAGES = [
     "seaborn",
     "sklearn.metrics",
     "timm",
+    "umap",
 ]
 
 
