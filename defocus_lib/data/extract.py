@@ -122,7 +122,8 @@ def extract(
     task = Task(source, root, chosen.extract, videos.frames_of(chosen), fresh)
     with _alone(root):
         jobs, orphans = _jobs(clips, task)
-        records = [*orphans, *_performed(jobs, n_workers, len(clips) if progress else 0)]
+        total = progress * (len(clips) - len(orphans))
+        records = [*orphans, *_performed(jobs, n_workers, total)]
         shutil.rmtree(root / RECORDS / UNFINISHED, ignore_errors=True)
         table = _table(sorted(records, key=lambda record: record.video))
         path = root / RECORDS / f"{chosen.name}.csv"

@@ -177,14 +177,14 @@ class Tree:
                 self.odd.append((join(folder, video), "no image in it"))
             yield match, images
 
-    def nothing_in(self, folder: str, hint: str = "") -> FileNotFoundError:
+    def nothing_in(self, folder: str, hint: str = "", what: str = "images") -> FileNotFoundError:
         """The error that says that ``folder`` has no images, and what lies there instead."""
         path = self.root / folder
         nearest = next(parent for parent in (path, *path.parents) if parent.is_dir())
         names = sorted(os.listdir(nearest), key=natural)
         held = ", ".join(names[:8]) + (f" and {len(names) - 8} more" if len(names) > 8 else "")
         where = "it" if nearest == path else f"there is no such folder; {nearest}"
-        return FileNotFoundError(f"no images in {path}: {where} holds {held or 'nothing'}{hint}")
+        return FileNotFoundError(f"no {what} in {path}: {where} holds {held or 'nothing'}{hint}")
 
 
 def join(*parts: str) -> str:

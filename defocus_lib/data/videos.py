@@ -17,7 +17,7 @@ import numpy as np
 
 from defocus_lib.data.dataset import Dataset
 from defocus_lib.data.layouts import FaceForensics, Folders, Originals
-from defocus_lib.data.tree import stem
+from defocus_lib.data.tree import Tree, stem
 
 SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v")
 
@@ -102,21 +102,22 @@ def _folders(dataset: Folders, folder: Path) -> Iterator[Clip]:
     if not subfolder.endswith("video"):
         raise ValueError(
             f"data set {dataset.name!r}: subfolder is {subfolder}; video or manipulation/video "
-            "wanted, because the crops of a video get a folder of their own"
+            "wanted (FOLDERS_SUBFOLDER), because the crops of a video get a folder of their own"
         )
-    reals = [f"real/{name}" for name in _videos_in(folder, "real")]
     places = ["fake"]
     if subfolder == "manipulation/video" and (folder / "fake").is_dir():
         places = sorted(f"fake/{name}" for name in os.listdir(folder / "fake"))
     fakes = [f"{place}/{name}" for place in places for name in _videos_in(folder, place)]
-    if not fakes and (not reals or (folder / "fake").is_dir()):
-        hint = f"the manifest says subfolder {subfolder}"
-        raise FileNotFoundError(f"no videos in {folder / places[0]} ({hint})")
+    # Pictures may stand for one side, but a folder of videos in another form is a mistake.
+    reals = [f"real/{name}" for name in _videos_in(folder, "real", required=not fakes)]
+    if not fakes and (folder / "fake").is_dir():
+        hint = f" (the manifest says subfolder {subfolder})"
+        raise Tree(folder).nothing_in("fake", hint, what="videos")
     targets = {stem(video) for video in reals} if dataset.expects_pairs else set()
-    for video in [*reals, *fakes]:
+    yield from (Clip(video, stem(video)) for video in reals)
+    for video in fakes:
         name = f"real/{stem(os.path.basename(video))}"
-        target = name if video in fakes and name in targets else ""
-        yield Clip(video, stem(video), target)
+        yield Clip(video, stem(video), name if name in targets else "")
 
 
 def _videos_in(folder: Path, place: str, required: bool = False) -> list[str]:
@@ -125,10 +126,7 @@ def _videos_in(folder: Path, place: str, required: bool = False) -> list[str]:
     names = sorted(os.listdir(path)) if path.is_dir() else []
     videos = [n for n in names if n.lower().endswith(SUFFIXES) and not n.startswith(".")]
     if required and not videos:
-        state = (
-            f"it holds {', '.join(names[:8]) or 'nothing'}" if path.is_dir() else "no such folder"
-        )
-        raise FileNotFoundError(f"no videos in {path}: {state}")
+        raise Tree(folder).nothing_in(place, what="videos")
     return videos
 
 

@@ -276,9 +276,16 @@ def test_what_cannot_be_extracted(tmp_path):
         extract(entry("coco", tmp_path), n_workers=1)
     with pytest.raises(FileNotFoundError, match="no folder"):
         extract(ffpp(tmp_path / "nowhere"), n_workers=1)
+    with pytest.raises(FileNotFoundError, match=r"no videos in .*youtube.*no such folder"):
+        extract(ffpp(tmp_path), n_workers=1)
+    (tmp_path / "a.mp4").touch()
+    with pytest.raises(FileNotFoundError, match=r"no videos in .*real: .* holds a.mp4"):
+        videos.clips_of(folders(tmp_path), tmp_path)
     (tmp_path / "fake" / "blend").mkdir(parents=True)
-    with pytest.raises(FileNotFoundError, match=r"no videos in .*fake \(.* subfolder video"):
-        extract(folders(tmp_path), n_workers=1)
+    (tmp_path / "real").mkdir()
+    (tmp_path / "a.mp4").rename(tmp_path / "real" / "a.mp4")
+    with pytest.raises(FileNotFoundError, match=r"fake: it holds blend \(.* subfolder video"):
+        videos.clips_of(folders(tmp_path), tmp_path)
 
 
 def test_two_videos_of_one_name(tmp_path):
