@@ -119,7 +119,8 @@ class FaceForensics(Files):
         faces = f"{self.options.compression}/{self.options.faces}"
         hint = (
             f" (the manifest says compression {self.options.compression}, "
-            f"faces {self.options.faces})"
+            f"faces {self.options.faces}; `python -m defocus_lib data extract {self.name}` "
+            "makes them from videos)"
         )
         pictures, fakes = [], []
         for originals, manipulations in self.options.by_originals().items():

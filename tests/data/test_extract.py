@@ -330,6 +330,25 @@ def test_the_largest_face_is_followed_and_then_the_one_that_overlaps_most():
         faces.follow(np.empty((0, 4)), large)
 
 
+def test_a_frame_on_which_the_detector_fails_is_named(tmp_path, monkeypatch):
+    """As it does where a box has no pixel in the frame: masks and boxes then differ in number."""
+    clips.encode(tmp_path / "real" / "a.mp4", clips.moving(3))
+    network, calls = faces._network(), []
+
+    def detect(pixels):
+        calls.append(pixels)
+        if len(calls) == 2:
+            raise IndexError("the shape of the mask")
+        return type(network).detect(network, pixels)
+
+    monkeypatch.setattr(network, "detect", detect)
+    report = extract(folders(tmp_path, frames=3), n_workers=1)
+    assert report.table["frames_left_out"].item() == (
+        "the detector failed: the shape of the mask: 000001"
+    )
+    assert report.ok and report.table["crops"].item() == 2
+
+
 def test_overlaps_by_hand():
     boxes = np.array([[0, 0, 2, 2], [1, 1, 3, 3], [2, 2, 4, 4], [0, 0, 0, 0.0]])
     assert faces.overlaps(boxes[0], boxes).tolist() == [1, 1 / 7, 0, 0]
