@@ -118,8 +118,8 @@ def with_valid_pairs(records: pd.DataFrame) -> pd.DataFrame:
 def equals_pair(images: pd.DataFrame) -> pd.Series:
     """Whether each image is a manipulated one whose pixels are those of its real image.
 
-    ``images`` has the columns of records and ``pixels``, a digest. So it is where only the sound of
-    a video was forged.
+    ``images`` has the columns of records and ``pixels``, a checksum. So it is where only the sound
+    of a video was forged.
     """
     of_pair = images["pair"].map(images.set_index("id")["pixels"])
     return (images["label"] == 1) & (images["pixels"] == of_pair)
