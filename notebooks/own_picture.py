@@ -17,7 +17,7 @@
 # detector at hand has learned from pictures of that kind, and says so where it has not.
 #
 # **Reads** one picture, and the weights of a detector: those of this run, unless
-# `weights` names others.\
+# `weights` names others; where they come from rendered scenes, a scene of this run.\
 # **Writes** nothing.
 #
 # ## How
@@ -48,6 +48,7 @@ longest_side: int = 1024
 n_samples: int = 32
 
 # %% tags=["hide-input"]
+from dataclasses import replace
 from pathlib import Path
 
 from IPython.display import Markdown
@@ -55,6 +56,7 @@ from IPython.display import Markdown
 from defocus_lib.analysis import inspection_report as report
 from defocus_lib.analysis.inspection import Inspector
 from defocus_lib.analysis.inspection_settings import Settings
+from defocus_lib.data import collection
 from defocus_lib.data.images import read_bytes
 from defocus_lib.data.manifest import load_manifest
 from defocus_lib.data.photographs import photograph_file
@@ -109,10 +111,23 @@ Markdown(f"> {report.verdict_line(answer)}")
 # %%
 report.comparison_table(answer)
 
-# %% mystnb={"figure": {"caption": "What the detector rests on: the picture and its map as the detector read them, and the Shapley value of every pixel against the mean real training input. Red speaks for manipulation, blue against it. Without a verdict there is nothing to show.", "name": "fig-own-verdict"}, "image": {"alt": "Panels side by side: the picture, its map of blur, and the Shapley values of the detector."}} tags=["shows-images"]
-figures.picture_planes(answer) if answer.verdict else Markdown(
-    "There is no verdict, and so nothing that it rests on."
-)
+# %% [markdown]
+# The Shapley values of {numref}`fig-own-verdict` show which pixels a verdict rests on.
+# Weights of rendered scenes are at work on a manipulated scene there, an image of the
+# kind that they know.
+
+# %%
+if judge.is_rendered and "depth" in folder.about.has:
+    run = collection.load(folder)
+    scene = run.records.query("split == 'test' and label == 1").iloc[0]
+    asked = replace(judge, settings=replace(judge.settings, rendered=True))
+    shown = asked.inspect(read_bytes(run.reader.root / scene["path"]), scene["id"])
+else:
+    shown = answer
+as_list({shown.name: report.verdict_line(shown)})
+
+# %% mystnb={"figure": {"caption": "The image and its map as the detector read them, and the Shapley value of every pixel against the mean real training input. Red speaks for manipulation, blue against it. Without a verdict there are no values.", "name": "fig-own-verdict"}, "image": {"alt": "Panels side by side: an image, its map of blur with a colour bar in px, and the Shapley values with a colour bar in logits."}} tags=["shows-images"]
+figures.picture_planes(shown)
 
 # %% [markdown]
 # ## What it means
