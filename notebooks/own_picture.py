@@ -51,7 +51,9 @@ n_samples: int = 32
 from dataclasses import replace
 from pathlib import Path
 
+import pandas as pd
 from IPython.display import Markdown
+from pandas.io.formats.style import Styler
 
 from defocus_lib.analysis import inspection_report as report
 from defocus_lib.analysis.inspection import Inspector
@@ -73,8 +75,8 @@ else:
 own = folder.require("detector_defocus.safetensors", made_by="03_train_detector")
 
 
-def as_list(lines: dict[str, str]) -> Markdown:
-    return Markdown("\n".join(f"- **{name}**: {line}" for name, line in lines.items()))
+def as_table(lines: dict[str, str]) -> Styler:
+    return pd.DataFrame({"": lines}).style.hide(axis="columns")
 
 
 # %% [markdown]
@@ -83,7 +85,7 @@ def as_list(lines: dict[str, str]) -> Markdown:
 # %%
 inspector = Inspector.of(Settings(None, longest_side=longest_side))
 blur = inspector.inspect(content, Path(picture).name)
-as_list(report.lines_of(blur))
+as_table(report.lines_of(blur))
 
 # %% mystnb={"figure": {"caption": "The picture, the blur of every pixel, and the uncertainty of the blur, both as standard deviations in px. Dark is sharp, and dark is certain. Look first where the map is uncertain: what it shows there is a guess.", "name": "fig-own-picture"}, "image": {"alt": "Three panels side by side: a photograph, its map of blur with a colour bar in px, and the map of the uncertainty with a colour bar in px."}} tags=["shows-images"]
 figures.picture_planes(blur)
@@ -95,14 +97,14 @@ figures.picture_planes(blur)
 
 # %%
 judge = Inspector.of(Settings(Path(weights or own), n_samples=n_samples))
-as_list(report.about_weights(judge))
+as_table(report.about_weights(judge))
 
 # %% [markdown]
 # Then their answer to this picture, or why there is none.
 
 # %%
 answer = judge.inspect(content, Path(picture).name)
-Markdown(f"> {report.verdict_line(answer)}")
+print(report.verdict_line(answer))
 
 # %% [markdown]
 # The table compares the picture with the training images. Outside of the range of 98 %
