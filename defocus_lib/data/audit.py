@@ -160,10 +160,12 @@ class Report:
     def _shortcut_lines(self) -> Iterator[str]:
         """What facts about the files alone tell about each manipulation, and the remedy."""
         for name, row in shortcuts.described(self.shortcuts).iterrows():
-            auc, stored, fact, of_fact, verdict = (text.replace(NO_BREAK, " ") for text in row[2:])
+            texts = (text.replace(NO_BREAK, " ") for text in row.iloc[2:])
+            auc, stored, fact, of_fact, in_real, in_fake, verdict = texts
             yield f"{name} told from real by facts about the files alone:"
             yield f"    AUC {auc}, without bytes per pixel {stored or 'not known'}"
-            yield f"    most telling fact: {fact} {of_fact}".rstrip()
+            typical = f" ({in_real} in real files, {in_fake} in fake ones)" if of_fact else ""
+            yield f"    most telling fact: {fact} {of_fact}".rstrip() + typical
             yield f"    gives the label away: {verdict}"
         if self.enlarged:
             images = _counted(self.enlarged, "image is", "images are")

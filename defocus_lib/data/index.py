@@ -189,7 +189,7 @@ def _looked_at(content: bytes, name: str, max_pixels: int) -> tuple[Facts, np.nd
 def _pixel_checksum(pixels: np.ndarray) -> str:
     """Of size and content. An image is compared with its own real image alone, where 32 bit do."""
     height, width, _ = pixels.shape
-    return f"{width}x{height} {zlib.crc32(np.ascontiguousarray(pixels)):08x}"
+    return f"{width}x{height} {zlib.crc32(np.ascontiguousarray(pixels).data):08x}"
 
 
 @dataclass(frozen=True)

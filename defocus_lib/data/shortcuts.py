@@ -37,7 +37,7 @@ N_BOOTSTRAP = 500
 COLUMNS = [
     *("manipulation", "images", "groups", "by_chance"),
     *("auc", "low", "high", "stored_auc", "stored_low", "stored_high"),
-    *("fact", "fact_auc", "fact_low", "fact_high"),
+    *("fact", "fact_auc", "fact_low", "fact_high", "in_real", "in_fake"),
 ]
 
 
@@ -56,8 +56,9 @@ def file_shortcuts(records: pd.DataFrame, facts: pd.DataFrame, seed: int = 0) ->
     DataFrame
         One row per manipulation: images; groups; by_chance, the AUC that chance alone hardly
         reaches; auc [low, high] of all facts, stored_auc [stored_low, stored_high] of those without
-        bytes per pixel; the fact that tells most by itself, with its AUC. NaN, and no fact, where a
-        class has fewer than :data:`LEAST_GROUPS` groups; 0.5 where the files do not differ.
+        bytes per pixel; the fact that tells most by itself, with its AUC, and what is typical in
+        real and fake files: the median of a number, the most frequent text. NaN, and no fact, where
+        a class has fewer than :data:`LEAST_GROUPS` groups; 0.5 where the files do not differ.
     """
     real = records["label"] == 0
     rows = []
@@ -94,11 +95,13 @@ def described(table: pd.DataFrame) -> pd.DataFrame:
         "without bytes per pixel": texts("stored_auc"),
         "most telling fact": table["fact"].map(NAMES).fillna("none"),
         "its AUC": texts("fact_auc"),
+        "in real files": table["in_real"],
+        "in fake files": table["in_fake"],
         "gives the label away": np.where(gives_away(table), "yes", "no"),
     }
     shown = table[["manipulation", "images", "groups"]].assign(**text)
     shown.loc[table["fact_auc"].isna(), "its AUC"] = ""
-    shown.loc[table["auc"].isna(), list(text)] = ["too few images", "", "", "", "not known"]
+    shown.loc[table["auc"].isna(), list(text)] = ["too few images", *[""] * 5, "not known"]
     return shown.set_index("manipulation")
 
 
@@ -117,7 +120,7 @@ def _compare(records: pd.DataFrame, facts: pd.DataFrame, seed: int) -> tuple:
     about = len(labels), len(np.unique(groups)), _by_chance(*sizes)
     nothing = (np.nan,) * 3
     if min(sizes) < LEAST_GROUPS:
-        return *about, *nothing, *nothing, "", *nothing
+        return *about, *nothing, *nothing, "", *nothing, "", ""
     numbers = as_numbers(facts)
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     parts = list(folds.split(labels, labels, groups))
@@ -139,7 +142,16 @@ def _compare(records: pd.DataFrame, facts: pd.DataFrame, seed: int) -> tuple:
     alone = {name: scores(tree, [name]) for name in numbers}
     most = max(alone, key=lambda name: roc_auc_score(labels, alone[name]), default="")
     together = [interval(scores(forest, names)) for names in (list(numbers), stored)]
-    return *about, *together[0], *together[1], most, *(interval(alone[most]) if most else nothing)
+    if not most:
+        return *about, *together[0], *together[1], "", *nothing, "", ""
+    typical = [_typical(facts.loc[labels == kind, most]) for kind in (0, 1)]
+    return *about, *together[0], *together[1], most, *interval(alone[most]), *typical
+
+
+def _typical(values: pd.Series) -> str:
+    if values.dtype.kind in "iuf":
+        return "none" if values.isna().all() else f"{values.median():.4g}"
+    return str(values.mode().iloc[0]) or "none"
 
 
 def _by_chance(real: int, fake: int) -> float:

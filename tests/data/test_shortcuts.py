@@ -164,6 +164,7 @@ def test_five_of_each_class_are_enough_for_a_perfect_difference():
     facts = [Facts(format="JPEG")] * 5 + [Facts(format="PNG")] * 5
     found = shortcuts.file_shortcuts(*table(facts, [0] * 5 + [1] * 5))
     assert found["auc"].tolist() == [1.0] and shortcuts.gives_away(found).all()
+    assert found[["in_real", "in_fake"]].iloc[0].tolist() == ["JPEG", "PNG"]
     # Above the 99.5th percentile of the AUC of chance, by all 252 orders of five and five.
     ranks = [sum(chosen) - 10 for chosen in itertools.combinations(range(10), 5)]
     share = np.mean(np.array(ranks) / 25 >= found["by_chance"].iloc[0])
@@ -184,3 +185,4 @@ def test_every_manipulation_is_told_apart_by_itself():
     assert found["manipulation"].tolist() == ["a", "b"]
     assert found["auc"].tolist() == [0.5, 1.0] and shortcuts.giveaway_auc(found) == 1.0
     assert NAMES[found["fact"].iloc[1]] == "width"
+    assert found[["in_real", "in_fake"]].iloc[1].tolist() == ["80", "64"]
