@@ -56,7 +56,7 @@ about = About(
     "scenes",
     "controlled scenes",
     "scene",
-    has=("pairs", "regions", "depth"),
+    has=("pairs", "regions", "depth", *(["transfer"] if "," in manipulations else [])),
     size=size,
     test_groups=test_scenes,
 )

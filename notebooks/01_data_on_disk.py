@@ -76,7 +76,8 @@ pd.Series(described, name=dataset).to_frame().style.set_table_attributes(
 # ## The images
 #
 # Training and validation images show one manipulation, which the detectors learn. The
-# test images show all manipulations, so that transfer can be measured.
+# test images show every manipulation of the run: with several, transfer can be
+# measured.
 
 # %%
 index = load_index(entry, progress=True)
@@ -127,8 +128,8 @@ Markdown(
 # `on_unreadable: skip`. A pair is found by the name of the target and of the frame,
 # never by position. A manipulated image without its real counterpart is used for
 # training and testing, but not where pairs are compared. The first table counts the
-# image files below the root that are not used, by reason; the last row counts videos
-# that have fewer frames than the manifest asks for.
+# image files below the root that are not used, by reason, and videos that have fewer
+# frames than the manifest asks for, where there are any.
 #
 # A manipulated image may equal its real counterpart pixel by pixel, as where only the
 # sound of a video was forged. It keeps its label, but no comparison of pairs counts it.
@@ -138,8 +139,11 @@ Markdown(
 
 # %%
 unused = index.unused_by_reason()
-unused["videos with fewer frames than the manifest asks for"] = len(index.short)
-unused.rename("count").rename_axis("not used because").to_frame()
+if len(index.short):
+    unused["videos with fewer frames than the manifest asks for"] = len(index.short)
+unused.rename("count").rename_axis("reason").to_frame() if len(unused) else Markdown(
+    "Every image file below the root is used."
+)
 
 # %%
 identical = index.identical[index.identical["id"].isin(chosen["id"])]

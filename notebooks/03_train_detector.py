@@ -175,15 +175,14 @@ Image(previews[-1]) if previews and "defocus" in histories else Markdown(
 # ## Results on test images
 #
 # Each row compares the images of one manipulation with all real test images. Intervals
-# are 95 % percentile intervals over resampled {glue:text}`train_units`: all images of
-# a {glue:text}`train_unit`, real and manipulated, stay together, because they resemble
-# each other. AP is the average precision, EER the equal error rate, and *calibration*
-# the expected calibration error; low values of the last two are good. Accuracy,
-# precision, recall and F1 hold at the threshold with the highest balanced accuracy on
-# validation.
+# are 95 % percentile intervals over resampled {glue:text}`train_units`. Images that
+# belong to the same scene, video or picture, real and manipulated, stay together,
+# because they resemble each other. AP is the average precision, EER the equal error
+# rate, and *calibration* the expected calibration error; low values of the last two are
+# good. Accuracy, precision, recall and F1 hold at the threshold with the highest
+# balanced accuracy on validation.
 
 # %% tags=["remove-cell"]
-glue("train_unit", run.about.unit, display=False)
 glue("train_units", f"{run.about.unit}s", display=False)
 
 # %%
@@ -231,9 +230,10 @@ classification.wide(measured, "frame", ("precision", "recall", "f1"))
 # %%
 classification.wide(measured, "frame", ("tn", "fp", "fn", "tp"), intervals=False)
 
-# %% [markdown]
-# The probability of a video is the mean over its frames. Where every image is a video
-# of its own, the following table repeats the ones above.
+# %% [markdown] tags=["needs-videos"]
+# ### By video
+#
+# The probability of a video is the mean over its frames.
 
 # %%
 classification.wide(measured, "video", ("auc", "eer", "balanced_accuracy"))
@@ -242,9 +242,10 @@ classification.wide(measured, "video", ("auc", "eer", "balanced_accuracy"))
 # ## What it means
 #
 # The first claim below decides whether the map is evidence. The claims on manipulations
-# that were absent from training say whether the detector learned something about
-# defocus in general, or the trace of one manipulation. The last claim compares the two
-# inputs on the same images: a difference below 0 is the price of seeing the map alone.
+# that were absent from training, where there are any, say whether the detector learned
+# something about defocus in general, or the trace of one manipulation. The last claim
+# compares the two inputs on the same images: a difference below 0 is the price of
+# seeing the map alone.
 
 # %% tags=["hide-input"]
 defocus = outcomes["defocus"]

@@ -90,10 +90,11 @@ epochs = {
 # %% [markdown]
 # ## What is explained, against what
 #
-# We explain test images, real and manipulated, from as many {glue:text}`shapley_units`
-# as possible. Where the data set has pairs, both images of a pair are explained. The
-# background is the first real training images, as in the authors' code, so a value says
-# how a pixel moves the logit away from that of an ordinary real image.
+# We explain test images, real and manipulated, from as many groups as possible; a group
+# holds the images of one scene, video or picture. Where the data set has pairs, both
+# images of a pair are explained. The background is the first real training images, as
+# in the authors' code, so a value says how a pixel moves the logit away from that of an
+# ordinary real image.
 
 # %%
 chosen = collection.to_explain(run.records, images)
@@ -117,9 +118,8 @@ meta = {
 plan = jobs.Explanation(
     folder, run.reader, cache, detectors, compared, options, meta, storage
 )
-glue("shapley_units", f"{run.about.unit}s", display=False)
 chosen.groupby("manipulation", sort=False)[["id", "group"]].nunique().set_axis(
-    ["images", f"{run.about.unit}s"], axis=1
+    ["images", "groups"], axis=1
 )
 
 # %% [markdown]

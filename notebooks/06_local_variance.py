@@ -86,7 +86,8 @@ heatmaps(scene, window)
 # ## Real against manipulated
 #
 # Each image gives one number, the mean of its heatmap. The independent unit is the
-# {glue:text}`variance_unit`: images of the same one are averaged first.
+# {glue:text}`variance_unit`; where it has several images of a kind, these are averaged
+# first.
 #
 # - *KS* treats the two samples as independent of each other ({eq}`eq-ks`).
 # - *Paired*, where there are pairs, is a sign-flip permutation test of the mean
@@ -146,7 +147,7 @@ glue("variance_reported_p_video", float(by_video), display=False)
 # equal. If they were equal, the videos would be the units, and the same D would have a
 # p-value of {glue:text}`variance_reported_p_video:.2f`. The truth lies between the two
 # and is simulated below. The *naive* p-values of this run share the fault wherever a
-# {glue:text}`variance_unit` has several images of a kind.
+# scene, video or picture has several images of a kind.
 #
 # The KS test by group has another weakness. It ignores the pairs and takes the variance
 # that the real and the manipulated images of a group share for noise. The higher the
@@ -176,7 +177,7 @@ figures.effect_intervals(sizes, "squared units of the map")
 # 95 %. Whether there is an effect at all is a question for the paired test and for the
 # interval of Cliff's delta.
 #
-# How much is a further image of the same {glue:text}`variance_unit` worth? The
+# How much is a further image of the same scene, video or picture worth? The
 # intraclass correlation (*ICC*) is the share of the variance that lies between groups.
 # A group of $m$ images of correlation $\rho$ multiplies the variance of a mean by the
 # *design effect* $1 + (m - 1) \rho$. Where each group has one image of a kind, the

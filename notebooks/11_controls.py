@@ -149,7 +149,6 @@ shown = {
     "input_size": input_size,
     "epochs": epochs,
     "groups": int(chosen.groupby("split")["group"].nunique().max()),
-    "unit": run.about.unit,
     "units": f"{run.about.unit}s",
     "learned": learned,
     "seeds": seeds,
@@ -192,8 +191,8 @@ of_density = []  # the claim of the next section, if there is one
 #
 # where $f$ is 1 for manipulated and 0 for real images and $d$ is the standardised share
 # of edge pixels. The table has $\beta$ without $d$ (*alone*) and with it (*adjusted*),
-# and $\gamma$ (*density*), all in % of the mean. Standard errors are robust to images
-# of one {glue:text}`controls_unit`.
+# and $\gamma$ (*density*), all in % of the mean. Standard errors are robust to several
+# images of one scene, video or picture.
 
 # %%
 test_images = run.records[run.records["split"] == "test"]

@@ -39,7 +39,6 @@ seed: int = 0
 # %% tags=["hide-input"]
 import ipywidgets
 import pandas as pd
-from IPython.display import Markdown
 from myst_nb import glue
 
 from defocus_lib.analysis import transfer
@@ -60,8 +59,9 @@ cache, _ = load_maps(folder, run.reader)
 sweep_table = folder.require("sweep.parquet", made_by="11_controls")
 predictions = pd.read_parquet(sweep_table)
 titles = {name: INPUTS[name].title for name in ("defocus", "rgb", "fusion")}
+glue("transfer_units", f"{run.about.unit}s", display=False)
 
-# %% [markdown]
+# %% [markdown] tags=["needs-transfer"]
 # ## From one manipulation to another
 #
 # The small detectors of the {doc}`page before <11_controls>` differ in their input
@@ -88,19 +88,16 @@ figures.transfer_matrix(cells, titles)
 # %%
 transfer.matrix_table(cells, titles)
 
-# %% [markdown]
-# By video, where the logit of a video is the mean over its frames:
+# %% [markdown] tags=["needs-videos"]
+# ### By video
+#
+# The logit of a video is the mean over its frames.
 
 # %% tags=["hide-input"]
-videos = run.about.unit == "video"
-no_videos = Markdown("*This run has no videos: every image stands alone.*")
-by_video = transfer.matrix(predictions, "video", n_bootstrap, seed) if videos else None
-transfer.matrix_table(by_video[0], titles) if by_video else no_videos
+by_video, _ = transfer.matrix(predictions, "video", n_bootstrap, seed)
+transfer.matrix_table(by_video, titles)
 
-# %% tags=["remove-input"]
-glue("transfer_units", f"{run.about.unit}s", display=False)
-
-# %% [markdown]
+# %% [markdown] tags=["needs-transfer"]
 # ## Claims
 #
 # A claim is supported if its 95 % interval lies above the comparison value, and not
@@ -174,16 +171,17 @@ transfer.first_drops(curves)
 transfer.curve_table(curves, "frame")
 
 # %% [markdown]
-# By video:
-
-# %% tags=["hide-input"]
-transfer.curve_table(curves, "video") if videos else no_videos
-
-# %% [markdown]
 # Blur and resizing change the quantity that a defocus map measures: the map of a
 # blurred image is a correct map of a blurrier image. We therefore expect a detector on
 # maps to lose AUC there. JPEG and noise change the edges at which the map is computed.
-#
+
+# %% [markdown] tags=["needs-videos"]
+# ### All levels, by video
+
+# %%
+transfer.curve_table(curves, "video")
+
+# %% [markdown]
 # ## Limits
 #
 # - One seed per detector: a difference between two cells of the matrix may be one of

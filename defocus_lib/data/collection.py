@@ -168,11 +168,15 @@ def about(
             f"{entry.name}: {'; '.join(missing)}; found {held}, wanted at least 3 of each, one for "
             "every split, or lists of a split that give each some"
         )
+    has = {
+        "pairs": _tested_in_pairs(entry.name, records),
+        "transfer": records.loc[records["label"] == 1, "manipulation"].nunique() > 1,
+    }
     return About(
         dataset=entry.name,
         title=entry.title,
         unit=unit_of(records),
-        has=("pairs",) if _tested_in_pairs(entry.name, records) else (),
+        has=tuple(name for name, there in has.items() if there),
         root=str(entry.folder()),
         size=size,
         fit=entry.fit,

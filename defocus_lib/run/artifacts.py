@@ -44,7 +44,8 @@ class About:
         What was sampled independently: "scene", "video" or "image".
     has : tuple of str
         Of "pairs" (manipulated images have a paired real image), "regions" (the manipulated pixels
-        are known) and "depth" (the true blur is known).
+        are known), "depth" (the true blur is known) and "transfer" (there are several
+        manipulations).
     root : str
         Folder that the paths of the records start from; "" is the artefact folder.
     size : int

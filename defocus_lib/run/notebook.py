@@ -53,6 +53,8 @@ NEEDS = {
     "pairs": "pairs of a real and a manipulated image",
     "regions": "the regions that were manipulated",
     "depth": "the true blur",
+    "transfer": "more than one manipulation",
+    "videos": "videos of several frames",
 }
 """What a section can require by the tag ``needs-<name>`` of its heading, in words for the reader.
 """
@@ -210,8 +212,10 @@ def leave_out_sections(notebook: NotebookNode, about: About) -> NotebookNode:
 def _lack(tag: str, about: About) -> str:
     """What the data lack of what a tag asks for, in words; "" if nothing."""
     need = tag.removeprefix("needs-")
-    if tag != need and need in NEEDS and need not in about.has:
-        return f"{NEEDS[need]}, and the data ({about.title}) have none"
+    has = {*about.has, *(["videos"] if about.unit == "video" else [])}
+    if tag != need and need in NEEDS and need not in has:
+        number = "one" if need == "transfer" else "none"
+        return f"{NEEDS[need]}, and the data ({about.title}) have {number}"
     least = NEEDS_GROUPS.fullmatch(tag)
     if least and 0 < about.test_groups < int(least[1]):
         kind = f"test {about.unit}s of each class"

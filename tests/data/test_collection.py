@@ -123,7 +123,14 @@ def test_a_run_is_found_again(run):
     folder, entry = run
     found = collection.load(folder)
     assert found.about == artifacts.About(
-        "faceforensics", entry.title, "video", ("pairs",), entry.root, 40, entry.fit, test_groups=2
+        "faceforensics",
+        entry.title,
+        "video",
+        ("pairs", "transfer"),
+        entry.root,
+        40,
+        entry.fit,
+        test_groups=2,
     )
     assert found.manipulations == ["Deepfakes", "FaceSwap"]
     assert found.reader.stack(found.records.head(2)).shape == (2, 40, 40, 3)

@@ -183,6 +183,24 @@ def test_a_section_that_needs_more_test_groups_says_how_many(tmp_path, groups, l
     assert notes == ([f"## Pairs\n\n{said}"] if left_out else [])
 
 
+@pytest.mark.parametrize(
+    ("need", "unit", "has", "note"),
+    [
+        ("videos", "video", (), ""),
+        ("videos", "image", (), "videos of several frames, and the data (own images) have none"),
+        ("transfer", "video", ("transfer",), ""),
+        ("transfer", "video", (), "more than one manipulation, and the data (own images) have one"),
+    ],
+)
+def test_sections_on_videos_and_on_transfer_need_them(tmp_path, need, unit, has, note) -> None:
+    text = SECTIONS.replace('tags=["needs-pairs"]', f'tags=["needs-{need}"]')
+    notebook = execution.read_notebook(write(tmp_path / "page.py", text))
+    about = artifacts.About(unit=unit, has=("regions", *has))
+    left = execution.leave_out_sections(notebook, about).cells
+    notes = [cell.source for cell in left if "Left out" in cell.source]
+    assert notes == ([f"## Pairs\n\n*Left out: this needs {note}.*"] if note else [])
+
+
 def test_a_whole_notebook_can_be_left_out_but_for_its_opening_and_parameters(tmp_path) -> None:
     source = SECTIONS.replace(
         "[markdown]\n# # Title", '[markdown] tags=["needs-pairs"]\n# # Title\n#\n# What it is.'
