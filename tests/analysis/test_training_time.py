@@ -30,7 +30,7 @@ def test_passes_are_counted_by_hand(setup):
     assert numbers_of(setup) == {"training": 21, "prediction": 3 * 2 + 2 + 4, "input": 9 + 6}
     assert numbers_of(setup, 5)["map"] == 5
     (training,) = (key for key in training_time.operations(setup, 0) if key.kind == "training")
-    assert (training.size, training.input_size, training.batch_size) == (40, 20, 8)
+    assert (training.size, training.input_size, training.batch_size) == (40, 20, 2)
 
 
 def test_seconds_are_rates_times_numbers_and_processes_share_them(setup, monkeypatch):
