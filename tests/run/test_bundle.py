@@ -530,6 +530,11 @@ def test_a_wrong_list_of_files_is_refused(parts, project, tmp_path, change, faul
         ("provenance.json", lambda d: d.update(profile="demo"), "does not describe the data"),
         (
             "provenance.json",
+            lambda d: d["data"].update(file_facts_auc="<b>"),
+            "an AUC that is no number",
+        ),
+        (
+            "provenance.json",
             lambda d: d["data"].update(root="/etc"),
             "provenance.json names a folder",
         ),
