@@ -162,8 +162,12 @@ class Report:
         for name, row in shortcuts.described(self.shortcuts).iterrows():
             texts = (text.replace(NO_BREAK, " ") for text in row.iloc[2:])
             auc, stored, fact, of_fact, in_real, in_fake, verdict = texts
-            yield f"{name} told from real by facts about the files alone:"
-            yield f"    AUC {auc}, without bytes per pixel {stored or 'not known'}"
+            title = f"{name} told from real by facts about the files alone"
+            if not stored:
+                yield f"{title}: {verdict}, {auc}"
+                continue
+            yield f"{title}:"
+            yield f"    AUC {auc}, without bytes per pixel {stored}"
             typical = f" ({in_real} in real files, {in_fake} in fake ones)" if of_fact else ""
             yield f"    most telling fact: {fact} {of_fact}".rstrip() + typical
             yield f"    gives the label away: {verdict}"

@@ -198,6 +198,16 @@ def test_a_picture_below_the_least_size_is_named(tmp_path, size):
         build_index(entry("coco", tmp_path))
 
 
+def test_too_few_files_say_nothing_about_the_label(tmp_path):
+    for number in range(6):
+        picture(tmp_path / ("real", "fake")[number % 2] / f"{number}.png", number)
+    mine = entry("folders", tmp_path)
+    line = "fake told from real by facts about the files alone: not known, too few images"
+    assert line in verify(mine).text()
+    (row,) = json.loads(json.dumps(verify(mine).as_json(), allow_nan=False))["shortcuts"]
+    assert row["auc"] is None and row["images"] == 6
+
+
 def test_a_tree_without_a_readable_image(tmp_path):
     trees.empty(picture(tmp_path / "a.png"))
     report = verify(entry("coco", tmp_path))
