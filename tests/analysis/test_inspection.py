@@ -96,7 +96,7 @@ def test_images_are_equalised_as_in_training(root, tmp_path, fit):
     assert torch.equal(inputs, setup.inputs("train")[0][0]) and not found.outside
     plain = saved(tmp_path, setup_of(root, tmp_path / "other", "fusion", fit=fit), {"data": "m"})
     assert not np.array_equal(
-        Inspector.of(Settings(plain)).inspect(content, "").pixels, found.pixels
+        Inspector.of(Settings(plain, n_samples=0)).inspect(content, "").pixels, found.pixels
     ), "or this test shows nothing"
     assert "64q40" in inspection_report.about_weights(inspector)["detector"]
 
@@ -124,12 +124,12 @@ def weights(root, tmp_path_factory):
 def test_the_verdict_is_that_of_the_detector(root, tmp_path, weights):
     inspector = Inspector.of(Settings(weights, n_samples=8))
     found = inspector.inspect((root / "turned.jpg").read_bytes(), "turned.jpg")
-    verdict, detector = found.verdict, inspector.detector
+    verdict, detector = found.verdict, inspector.detector.cpu()
     inputs = setup_of(root, tmp_path).inputs("train")[0][0]
     with torch.no_grad():
         logit = float(detector(inputs[None]))
-    assert verdict.logit == pytest.approx(logit, abs=1e-5)
-    assert verdict.probability == pytest.approx(float(expit(logit)), abs=1e-6)
+    assert verdict.logit == pytest.approx(logit, abs=1e-4)
+    assert verdict.probability == pytest.approx(float(expit(logit)), abs=1e-4)
     assert verdict.threshold == 0.4
     assert verdict.decision == ("manipulated" if verdict.probability >= 0.4 else "real")
     assert not found.withheld and not found.outside, "it is a training image"
