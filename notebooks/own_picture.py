@@ -52,7 +52,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
-from IPython.display import Markdown
 from pandas.io.formats.style import Styler
 
 from defocus_lib.analysis import inspection_report as report
@@ -126,7 +125,7 @@ if judge.is_rendered and "depth" in folder.about.has:
     shown = asked.inspect(read_bytes(run.reader.root / scene["path"]), scene["id"])
 else:
     shown = answer
-as_list({shown.name: report.verdict_line(shown)})
+as_table({shown.name: report.verdict_line(shown)})
 
 # %% mystnb={"figure": {"caption": "The image and its map as the detector read them, and the Shapley value of every pixel against the mean real training input. Red speaks for manipulation, blue against it. Without a verdict there are no values.", "name": "fig-own-verdict"}, "image": {"alt": "Panels side by side: an image, its map of blur with a colour bar in px, and the Shapley values with a colour bar in logits."}} tags=["shows-images"]
 figures.picture_planes(shown)
