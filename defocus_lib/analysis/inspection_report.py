@@ -225,6 +225,7 @@ def about_weights(inspector: Inspector) -> dict[str, str]:
         "detector": f"{reads}{method}; pictures of {size}",
         "trained on": _training_words(inspector),
         "test AUC (95 % interval)": _auc_words(header),
+        **_caution(header),
         "threshold": _threshold_words(header),
         "Shapley values": "against the mean real training input"
         if "background" in header
@@ -260,6 +261,17 @@ def _auc_words(header: dict) -> str:
         f"{name} {formatted(row['auc'], row.get('low', np.nan), row.get('high', np.nan))}"
         for name, row in test.items()
     )
+
+
+def _caution(header: dict) -> dict[str, str]:
+    """What speaks against the AUC, if anything does."""
+    if not header.get("file_facts_auc"):
+        return {}
+    words = (
+        "the files of its training data give the label away: facts about them alone, without "
+        f"pixels, reach an AUC of {header['file_facts_auc']:.2f}"
+    )
+    return {"caution": words}
 
 
 def _threshold_words(header: dict) -> str:

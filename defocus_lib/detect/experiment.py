@@ -46,7 +46,7 @@ IDENTITY = ["id", "video", "frame", "group", "manipulation", "label", "split"]
 # Entries of a weight file that describe how its weights were trained, and what came of it.
 TRAINING = (
     *("data", "rendered", "training_manipulation", "plan", "epoch", "commit"),
-    *("test", "training_images", "background"),
+    *("test", "file_facts_auc", "training_images", "background"),
 )
 
 

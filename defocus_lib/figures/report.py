@@ -228,7 +228,7 @@ def _shapley(name: str, values: np.ndarray) -> str:
     alt = f"Shapley values of {name}: red pixels speak for manipulation, blue ones against it"
     return _figure(
         _coloured(values, VALUES_COLORS, -limit, limit, alt),
-        _bar(VALUES_COLORS, f"{-limit:.1e}", "0", f"{limit:.1e} logits"),
+        _bar(VALUES_COLORS, f"{-limit:.2g}", "0", f"{limit:.2g} logits"),
         f"Shapley values: red speaks for manipulation; their sum is {values.sum():+.2f} logits.",
     )
 

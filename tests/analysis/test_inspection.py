@@ -194,6 +194,14 @@ def test_what_the_answer_is_worth(root, weights):
     assert "width of the file (px): 800 (training images: 70" in inspection_report.text(found)
 
 
+def test_files_that_give_the_label_away_are_named(root, tmp_path):
+    setup = setup_of(root, tmp_path / "maps")
+    for auc in (0.0, 0.97):
+        path = saved(tmp_path, setup, {"data": "mine", "file_facts_auc": auc})
+        about = inspection_report.about_weights(Inspector.of(Settings(path)))
+        assert ("0.97" in about.get("caution", "")) == (auc > 0)
+
+
 def test_a_released_file_states_nothing(root, tmp_path):
     detector = Detector("test_resnet", "defocus")
     torch.save(detector.state_dict(), tmp_path / "defocus_x.pth")
