@@ -201,7 +201,13 @@ class Inspector:
                 "manipulated images of such scenes is no evidence in a photograph. The map does "
                 "not depend on the weights."
             )
-        if not inspection.valid.any() and KINDS[self.header["reads"]].map:
+        kind = KINDS[self.header["reads"]]
+        if kind.control or kind.shuffled:
+            return (
+                f"No verdict: these weights are those of a control ({self.header['reads']}), "
+                "which is trained for comparison with a detector, not for pictures."
+            )
+        if not inspection.valid.any() and kind.map:
             return (
                 "No verdict: blur could not be measured at any edge of this picture. Its map is "
                 "empty, so that a detector on the map has nothing to judge."

@@ -163,6 +163,13 @@ def test_an_empty_map_gets_no_verdict(root, weights):
     assert "nothing could be measured" in inspection_report.text(found)
 
 
+@pytest.mark.parametrize("reads", ["edges", "permuted-blur", "shuffled"])
+def test_weights_of_a_control_give_no_verdict(root, tmp_path, reads):
+    path = saved(tmp_path, setup_of(root, tmp_path / "maps", reads), {"data": "mine"})
+    found = Inspector.of(Settings(path)).inspect((root / "turned.jpg").read_bytes(), "turned.jpg")
+    assert found.verdict is None and f"a control ({reads})" in found.withheld
+
+
 @pytest.mark.parametrize("header", [{"data": "scenes"}, {"data": "mine", "rendered": True}])
 def test_weights_of_rendered_scenes_give_no_verdict_on_a_photograph(root, tmp_path, header):
     path = saved(tmp_path, setup_of(root, tmp_path / "maps"), header)

@@ -248,7 +248,7 @@ BAD = {
     "an unknown input": (
         dict,
         {"reads": "depth"},
-        "unknown input 'depth'; one of defocus, rgb, fusion wanted",
+        "unknown input 'depth'; one of defocus, rgb, fusion, edges",
     ),
 }
 

@@ -144,7 +144,7 @@ def test_same_seed_same_weights(reads, generators_left_alone):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ((BACKBONE, "depth"), "unknown input 'depth'; one of defocus, rgb, fusion wanted"),
+        ((BACKBONE, "depth"), "unknown input 'depth'; one of defocus, rgb, fusion, edges"),
         (
             ("resnet_of_mine", "rgb"),
             "unknown backbone 'resnet_of_mine'; a timm model wanted .similar: .*resnet",
