@@ -75,7 +75,10 @@ def load_image(content: bytes, name: str, max_pixels: int = MAX_PIXELS) -> Image
         raise UnreadableImage(f"{name}: the file is empty (0 bytes)")
     opener = _opener(content)
     if opener is None:
-        raise UnreadableImage(f"{name}: not an image; PNG, JPEG, BMP, WebP or TIFF wanted")
+        what = next((what for at, what in OTHERS.items() if content[at[0] :].startswith(at[1])), "")
+        raise UnreadableImage(
+            f"{name}: {what or 'not an image'}; PNG, JPEG, BMP, WebP or TIFF wanted"
+        )
     with _damage_of(name):
         image = opener(io.BytesIO(content))
         _check_header(image, name, max_pixels)
@@ -305,6 +308,18 @@ OPENERS: dict[bytes, Callable[[io.BytesIO], Image.Image]] = {
     b"MM\x00*": TiffImagePlugin.TiffImageFile,
     b"II+\x00": TiffImagePlugin.TiffImageFile,  # BigTIFF
     b"MM\x00+": TiffImagePlugin.TiffImageFile,
+}
+
+
+# What is met beside them: where and with which bytes it begins.
+OTHERS = {
+    (0, b"GIF8"): "a GIF file",
+    (4, b"ftyphe"): "a HEIC file, as phones write it",
+    (4, b"ftypmif"): "a HEIC file, as phones write it",
+    (4, b"ftypavif"): "an AVIF file",
+    (4, b"ftyp"): "a video",
+    (0, b"%PDF"): "a PDF file",
+    (0, b"<svg"): "an SVG file",
 }
 
 

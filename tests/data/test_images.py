@@ -484,3 +484,17 @@ def test_the_first_bytes_name_the_format(tmp_path):
         path = save(tmp_path / f"a{suffix}", picture)
         assert images.format_of(path.rename(tmp_path / "any.dat").read_bytes()) == kind
     assert images.format_of(b"GIF89a") == ""
+
+
+@pytest.mark.parametrize(
+    ("start", "what"),
+    [
+        (b"GIF89a", "a GIF file"),
+        (b"\0\0\0\x18ftypheic", "a HEIC file"),
+        (b"\0\0\0\x18ftypmp42", "a video"),
+        (b"plain", "not an image"),
+    ],
+)
+def test_files_of_other_kinds_are_named(start, what):
+    with pytest.raises(UnreadableImage, match=f"a.jpg: {what}.*; PNG, JPEG, BMP, WebP or TIFF"):
+        decode_image(start + b"\0" * 50, "a.jpg")
