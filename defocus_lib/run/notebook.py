@@ -81,10 +81,13 @@ class _Client(PapermillNotebookClient):
 
     def processes(self) -> list[psutil.Process]:
         """The kernel and what it has started; nothing before it starts and after it ends."""
+        number = getattr(self.km and self.km.provisioner, "pid", None)
+        if number is None:  # psutil would take it for this process, with all other kernels
+            return []
         try:
-            kernel = psutil.Process(self.km.provisioner.pid)
+            kernel = psutil.Process(number)
             return [kernel, *kernel.children(recursive=True)]
-        except (AttributeError, psutil.Error):
+        except psutil.Error:
             return []
 
 

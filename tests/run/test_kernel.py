@@ -40,7 +40,8 @@ def source(tmp_path: Path) -> Path:
 def test_copies_are_like_kernels_of_their_own(source: Path, tmp_path: Path) -> None:
     before, forks = dict(os.environ), kernel.Forks(execution.kernel_environment(1))
     for name in ("ordinary", "copy", "another"):
-        execution.run_notebook(source, tmp_path / name, {}, tmp_path, "page", 1, forks)
+        run = execution.run_notebook(source, tmp_path / name, {}, tmp_path, "page", 1, forks)
+        assert run.cpu_seconds < (os.cpu_count() or 1) * run.seconds  # its own, not of this process
     assert dict(os.environ) == before
     ordinary, copy, another = (told(tmp_path / name) for name in ("ordinary", "copy", "another"))
     parents = [int(lines[0].split()[-1]) for lines in (ordinary, copy, another)]
