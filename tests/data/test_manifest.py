@@ -311,7 +311,7 @@ def test_motorcycle_disparity(manifest):
 def test_no_photograph_is_in_two_splits(manifest):
     splits = {split: manifest.photographs_of(split) for split in ("train", "val", "test", "depth")}
     assert all(splits.values())
-    files = [(p.package, p.path) for photographs in splits.values() for p in photographs]
+    files = [(p.package, p.path) for part in splits.values() for p in part]
     pixels = [
         hashlib.sha256(photographs.load_photograph(p).tobytes()).hexdigest()
         for p in manifest.photographs
