@@ -23,6 +23,7 @@ import time
 from collections import deque
 from collections.abc import Iterator
 from contextlib import closing
+from functools import cache
 from pathlib import Path
 from typing import TextIO
 
@@ -354,18 +355,27 @@ DOIT_CONFIG = {
 }
 
 
+@cache
+def library() -> ModuleSet:
+    return ModuleSet(sorted(LIBRARY.rglob("*.py")))
+
+
+@cache
+def imports_of(module: str) -> set[str]:
+    return library().mod_imports(module)
+
+
 def library_files(notebook: Path) -> list[Path]:
     """The modules of the library that a notebook imports, and those that they import, with the
     files that two read."""
-    modules = ModuleSet(sorted(LIBRARY.rglob("*.py")))
     found: set[str] = set()
-    ahead = modules.get_imports(PyModule(notebook), return_fqn=True)
+    ahead = library().get_imports(PyModule(notebook), return_fqn=True)
     while ahead:
         name = ahead.pop()
         found.add(name)
-        ahead |= modules.mod_imports(name) - found
+        ahead |= imports_of(name) - found
     read = [path for name, paths in READ_BY.items() if name in found for path in paths]
-    return [*sorted(modules.by_name[name].path for name in found), *read]
+    return [*sorted(library().by_name[name].path for name in found), *read]
 
 
 READ_BY = {
