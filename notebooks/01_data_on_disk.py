@@ -68,9 +68,8 @@ described["equalised"] = (
     if entry.equalise
     else "no"
 )
-pd.Series(described, name=dataset).to_frame().style.set_table_attributes(
-    'class="dataframe"'
-)
+entry_table = pd.Series(described, name=dataset).to_frame().style
+entry_table.format(escape="html").set_table_attributes('class="dataframe"')
 
 # %% [markdown]
 # ## The images
@@ -170,9 +169,10 @@ pd.Series(
 
 # %%
 left_out = pd.concat([index.unreadable, index.odd])
-left_out.style.hide(axis="index").set_table_attributes('class="dataframe"') if len(
-    left_out
-) else Markdown("Nothing was left out.")
+rows = left_out.style.hide(axis="index").format(escape="html")
+rows.set_table_attributes('class="dataframe"') if len(left_out) else Markdown(
+    "Nothing was left out."
+)
 
 # %% [markdown]
 # ## Identities across splits

@@ -75,7 +75,8 @@ own = folder.require("detector_defocus.safetensors", made_by="03_train_detector"
 
 
 def as_table(lines: dict[str, str]) -> Styler:
-    return pd.DataFrame({"": lines}).style.hide(axis="columns")
+    table = pd.DataFrame({"": lines}).style.hide(axis="columns")
+    return table.format(escape="html")
 
 
 # %% [markdown]

@@ -109,7 +109,7 @@ parameters = pd.DataFrame(
     ],
     columns=["notebook", "parameter", "value"],
 ).set_index(["notebook", "parameter"])
-parameters.style.set_table_attributes('class="dataframe"')
+parameters.style.format(escape="html").set_table_attributes('class="dataframe"')
 
 # %% [markdown]
 # ## Versions

@@ -86,6 +86,12 @@ class Images:
     rendered: bool = False
     indexed: int = 0
 
+    @property
+    def learned(self) -> str:
+        """The manipulation of the training images, which need not be the one that was asked for."""
+        is_learned = (self.records["split"] != "test") & (self.records["label"] == 1)
+        return str(self.records.loc[is_learned, "manipulation"].iloc[0])
+
 
 def images_of(folder: Folder) -> Images:
     """The images of a run that has begun; raises MissingArtifact before notebook 01 has run."""
@@ -261,9 +267,8 @@ def _controls(parameters: Parameters, images: Images) -> Iterator[Work]:
     page = "11_controls"
     own = parameters[page]
     chosen = _sampled(own, sweep.complete(images.sweep_records))
-    learned = parameters["01_data"]["training_manipulation"]
     runs = [
-        *sweep.control_runs(learned, range(own["seeds"])),
+        *sweep.control_runs(images.learned, range(own["seeds"])),
         *sweep.transfer_runs(sweep.training_manipulations(chosen), 0),
     ]
     common = _common(own, chosen)
@@ -302,8 +307,7 @@ def _better_maps(parameters: Parameters, images: Images) -> Iterator[Work]:
 def _generalisation(parameters: Parameters, images: Images) -> Iterator[Work]:
     page = "12_generalisation"
     own = parameters[page]
-    learned = parameters["01_data"]["training_manipulation"]
-    test = choose(images.records[images.records["split"] == "test"], [learned])
+    test = choose(images.records[images.records["split"] == "test"], [images.learned])
     # The first level of each is the image as it is stored, which is tested once.
     levels = 1 + sum(len(corruption.levels) - 1 for corruption in CORRUPTIONS.values())
     corrupted = levels * len(_sampled(own, test))

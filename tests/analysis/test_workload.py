@@ -71,6 +71,23 @@ def test_a_profile_is_counted_by_hand(profile, without_page_13):
     assert passes(works, "02_defocus_map", "map") == len(images.records)
 
 
+def test_a_run_without_the_manipulation_that_it_asks_for_is_counted(without_page_13):
+    parameters = in_force(ROOT, "ffpp-smoke")
+    entry = load_manifest().dataset("faceforensics").model_copy(update={"published": 40})
+    records = expected_records(entry)
+    own = parameters["01_data"]
+    whole = workload.chosen_images(own | {"manipulations": "FaceSwap"}, records, ["Deepfakes"])
+    alone = records[records["manipulation"].isin(["real", "FaceSwap"])]
+    absent = [name for name in own["manipulations"].split(", ") if name != "FaceSwap"]
+    images = workload.chosen_images(own, alone.reset_index(drop=True), absent)
+    assert images.learned == whole.learned == "FaceSwap"
+    works = workload.of_run(parameters, images)
+    for kind in ("map", "training", "gradient"):
+        for page in workload.PAGES:
+            expected = passes(workload.of_run(parameters, whole), page, kind)
+            assert passes(works, page, kind) == expected
+
+
 def test_the_demo_trains_as_often_as_it_was_measured_to(without_page_13):
     """Eleven names and seeds on 1,600 images for ten epochs: 272,000, as counted in a real run."""
     parameters = in_force(ROOT, "demo")

@@ -69,6 +69,16 @@ def test_files_that_give_the_label_away_mark_the_run(tmp_path):
 
 
 @pytest.mark.slow
+def test_names_on_disk_are_no_markup(tmp_path):
+    data_set(tmp_path)
+    pictures = tmp_path / "pictures" / "real"
+    (pictures / "<b>photo.png").write_bytes(b"no picture")
+    page, _ = run(tmp_path, write_manifest(tmp_path, on_unreadable="skip"))
+    shown = "".join(output.data.get("text/html", "") for output in page.outputs if "data" in output)
+    assert "real/&lt;b&gt;photo.png" in shown and "<b>photo" not in shown
+
+
+@pytest.mark.slow
 def test_equalised_images_leave_no_mark(tmp_path):
     _, text = run(tmp_path, data_set(tmp_path, equalise={"size": 48, "quality": 95}))
     assert "The files do not give the label away" in text
