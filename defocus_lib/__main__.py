@@ -609,15 +609,22 @@ def inspect_pictures(
     """Estimate the blur of pictures and, with --weights, whether they were manipulated.
 
     Exit code: 0 all were read, 1 some could not be, 2 no picture is there or an option is wrong."""
+    from defocus_lib.data.images import find_pictures, passed_over
+
+    with one_line_errors():  # before detectors are imported, which takes seconds
+        settings = Settings(**options)
+        paths, others = find_pictures(pictures), passed_over(pictures)
+        if others:
+            listed = ", ".join(f"{number:,} {suffix}" for suffix, number in others.items())
+            typer.echo(f"passed over, by their names: {listed}", err=True)
+
     from defocus_lib.analysis import inspection, inspection_report
-    from defocus_lib.data.images import find_pictures
     from defocus_lib.figures import report
     from defocus_lib.run.artifacts import write_text
 
     to_screen = json_path == Path("-")
     with one_line_errors():
-        inspector = inspection.Inspector.of(Settings(**options))
-        paths = find_pictures(pictures)
+        inspector = inspection.Inspector.of(settings)
         result = inspection_report.collect(
             inspector, paths, report.section if html else None, not to_screen
         )

@@ -14,7 +14,7 @@ from typing import Annotated
 class Settings:
     """How pictures are inspected. Weights bring their own preset, size and fit.
 
-    Raises ValueError for a value out of range.
+    Raises ValueError for a value out of range, FileNotFoundError if there are no such weights.
     """
 
     weights: Annotated[Path | None, "Ours, or released ones: adds their verdict."] = None
@@ -35,3 +35,5 @@ class Settings:
         for name in ("longest_side", "n_samples"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} is {getattr(self, name)}; 0 or more wanted")
+        if self.weights is not None and not self.weights.is_file():
+            raise FileNotFoundError(f"no weights at {self.weights}; a file that is there wanted")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -158,17 +159,30 @@ def find_pictures(paths: Sequence[str | Path]) -> list[Path]:
     for path in map(Path, paths):
         if not path.exists():
             raise FileNotFoundError(f"{path} is not there; a picture or a folder of them wanted")
-        inside = [path] if not path.is_dir() else sorted(_pictures_below(path))
+        inside = [path] if not path.is_dir() else sorted(filter(_is_picture, _files_below(path)))
         if not inside:
             raise FileNotFoundError(f"{path} holds no picture; {', '.join(SUFFIXES)} wanted")
         files += inside
     return list(dict.fromkeys(files))
 
 
-def _pictures_below(folder: Path) -> Iterator[Path]:
+def passed_over(paths: Sequence[str | Path]) -> Counter[str]:
+    """How many files of each suffix lie in the folders among ``paths`` that :func:`find_pictures`
+    passes over; hidden ones are not counted."""
+    folders = [path for path in map(Path, paths) if path.is_dir()]
+    others = {file for path in folders for file in _files_below(path) if not _is_picture(file)}
+    return Counter(file.suffix.lower() or "without suffix" for file in sorted(others))
+
+
+def _is_picture(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES
+
+
+def _files_below(folder: Path) -> Iterator[Path]:
+    """The files in a folder at any depth that are not hidden."""
     for path in folder.rglob("*"):
         is_hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in SUFFIXES and not is_hidden and path.is_file():
+        if not is_hidden and path.is_file():
             yield path
 
 

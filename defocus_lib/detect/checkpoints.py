@@ -164,6 +164,7 @@ def _unpickle(path: Path) -> object:
         ) from None
     except Exception as error:  # torch names no common one for what a corrupt file may raise
         reason = (str(error).splitlines() or ["it is empty"])[0]
+        reason = "no file of torch" if isinstance(error, KeyError) else reason  # of a byte's number
         raise ValueError(f"{path}: not readable as weights ({reason}); {WANTED}") from None
 
 

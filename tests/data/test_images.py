@@ -478,6 +478,15 @@ def test_pictures_are_found_in_folders(tmp_path):
         images.find_pictures([tmp_path / "b", tmp_path / "empty"])
 
 
+def test_what_is_passed_over_in_folders_is_counted(tmp_path):
+    names = ("b/a.png", "b/1.HEIC", "b/c/2.heic", "b/notes", "b/.hidden/c.txt", "b/.d", "e.odd")
+    for name in names:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    found = images.passed_over([tmp_path / "e.odd", tmp_path / "b", tmp_path / "b" / "c"])
+    assert found == {".heic": 2, "without suffix": 1}
+
+
 def test_the_first_bytes_name_the_format(tmp_path):
     picture = Image.new("RGB", (4, 4))
     for suffix, kind in ((".png", "PNG"), (".jpg", "JPEG"), (".webp", "WEBP"), (".tif", "TIFF")):

@@ -331,7 +331,7 @@ FILES = {
 @pytest.mark.parametrize("name", ["w.pth", "w.safetensors"])
 def test_what_is_no_file_of_weights_is_refused(tmp_path, name, content):
     (tmp_path / name).write_bytes(content)
-    with pytest.raises(ValueError, match=rf"{name}: not readable as"):
+    with pytest.raises(ValueError, match=rf"{name}: not readable as [^0-9]*$"):
         read_weights(tmp_path / name, "rgb", "")
 
 
