@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import sys
 import warnings
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import MISSING, Field, fields
@@ -553,12 +554,14 @@ class NameAndValue(TyperCommand):
     """A command whose option ``-p`` takes two words, a name and a value, or ``name=value``."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        words, joined = iter(args), []
-        for word in words:
-            joined.append(word)
-            if word in ("-p", "--parameter"):
-                name = next(words, "")
-                joined.append(name if "=" in name else f"{name}={next(words, '')}")
+        words, joined = deque(args), []
+        while words:
+            joined.append(word := words.popleft())
+            if word in ("-p", "--parameter") and words:
+                name = words.popleft()
+                has_value = words and not words[0].startswith("--")  # that is the next option
+                value = words.popleft() if "=" not in name and has_value else ""
+                joined.append(name if "=" in name else f"{name}={value}")
         return super().parse_args(ctx, joined)
 
 

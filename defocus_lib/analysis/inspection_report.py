@@ -64,16 +64,18 @@ def collect(
 ) -> Result:
     """Inspect picture files one after another.
 
-    ``draw`` makes the part of a report on one picture, with its number. ``tell`` prints each
-    result as it comes, at length for a few pictures, and shows a progress bar for several. Ctrl-C
-    ends it; what was inspected so far is kept.
+    ``draw`` makes the part of a report on one picture, with its number. ``tell`` prints what the
+    answers of the weights are worth, then each result as it comes, at length for a few pictures,
+    and shows a progress bar for several. Ctrl-C ends it; what was inspected so far is kept.
     """
     pictures: list[dict] = []
     sections: list[str] = []
     unreadable: list[str] = []
     describe = text if len(paths) <= AT_LENGTH else short_line
-    interrupted = False
+    interrupted, about = False, about_weights(inspector)
     try:
+        if tell and about:
+            say(_listed(about), sys.stdout)
         for outcome in inspect_all(inspector, paths, tell):
             if isinstance(outcome, str):
                 unreadable.append(outcome)
@@ -87,7 +89,7 @@ def collect(
     except KeyboardInterrupt:
         interrupted = True
         say(f"Interrupted after {len(pictures) + len(unreadable)} of {len(paths)} files.")
-    return Result(about_weights(inspector), pictures, sections, unreadable, interrupted)
+    return Result(about, pictures, sections, unreadable, interrupted)
 
 
 AT_LENGTH = 3  # pictures, of more each gets one line
@@ -190,8 +192,11 @@ def comparison_table(inspection: Inspection) -> pd.DataFrame:
 
 def text(inspection: Inspection) -> str:
     """An inspection as lines for a terminal."""
-    lines = lines_of(inspection)
-    return "\n".join([inspection.name, *(f"    {name:22} {line}" for name, line in lines.items())])
+    return f"{inspection.name}\n{_listed(lines_of(inspection))}"
+
+
+def _listed(lines: dict[str, str]) -> str:
+    return "\n".join(f"    {name:25} {line}" for name, line in lines.items())
 
 
 def short_line(inspection: Inspection) -> str:

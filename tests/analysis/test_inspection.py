@@ -271,6 +271,14 @@ def test_what_can_not_be_read_is_named_and_stops_nothing(tidy, capsys):
     assert json.loads(json.dumps(result.document(), allow_nan=False)) == result.document()
 
 
+def test_what_the_answer_is_worth_is_printed_once_before_the_answers(root, weights, capsys):
+    paths = [root / "turned.jpg", root / "white.png"]
+    inspection_report.collect(Inspector.of(Settings(weights, n_samples=0)), paths)
+    printed = capsys.readouterr().out.replace("\xa0", " ")
+    worth = printed.index("splice 0.81 [0.74, 0.88]")
+    assert worth < printed.index(str(paths[0])) and printed.count("splice 0.81") == 1
+
+
 def test_the_table_has_one_row_per_picture(root, weights, tmp_path):
     inspector = Inspector.of(Settings(weights, n_samples=0))
     paths = [root / "turned.jpg", root / "white.png"]

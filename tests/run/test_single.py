@@ -60,6 +60,7 @@ def command(project: Path, *words: str) -> SimpleNamespace:
         (["05_pages"], "unknown notebook '05_pages'; did you mean '05_page'?"),
         (["05_page", "--profile", "dmo"], "unknown profile 'dmo'; did you mean 'demo'?"),
         (["05_page", "-p", "threshold"], "parameter 'threshold' is None (NoneType); float wanted"),
+        (["05_page", "-p", "threshold", "--profile", "demo"], "'threshold' is None (NoneType);"),
     ],
 )
 def test_what_does_not_fit_is_refused_before_anything_runs(project, words, message):
