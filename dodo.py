@@ -28,7 +28,7 @@ from pathlib import Path
 from typing import TextIO
 
 import psutil
-from doit import Globals, control, get_var
+from doit import Globals, control, doit_cmd, get_var
 from doit.action import CmdAction
 from doit.dependency import MD5Checker, get_file_md5
 from doit.exceptions import TaskFailed
@@ -54,6 +54,7 @@ from defocus_lib.run.parameters import (
     ParameterError,
     check_parameters,
     declared_parameters,
+    nearest,
     parse_settings,
     read_profile,
 )
@@ -64,6 +65,11 @@ VERBOSE = os.environ.get("VERBOSE", "") not in ("", "0")
 ROOT = Path(__file__).resolve().parent
 SOURCES = ROOT / "notebooks"
 LIBRARY = ROOT / "defocus_lib"
+# doit takes any name, and a mistyped one would run the demo.
+VARIABLES = ("profile", "set", "jobs", "bundle", "artifacts", "book")
+for variable in doit_cmd._CMDLINE_VARS or ():
+    if variable not in VARIABLES:
+        raise SystemExit(f"ERROR: unknown variable {variable!r}{nearest(variable, VARIABLES)}")
 BUNDLE = get_var("bundle", "")
 if BUNDLE:
     from defocus_lib.run.bundle.opened import RUN_AGAIN, front_page, opened, run_again

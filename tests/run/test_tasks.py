@@ -320,6 +320,13 @@ def test_a_wrong_number_of_jobs_is_refused(project: Project, jobs: str) -> None:
         project.run(jobs=jobs)
 
 
+def test_a_mistyped_variable_runs_nothing(project: Project) -> None:
+    message = r"unknown variable 'profil'; did you mean 'profile'\? There are profile, set,"
+    with pytest.raises(SystemExit, match=message):
+        project.run(profil="smoke")
+    assert not project.log
+
+
 def test_a_second_run_of_a_profile_is_refused(project: Project) -> None:
     project.run("notebook:01_data")
     with FileLock(project.root / "artifacts" / "demo" / ".lock"):
