@@ -84,6 +84,7 @@ def test_the_input_is_that_of_the_training_to_the_byte(root, tmp_path, preset, f
     assert decode_image((root / "turned.jpg").read_bytes(), "").shape == (110, 90, 3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("fit", ["crop", "stretch"])
 def test_images_are_equalised_as_in_training(root, tmp_path, fit):
     alike = Equalise(size=64, quality=40)
@@ -101,6 +102,7 @@ def test_images_are_equalised_as_in_training(root, tmp_path, fit):
     assert "64q40" in inspection_report.about_weights(inspector)["detector"]
 
 
+@pytest.mark.slow
 def test_images_as_stored_are_read_as_stored(root, tmp_path):
     setup = setup_of(root, tmp_path / "maps", size=0, fit="stretch")
     inspector = Inspector.of(Settings(saved(tmp_path, setup, {"data": "mine"})))
@@ -121,6 +123,7 @@ def weights(root, tmp_path_factory):
     return saved(folder, setup_of(root, folder / "maps"), more)
 
 
+@pytest.mark.slow
 def test_the_verdict_is_that_of_the_detector(root, tmp_path, weights):
     inspector = Inspector.of(Settings(weights, n_samples=8))
     found = inspector.inspect((root / "turned.jpg").read_bytes(), "turned.jpg")
@@ -209,6 +212,7 @@ def test_files_that_give_the_label_away_are_named(root, tmp_path):
         assert ("0.97" in about.get("caution", "")) == (auc > 0)
 
 
+@pytest.mark.slow
 def test_a_released_file_states_nothing(root, tmp_path):
     detector = Detector("test_resnet", "defocus")
     torch.save(detector.state_dict(), tmp_path / "defocus_x.pth")

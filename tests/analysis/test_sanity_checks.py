@@ -206,6 +206,7 @@ def test_random_weights_are_those_that_the_layers_start_from():
         )
 
 
+@pytest.mark.slow
 def test_detector_generators_and_terminal_are_left_alone(generators_left_alone, capfd):
     detector = Deep().requires_grad_(False).eval()
     before = {name: value.clone() for name, value in detector.state_dict().items()}
@@ -219,6 +220,7 @@ def test_detector_generators_and_terminal_are_left_alone(generators_left_alone, 
     assert capfd.readouterr() == ("", "")
 
 
+@pytest.mark.slow
 def test_untrained_networks_take_turns():
     explainer = explainer_of(Detector("test_resnet", "defocus", seed=9), images=3, side=32)
     values = sanity_checks.untrained_values(explainer, 2, networks=2, seed=4)

@@ -99,6 +99,7 @@ def run(tmp_path_factory):
     return loaded.records.query("split != 'train'"), loaded.reader, runs.cache_of(path), detectors
 
 
+@pytest.mark.slow
 def test_at_the_first_level_predictions_are_those_of_the_stored_images(run, monkeypatch):
     monkeypatch.setattr(transfer, "CHUNK", 5)
     records, reader, cache, detectors = run

@@ -71,6 +71,7 @@ def test_a_profile_is_counted_by_hand(profile, without_page_13):
     assert passes(works, "02_defocus_map", "map") == len(images.records)
 
 
+@pytest.mark.slow
 def test_a_run_without_the_manipulation_that_it_asks_for_is_counted(without_page_13):
     parameters = in_force(ROOT, "ffpp-smoke")
     entry = load_manifest().dataset("faceforensics").model_copy(update={"published": 40})

@@ -184,6 +184,7 @@ def test_arguments_are_checked(records, reader, cache):
             Inputs(records, reads, Reader(reader.root, 32), cache)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reads", ["edges", "edge-density", "permuted-blur"])
 def test_controls_are_those_of_the_sweeps(root, records, reader, tmp_path, reads):
     cache = MapCache(tmp_path, "physical", "", SIZE, "stretch")

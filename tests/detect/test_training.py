@@ -204,6 +204,7 @@ def test_a_file_gets_a_line_per_epoch_instead_of_a_bar(capfd):
     assert not printed.out and "\r" not in printed.err
 
 
+@pytest.mark.slow
 def test_one_class_in_validation_has_no_auc():
     inputs, labels = problem(16, 2).tensors
     real = TensorDataset(inputs[labels == 0], labels[labels == 0])

@@ -22,6 +22,7 @@ def threads(number: int) -> list[int]:
     return list(map(int, asked.stdout.split()))
 
 
+@pytest.mark.slow
 def test_everything_takes_as_many_threads_as_were_asked_for():
     assert threads(1) == [1, 1, 1]
 
