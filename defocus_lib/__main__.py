@@ -602,11 +602,21 @@ def inspect_pictures(
     pictures: Annotated[
         list[Path], typer.Argument(metavar="PICTURE...", help="Picture files, or folders of them.")
     ],
-    html: Annotated[Path | None, typer.Option(help="Write a report to look at.")] = None,
-    json_path: Annotated[
-        Path | None, typer.Option("--json", help="Write all numbers; - for standard output.")
+    html: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Write a report to look at.")
     ] = None,
-    csv: Annotated[Path | None, typer.Option(help="Write one row per picture.")] = None,
+    json_path: Annotated[
+        Path | None,
+        typer.Option(
+            "--json",
+            dir_okay=False,
+            allow_dash=True,
+            help="Write all numbers; - for standard output.",
+        ),
+    ] = None,
+    csv: Annotated[
+        Path | None, typer.Option(dir_okay=False, help="Write one row per picture.")
+    ] = None,
     **options: Any,
 ) -> None:
     """Estimate the blur of pictures and, with --weights, whether they were manipulated.
