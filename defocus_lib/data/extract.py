@@ -160,7 +160,8 @@ def _performed(jobs: list[Job], n_workers: int, total: int) -> Iterator[Record]:
     from joblib import Parallel, delayed
     from tqdm.auto import tqdm
 
-    with tqdm(total=total, desc="extracting faces", unit="video", disable=not total) as bar:
+    hidden = None if total else True  # None: only on a terminal
+    with tqdm(total=total, desc="extracting faces", unit="video", disable=hidden) as bar:
         in_processes = Parallel(n_jobs=n_workers, return_as="generator_unordered")
         for records in in_processes(delayed(perform)(job) for job in jobs):
             bar.update(len(records))

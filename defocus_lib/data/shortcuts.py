@@ -90,17 +90,18 @@ def described(table: pd.DataFrame) -> pd.DataFrame:
         prefix = name.removesuffix("auc")
         return list(map(formatted, table[name], table[f"{prefix}low"], table[f"{prefix}high"]))
 
+    telling = table["fact_low"] > 0.5
     text = {
         "AUC of all facts": texts("auc"),
         "without bytes per pixel": texts("stored_auc"),
-        "most telling fact": table["fact"].map(NAMES).fillna("none"),
+        "most telling fact": table["fact"].map(NAMES).where(telling, "none"),
         "its AUC": texts("fact_auc"),
         "in real files": table["in_real"],
         "in fake files": table["in_fake"],
         "gives the label away": np.where(gives_away(table), "yes", "no"),
     }
     shown = table[["manipulation", "images", "groups"]].assign(**text)
-    shown.loc[table["fact_auc"].isna(), "its AUC"] = ""
+    shown.loc[~telling, ["its AUC", "in real files", "in fake files"]] = ""
     shown.loc[table["auc"].isna(), list(text)] = ["too few images", *[""] * 5, "not known"]
     return shown.set_index("manipulation")
 

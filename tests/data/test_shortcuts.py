@@ -153,6 +153,12 @@ def test_files_without_a_difference_and_too_few_of_them():
     same = shortcuts.file_shortcuts(*table([Facts()] * 20, [0, 1] * 10))
     assert same["auc"].tolist() == [0.5] and same["fact"].tolist() == [""]
     assert shortcuts.described(same).loc["fake", "most telling fact"] == "none"
+    widths = np.random.default_rng(0).integers(50, 90, 60)
+    chance = shortcuts.file_shortcuts(*table([Facts(width=w) for w in widths], [0, 1] * 30))
+    assert chance["fact"].tolist() == ["width"] and chance["fact_low"].iloc[0] < 0.5
+    assert shortcuts.described(chance).loc["fake", ["most telling fact", "its AUC"]].tolist() == [
+        *("none", "")
+    ]
     few = shortcuts.file_shortcuts(*table([Facts(width=1)] * 4 + [Facts()] * 4, [0] * 4 + [1] * 4))
     assert few["auc"].isna().all() and not shortcuts.gives_away(few).any()
     assert shortcuts.described(few).loc["fake", "gives the label away"] == "not known"
