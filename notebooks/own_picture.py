@@ -104,7 +104,7 @@ as_table(report.about_weights(judge))
 
 # %%
 answer = judge.inspect(content, Path(picture).name)
-print(report.verdict_line(answer))
+as_table({"verdict": report.verdict_line(answer)})
 
 # %% [markdown]
 # The table compares the picture with the training images. Outside of the range of 98 %
@@ -118,7 +118,7 @@ report.comparison_table(answer)
 # Weights of rendered scenes are at work on a manipulated scene there, an image of the
 # kind that they know.
 
-# %%
+# %% tags=["hide-input"]
 if judge.is_rendered and "depth" in folder.about.has:
     run = collection.load(folder)
     scene = run.records.query("split == 'test' and label == 1").iloc[0]
