@@ -104,6 +104,8 @@ glue("data_groups", int(chosen["group"].nunique()), display=False)
 glue("data_units", f"{about.unit}s", display=False)
 glue("data_size", size, display=False)
 glue("data_training_manipulation", learned, display=False)
+for name in ("BOUND", "LEAST_LOW", "BOUND_OF_BYTES", "LEAST_LOW_OF_BYTES", "BY_CHANCE"):
+    glue(f"data_{name.lower()}", getattr(shortcuts, name), display=False)
 glue("data_indexed", len(index.records), display=False)
 
 # %% [markdown]
@@ -209,10 +211,12 @@ shared if len(shared) else Markdown(NO_LEAK[records.identities_known(chosen)])
 #
 # Bytes per pixel depend on the picture, too: a manipulation that smooths an image makes
 # its file smaller, though all files were stored alike. Therefore the files **give the
-# label away** if, without bytes per pixel, the AUC is at least 0.75 and its interval
-# lies above 0.6, or if, with them, the AUC is at least 0.9 and its interval lies above
-# 0.8. In both cases the AUC must be more than 2.6 standard errors above chance. Such
-# files are a fault of the data, and every claim of the book carries a caution.
+# label away** if, without bytes per pixel, the AUC is at least
+# {glue:text}`data_bound` and its interval lies above {glue:text}`data_least_low`, or
+# if, with them, the AUC is at least {glue:text}`data_bound_of_bytes` and its interval
+# lies above {glue:text}`data_least_low_of_bytes`. In both cases the AUC must be more
+# than {glue:text}`data_by_chance` standard errors above chance. Such files are a fault
+# of the data, and every claim of the book carries a caution.
 
 # %%
 shortcuts.described(by_files)

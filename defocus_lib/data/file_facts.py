@@ -7,6 +7,7 @@ detector may learn them instead of the manipulation (:mod:`defocus_lib.data.shor
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Iterable
 from functools import cache
 from typing import NamedTuple
@@ -142,21 +143,17 @@ def _digest(value: object) -> str:
     return hashlib.sha256(content).hexdigest()[:8] if content else ""
 
 
-# Table K.1 of the JPEG standard (ITU-T T.81), for luminance.
-STANDARD = """
-16 11 10 16 24 40 51 61 12 12 14 19 26 58 60 55 14 13 16 24 40 57 69 56 14 17 22 29 51 87 80 62
-18 22 37 56 68 109 103 77 24 35 55 64 81 104 113 92 49 64 78 87 103 121 120 101 72 92 95 98 112 100
-103 99
-"""
-
-
 @cache
-def _scaled_tables() -> np.ndarray:
-    """(100, 64) the luminance tables that the library of the Independent JPEG Group has for the
-    qualities 1 to 100."""
-    quality = np.arange(1, 101)[:, None]
-    scale = np.where(quality < 50, 5000 // quality, 200 - 2 * quality)
-    return np.clip((np.array(STANDARD.split(), int) * scale + 50) // 100, 1, 255)
+def luminance_tables() -> np.ndarray:
+    """(100, 64) the luminance tables that the library of the Independent JPEG Group, which Pillow
+    encodes with, has for the qualities 1 to 100."""
+    tables = []
+    for quality in range(1, 101):
+        file = io.BytesIO()
+        Image.new("L", (8, 8)).save(file, "JPEG", quality=quality)
+        file.seek(0)
+        tables.append(JpegImagePlugin.JpegImageFile(file).quantization[0])
+    return np.array(tables)
 
 
 def jpeg_quality(table: Iterable[int]) -> float:
@@ -164,7 +161,7 @@ def jpeg_quality(table: Iterable[int]) -> float:
 
     Programs that have tables of their own get the nearest one, too.
     """
-    distance = np.abs(_scaled_tables() - np.array(list(table), int)).sum(axis=1)
+    distance = np.abs(luminance_tables() - np.array(list(table), int)).sum(axis=1)
     return float(np.argmin(distance) + 1)
 
 

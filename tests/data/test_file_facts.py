@@ -13,6 +13,7 @@ from defocus_lib.data.file_facts import (
     Facts,
     header_facts,
     jpeg_quality,
+    luminance_tables,
     with_borders,
 )
 from defocus_lib.data.images import load_image
@@ -38,6 +39,12 @@ def test_every_fact_has_a_name_for_readers() -> None:
 @pytest.mark.parametrize("quality", range(1, 101))
 def test_the_quality_is_the_one_that_pillow_was_given(picture: Image.Image, quality: int) -> None:
     assert facts_of(picture, "JPEG", quality=quality).quality == quality
+
+
+def test_tables_are_those_of_the_standard() -> None:
+    first_row = np.array([16, 11, 10, 16, 24, 40, 51, 61])  # of table K.1 of ITU-T T.81
+    np.testing.assert_array_equal(luminance_tables()[50 - 1, :8], first_row)
+    np.testing.assert_array_equal(luminance_tables()[75 - 1, :8], (first_row + 1) // 2)
 
 
 def test_tables_of_another_program_have_the_nearest_quality() -> None:
