@@ -165,7 +165,7 @@ def extract_data(
     manifest: ManifestPath = None,
     as_json: Json = False,
     n_workers: Annotated[
-        int, typer.Option("--n-workers", help="Processes; -1 takes every core.")
+        int, typer.Option("--threads", "--n-workers", help="Processes; -1 takes every core.")
     ] = -1,
     fresh: Annotated[bool, typer.Option("--fresh", help="Do again what is done already.")] = False,
 ) -> None:
@@ -584,7 +584,7 @@ def run_notebook_alone(
     The run and its book stay as they are. A parameter that the notebook does not have is refused.
     Exit code: 0 done, 1 a cell failed, 2 nothing was run."""
     from defocus_lib.run.artifacts import project_root
-    from defocus_lib.run.notebook import NotebookFailed
+    from defocus_lib.run.notebook import NotebookFailed, left_out_of
     from defocus_lib.run.single import run_single
 
     with one_line_errors():
@@ -593,6 +593,8 @@ def run_notebook_alone(
         except NotebookFailed as failure:
             typer.echo(f"error: {failure}", err=True)
             raise typer.Exit(PROBLEMS) from None
+    for sentence in left_out_of(path):
+        typer.echo(sentence, err=True)
     typer.echo(f"{path}: open it in JupyterLab (`make lab`). What it wrote lies beside it.")
 
 

@@ -99,9 +99,7 @@ records.counts(chosen)
 
 # %% tags=["remove-input"]
 glue("data_title", about.title, display=False)
-glue("data_images", len(chosen), display=False)
-glue("data_groups", int(chosen["group"].nunique()), display=False)
-glue("data_units", f"{about.unit}s", display=False)
+glue("data_images", collection.counted(chosen, about.unit), display=False)
 glue("data_size", size, display=False)
 glue("data_training_manipulation", learned, display=False)
 for name in ("BOUND", "LEAST_LOW", "BOUND_OF_BYTES", "LEAST_LOW_OF_BYTES", "BY_CHANCE"):
@@ -109,9 +107,8 @@ for name in ("BOUND", "LEAST_LOW", "BOUND_OF_BYTES", "LEAST_LOW_OF_BYTES", "BY_C
 glue("data_indexed", len(index.records), display=False)
 
 # %% [markdown]
-# The run uses {glue:text}`data_images` images of {glue:text}`data_groups`
-# {glue:text}`data_units`, from {glue:text}`data_indexed` that can be read. Each is
-# brought to {glue:text}`data_size` px. The training manipulation is
+# The run uses {glue:text}`data_images`, from {glue:text}`data_indexed` images that can
+# be read. Each is brought to {glue:text}`data_size` px. The training manipulation is
 # {glue:text}`data_training_manipulation`.
 
 # %% tags=["hide-input"]

@@ -184,34 +184,34 @@ with profile_of("maps") as stage, cluster.workers(n_workers, scheduler) as clien
 profiling.save(folder.path / "stages" / "02_defocus_map.csv", {"": profile_of})
 save_maps(folder, cache, run.records).name
 
-# %% [markdown]
-# Where the true blur of the run's images is known, we compare the maps of its real test
+# %% [markdown] tags=["needs-depth"]
+# ## Error against the true blur
+#
+# The true blur of the run's images is known, and we compare the maps of its real test
 # images with it. The claims are about the means over scenes; intervals are 95 %
-# percentile intervals over resampled scenes. Without known blur there is no claim here.
+# percentile intervals over resampled scenes.
 
 # %%
-page_claims = []
-if "depth" in folder.about.has:
-    truths = rendered.true_maps(folder, real["id"].tolist())
-    dense, _ = cache.stack(real)
-    errors = pd.DataFrame(
-        map_accuracy.map_errors(estimate, sigma, sigma > 0)
-        for estimate, sigma in zip(dense, truths, strict=True)
-    )
-    constant = np.abs(truths - truths.mean((1, 2), keepdims=True)).mean((1, 2))
-    page_claims = [
-        map_accuracy.mean_claim(
-            "Error of the map less that of a constant map at the true mean (px)",
-            errors["error (px)"] - constant,
-            seed=seed,
-            relation="below",
-        ),
-        map_accuracy.mean_claim(
-            "Rank correlation of the map with the true blur",
-            errors["Spearman"].fillna(0),
-            seed=seed,
-        ),
-    ]
+truths = rendered.true_maps(folder, real["id"].tolist())
+dense, _ = cache.stack(real)
+errors = pd.DataFrame(
+    map_accuracy.map_errors(estimate, sigma, sigma > 0)
+    for estimate, sigma in zip(dense, truths, strict=True)
+)
+constant = np.abs(truths - truths.mean((1, 2), keepdims=True)).mean((1, 2))
+page_claims = [
+    map_accuracy.mean_claim(
+        "Error of the map less that of a constant map at the true mean (px)",
+        errors["error (px)"] - constant,
+        seed=seed,
+        relation="below",
+    ),
+    map_accuracy.mean_claim(
+        "Rank correlation of the map with the true blur",
+        errors["Spearman"].fillna(0),
+        seed=seed,
+    ),
+]
 claims.table(page_claims, folder.about.caution)
 
 # %% tags=["remove-cell"]
@@ -221,8 +221,11 @@ _ = headline.save(folder, "02_defocus_map", page_claims)
 # If the error is below that of the constant map, the map carries information about the
 # blur in pixels; the correlation asks for the order of blurs alone, which is all that a
 # min-max normalised map keeps.
+
+# %% [markdown]
+# ## Limits
 #
-# **Limits.** The scenes of the embedded data consist of flat surfaces under one lens
+# The scenes of the embedded data consist of flat surfaces under one lens
 # model, and share it with the truth. Real lenses add aberrations, and no photograph of
 # a face comes with its true blur. Where nothing is sharp by nature (a wall, a sky),
 # every map interpolates.

@@ -24,6 +24,7 @@ from defocus_lib.data.records import (
     missing_fakes,
     missing_pairs,
     one_sided_splits,
+    resolve_copies,
 )
 from defocus_lib.data.tree import Problem
 from defocus_lib.stats.bootstrap import NO_BREAK
@@ -83,7 +84,10 @@ class Report:
 
     ``shortcuts`` is the table of :func:`defocus_lib.data.shortcuts.file_shortcuts`. Where
     ``identities_known`` is false, nothing says whom an image shows, and no leak of identities can
-    be found. ``enlarged`` is the number of images that ``equalise`` makes larger.
+    be found. ``enlarged`` is the number of images that ``equalise`` makes larger. ``copies`` are
+    images whose content occurs more than once where the manifest says ``on_duplicates: skip``, and
+    ``copies_left_out`` those of them that this leaves out of training and validation; copies that
+    are real here and manipulated there are a fault all the same.
     """
 
     name: str
@@ -102,6 +106,8 @@ class Report:
     shortcuts: pd.DataFrame
     identities_known: bool
     enlarged: int = 0
+    copies: int = 0
+    copies_left_out: int = 0
 
     @property
     def ok(self) -> bool:
@@ -111,7 +117,14 @@ class Report:
         """All of it, in plain types."""
         keys = [
             *("name", "title", "root", "images", "groups", "ok", "foreign", "has_checksums"),
-            *("unused_by_reason", "absent", "identities_known", "enlarged"),
+            *(
+                "unused_by_reason",
+                "absent",
+                "identities_known",
+                "enlarged",
+                "copies",
+                "copies_left_out",
+            ),
         ]
         problems = {key: table.to_dict(orient="records") for key, table in self.problems.items()}
         return {key: getattr(self, key) for key in keys} | {
@@ -138,12 +151,23 @@ class Report:
             if key == "leakage" and table.empty and not self.identities_known:
                 lines.append(UNKNOWN_IDENTITIES)
                 continue
-            lines.append(_counted(len(table), *HEADINGS[key]))
+            if key == "duplicates" and self.copies:
+                lines.append(self._copies())
+            else:
+                lines.append(_counted(len(table), *HEADINGS[key]))
             lines += _rows(table, len(table) if key == "unreadable" else SHOWN)
         lines += self._shortcut_lines()
         lines += [] if self.has_checksums else ["(the manifest names no list of checksums)"]
         verdict = "nothing is wrong" if self.ok else "not all is well: see above"
         return "\n".join([*lines, "", verdict])
+
+    def _copies(self) -> str:
+        """What becomes of copies where the manifest says to skip them."""
+        return (
+            f"{_counted(self.copies, *HEADINGS['duplicates'])}; `on_duplicates: skip` leaves "
+            f"{self.copies_left_out:,} of them out, because a later split has them too; real here "
+            f"and manipulated there: {len(self.problems['duplicates']):,}"
+        )
 
     def _facts(self) -> Iterator[str]:
         """Manipulations that are not there, images that are not used by reason, short videos."""
@@ -212,6 +236,8 @@ def verify(
         index = build_index(lenient, n_workers, progress)
     records = index.records
     table = shortcuts.file_shortcuts(records, index.facts)
+    skipped = dataset.on_duplicates == "skip"  # type: ignore[attr-defined]
+    kept = resolve_copies(records, "skip", dataset.name)
     return Report(
         name=dataset.name,
         title=dataset.title,
@@ -231,6 +257,8 @@ def verify(
         shortcuts=table,
         identities_known=identities_known(records),
         enlarged=dataset.equalise.enlarged(records) if dataset.equalise else 0,  # type: ignore[attr-defined]
+        copies=len(duplicates(records)) if skipped else 0,
+        copies_left_out=len(records) - len(kept) if skipped else 0,
     )
 
 
@@ -244,6 +272,9 @@ def _flagged(table: pd.DataFrame) -> pd.DataFrame:
 
 def _problems(dataset: Dataset, index: Index) -> dict[str, pd.DataFrame]:
     records = index.records
+    copies = duplicates(records).drop(columns="digest")
+    if dataset.on_duplicates == "skip":  # type: ignore[attr-defined]
+        copies = copies[copies["across_labels"]]
     lonely = missing_pairs(records)
     if all(part.expects_pairs for part in dataset.parts):
         lonely = records[(records["label"] == 1) & (records["pair"] == "")]
@@ -253,7 +284,7 @@ def _problems(dataset: Dataset, index: Index) -> dict[str, pd.DataFrame]:
     return {
         "unreadable": index.unreadable,
         "odd": index.odd,
-        "duplicates": duplicates(records).drop(columns="digest"),
+        "duplicates": copies,
         "identical": index.identical[["id", "path", "split"]],
         "missing_pairs": lonely[["id", "path", "split"]],
         "missing_fakes": missing_fakes(records),

@@ -141,15 +141,24 @@ def to_explain(records: pd.DataFrame, images: int) -> pd.DataFrame:
 def write_summary(folder: Folder) -> Path:
     """Write one paragraph of Markdown for the front page: which run the book shows."""
     run = load(folder)
-    about, n_groups = run.about, run.records["group"].nunique()
-    groups = "" if about.unit == "image" else f" of {n_groups:,} {about.unit}s"
+    about = run.about
     text = (
         f"**These pages show the run `{folder.profile}`: {about.title}.** "
-        f"{len(run.records):,} images{groups}; manipulations: {', '.join(run.manipulations)}; "
+        f"{counted(run.records, about.unit)}; manipulations: {', '.join(run.manipulations)}; "
         f"training manipulation: {run.training_manipulation}.\n"
     )
     text += f"\n**Caution: {about.caution}.**\n" if about.caution else ""
     return write_beside(folder.path / SUMMARY, lambda path: path.write_text(text, encoding="utf-8"))
+
+
+def counted(records: pd.DataFrame, unit: str) -> str:
+    """How many images there are, and of what: videos are counted as files, and by their groups."""
+    images, groups = f"{len(records):,} images", f"{records['group'].nunique():,}"
+    if unit == "video":
+        videos = len(records[["manipulation", "video"]].drop_duplicates())
+        about_groups = "a real video with its fakes, or one without"
+        return f"{images} of {videos:,} videos in {groups} groups ({about_groups})"
+    return images if unit == "image" else f"{images} of {groups} {unit}s"
 
 
 def about(

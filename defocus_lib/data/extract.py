@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 RECORDS, UNFINISHED = "extraction", "unfinished"  # below the root, and below that
 STEP = 5  # frames; between those that are used, the face is followed from one to the next of these
 ENDED = "the video ends before it"
+DIED = "the process that decoded it died"
 SHOWN = 20  # videos that failed, on the terminal; the report has all
 Place = Callable[[str, np.ndarray], faces.Square]  # of a frame, by its name and its pixels
 
@@ -157,15 +158,57 @@ def _jobs(clips: list[Clip], task: Task) -> tuple[list[Job], list[Record]]:
 
 def _performed(jobs: list[Job], n_workers: int, total: int) -> Iterator[Record]:
     """The records of all jobs as they end; with a bar, if there is a ``total`` of videos."""
-    from joblib import Parallel, delayed
     from tqdm.auto import tqdm
 
     hidden = None if total else True  # None: only on a terminal
     with tqdm(total=total, desc="extracting faces", unit="video", disable=hidden) as bar:
-        in_processes = Parallel(n_jobs=n_workers, return_as="generator_unordered")
-        for records in in_processes(delayed(perform)(job) for job in jobs):
+        for records in _in_processes(jobs, n_workers):
             bar.update(len(records))
             yield from records
+
+
+def _in_processes(jobs: list[Job], n_workers: int) -> Iterator[list[Record]]:
+    """The records of each job. A file on which a decoder crashes ends its process, and joblib then
+    ends all others: what they were at work on is done one by one, and then the rest."""
+    from joblib import Parallel, delayed
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    left = {job.clip.crops: job for job in jobs}
+    while left:
+        in_processes = Parallel(n_jobs=n_workers, return_as="generator_unordered")
+        try:
+            for records in in_processes(delayed(perform)(job) for job in list(left.values())):
+                del left[records[0].crops]
+                yield records
+        except TerminatedWorkerError:
+            begun = [job for job in left.values() if _is_begun(job)]
+            if not begun:  # they died of something else than a file
+                raise
+            for job in begun:
+                del left[job.clip.crops]
+                yield _one_by_one(job)
+
+
+def _is_begun(job: Job) -> bool:
+    unfinished = job.task.root / RECORDS / UNFINISHED
+    return any((unfinished / clip.crops).exists() for clip in (job.clip, *job.fakes))
+
+
+def _one_by_one(job: Job) -> list[Record]:
+    """As :func:`perform`, in a process that may end with a video."""
+    target = _apart(job.task, job.clip, None)
+    return [target, *(_apart(job.task, fake, target) for fake in job.fakes)]
+
+
+def _apart(task: Task, clip: Clip, target: Record | None) -> Record:
+    from joblib import Parallel, delayed
+    from joblib.externals.loky.process_executor import TerminatedWorkerError
+
+    try:  # one job would run in this process if there were one worker
+        (record,) = Parallel(n_jobs=2)([delayed(_crop)(task, clip, target)])
+    except TerminatedWorkerError:
+        return Record(clip.video, clip.crops, problem=DIED)
+    return record
 
 
 def perform(job: Job) -> list[Record]:
@@ -228,7 +271,8 @@ def _write_crops(task: Task, record: Record, target: Record | None, folder: Path
     """Write a PNG of each frame that has a square, and note those that have none."""
     path = task.videos / record.video
     if target is None:
-        indices = videos.chosen_frames(path, task.how.take, task.frames)
+        length, record.problem = (0, "") if task.how.take == "first" else videos.frames_in(path)
+        indices = videos.chosen_frames(task.how.take, task.frames, length)
         place: Place = faces.Follower(task.how.margin)
     else:
         indices, place = [*map(int, target.squares)], _given(target)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -130,19 +130,41 @@ def _videos_in(folder: Path, place: str, required: bool = False) -> list[str]:
     return videos
 
 
-def chosen_frames(path: Path, take: str, number: int) -> list[int]:
-    """Indices of ``number`` frames: the first, or "evenly", the middles of as many equal parts.
-
-    How many frames a video has is counted, without decoding it. Raises UnreadableVideo.
-    """
+def chosen_frames(take: str, number: int, length: int = 0) -> list[int]:
+    """Indices of ``number`` frames: the first, or "evenly", the middles of as many equal parts of
+    ``length`` frames."""
     if take == "first":
         return list(range(number))
+    return sorted({(2 * part + 1) * length // (2 * number) for part in range(number)})
+
+
+def frames_in(path: Path) -> tuple[int, str]:
+    """How many frames of a video can be read, and "" or that the file promises more.
+
+    They are counted without decoding, unless some are missing. Raises UnreadableVideo if no frame
+    can be read.
+    """
     with _opened(path) as container:
         stream = container.streams.video[0]
+        promised = stream.frames
         length = sum(1 for packet in container.demux(stream) if packet.size)
-        if length < max(1, stream.frames):
-            raise UnreadableVideo(f"{length} of its {stream.frames} frames are there")
-    return sorted({(2 * part + 1) * length // (2 * number) for part in range(number)})
+        if 0 < promised <= length:
+            return length, ""
+    decoded = _decodable(path)
+    if not decoded:
+        raise UnreadableVideo("can't be decoded (no frame of it)")
+    promised = max(promised, length)
+    lacks = f"{decoded} of its {promised} frames can be decoded" if decoded < promised else ""
+    return decoded, lacks
+
+
+def _decodable(path: Path) -> int:
+    """How many frames come before the first that can't be decoded."""
+    number = 0
+    with suppress(UnreadableVideo), _opened(path) as container:
+        for _ in container.decode(container.streams.video[0]):
+            number += 1
+    return number
 
 
 def read_frames(path: Path, indices: Sequence[int]) -> Iterator[tuple[int, np.ndarray]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import pickle
 import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -251,11 +252,11 @@ def _fitted(
     for name, value in weights.items():
         if name in target and (*value.shape, 1, 1) == tuple(target[name].shape):
             weights[name] = value[..., None, None]
-    _check_fit(path, weights, target, detector.backbone)
+    _check_fit(path, weights, target, detector.backbone, head)
     return weights
 
 
-def _check_fit(path: Path, weights: Mapping, target: Mapping, backbone: str) -> None:
+def _check_fit(path: Path, weights: Mapping, target: Mapping, backbone: str, head: str) -> None:
     """Raise if the weights are not those of the backbone. Counts of batches may be missing."""
     required = [name for name in target if not name.endswith("num_batches_tracked")]
     common = {name: value for name, value in weights.items() if name in target}
@@ -275,4 +276,24 @@ def _check_fit(path: Path, weights: Mapping, target: Mapping, backbone: str) -> 
         if names
     ]
     if messages:
-        raise ValueError(f"{path}: no weights of backbone {backbone!r}: {'; '.join(messages)}")
+        faults_found = "; ".join(messages) + _advice(weights, target, head)
+        raise ValueError(f"{path}: no weights of backbone {backbone!r}: {faults_found}")
+
+
+def _advice(weights: Mapping, target: Mapping, head: str) -> str:
+    """How to rename weights most of which are the backbone's behind a prefix; "" if none are.
+
+    So it is where a backbone and a last layer are two modules of another class.
+    """
+    parts = [name.partition(".") for name in weights]
+    prefixes = Counter(f"{prefix}." for prefix, _, name in parts if name in target)
+    prefix, number = prefixes.most_common(1)[0] if prefixes else ("", 0)
+    if number < len(weights) / 2:
+        return ""
+    others = [name for name in weights if not name.startswith(prefix)]
+    last = [name for name in target if name.startswith(f"{head}.")]
+    renamed = f", and {', '.join(others[:3])} named as the last layer, {', '.join(last)}"
+    return (
+        f". Behind {prefix!r} the names are those of the backbone: a state dict without this "
+        f"prefix{renamed if others else ''} wanted"
+    )

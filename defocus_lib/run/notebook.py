@@ -226,6 +226,14 @@ def _lack(tag: str, about: About) -> str:
     return ""
 
 
+def left_out_of(executed: Path) -> list[str]:
+    """What :func:`leave_out` left out of a notebook on disk, and why: one sentence per section."""
+    note = re.compile(rf"#+ (.+)\n[\s\S]*\*({LEFT_OUT} .*)\.\*")
+    cells = nbformat.read(executed, as_version=4).cells
+    found = (note.fullmatch(cell.source) for cell in cells)
+    return [f"{heading[1]!r}: {heading[2]}" for heading in found if heading]
+
+
 def least_test_groups(notebook: NotebookNode) -> list[tuple[int, str]]:
     """The sections that need a number of independent test images of each class: that number, and
     the heading."""

@@ -198,6 +198,25 @@ def test_a_picture_below_the_least_size_is_named(tmp_path, size):
         build_index(entry("coco", tmp_path))
 
 
+def test_copies_that_the_manifest_says_to_skip_are_counted_and_no_fault(tmp_path):
+    """An image in training and test, one twice in the test; then a real one that is called fake."""
+    root = trees.cifake(tmp_path, train=2, test=2)  # few, so that no forest grows
+    train, test = root / "train" / "REAL", root / "test" / "REAL"
+    shutil.copy(test / "0000.jpg", train / "of the test.jpg")
+    shutil.copy(test / "0000 (2).jpg", test / "again.jpg")
+    split = {"scheme": "folders", "validation": 0.5, "seed": 0}
+    assert len(problems(entry("cifake", root, split=split))["duplicates"]) == 4
+    skip = entry("cifake", root, split=split, on_duplicates="skip")
+    report = verify(skip)
+    assert report.ok and (report.copies, report.copies_left_out) == (4, 1)
+    line = "4 images whose content occurs more than once; `on_duplicates: skip` leaves 1 of them"
+    assert line in report.text() and report.as_json()["copies_left_out"] == 1
+    shutil.copy(train / "0000 (2).jpg", root / "test" / "FAKE" / "real.jpg")
+    found = problems(skip)["duplicates"]
+    assert [row["path"] for row in found] == ["train/REAL/0000 (2).jpg", "test/FAKE/real.jpg"]
+    assert "real here and manipulated there: 2" in verify(skip).text()
+
+
 def test_too_few_files_say_nothing_about_the_label(tmp_path):
     for number in range(6):
         picture(tmp_path / ("real", "fake")[number % 2] / f"{number}.png", number)

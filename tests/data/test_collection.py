@@ -135,7 +135,11 @@ def test_a_run_is_found_again(run):
     assert found.manipulations == ["Deepfakes", "FaceSwap"]
     assert found.reader.stack(found.records.head(2)).shape == (2, 40, 40, 3)
     text = collection.write_summary(folder).read_text()
-    assert "90 images of 10 videos" in text and "Deepfakes, FaceSwap" in text and "`tiny`" in text
+    assert (
+        "90 images of 30 videos in 10 groups (a real video with" in text
+        and "Deepfakes, FaceSwap" in text
+        and "`tiny`" in text
+    )
 
 
 def test_the_gallery_shows_versions_of_one_image(run):

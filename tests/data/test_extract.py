@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 from skimage import data
 
+from defocus_lib.data import extract as extraction
 from defocus_lib.data import faces, videos
 from defocus_lib.data.audit import verify
 from defocus_lib.data.extract import ENDED, RECORDS, extract
@@ -226,11 +227,60 @@ def test_what_fails_is_named_and_stops_nothing(root):
     assert "coffee.mp4: no crop: no face in it" in report.text()
 
 
-def test_a_truncated_video_has_no_evenly_spread_frames(tmp_path):
-    whole = clips.encode(tmp_path / "whole.mp4", clips.moving(8)).read_bytes()
-    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(videos.UnreadableVideo, match=r"\d of its 8 frames are there"):
-        videos.chosen_frames(tmp_path / "cut.mp4", "evenly", 4)
+def test_frames_are_spread_over_those_of_a_truncated_video_that_can_be_decoded(tmp_path):
+    whole = clips.encode(tmp_path / "whole.mp4", clips.moving(12))
+    cut = tmp_path / "real" / "cut.mp4"
+    cut.parent.mkdir()
+    cut.write_bytes(whole.read_bytes()[: whole.stat().st_size * 3 // 4])
+    assert videos.frames_in(whole) == (12, "")
+    reader, known = cv2.VideoCapture(str(cut)), 0
+    while reader.read()[0]:
+        known += 1
+    length, lacks = videos.frames_in(cut)
+    assert 2 < length < 12 and abs(length - known) <= 1
+    assert lacks == f"{length} of its 12 frames can be decoded"
+    report = extract(folders(tmp_path, take="evenly"), n_workers=1)
+    assert not report.ok and f"real/cut.mp4: {lacks}" in report.text()
+    assert report.table[["crops", "left_out"]].to_numpy().tolist() == [[2, 0]]
+    names = [f"{(2 * part + 1) * length // 4:06d}" for part in (0, 1)]
+    assert list(record(tmp_path, "real/cut")["squares"]) == names
+
+
+def test_a_video_of_which_no_frame_can_be_decoded(tmp_path):
+    path = clips.encode(tmp_path / "a.mp4", clips.moving(4))
+    content, start = path.read_bytes(), path.read_bytes().index(b"mdat") + 4
+    path.write_bytes(content[:start])
+    with pytest.raises(videos.UnreadableVideo, match="can't be decoded"):
+        videos.frames_in(path)
+
+
+@pytest.mark.slow
+def test_a_video_that_ends_its_process_is_named_and_the_others_are_done(root, monkeypatch):
+    crop, deadly = extraction._crop, ("FaceSwap/c23/videos/001_000", "youtube/c23/videos/666")
+    (root / REAL / "videos" / "666.mp4").symlink_to(root / REAL / "videos" / "000.mp4")
+
+    # Nested functions, which reach the other processes by value.
+    def crop_or_die(task, clip, target):
+        if any(name in clip.video for name in deadly):
+            folder = task.root / RECORDS / "unfinished" / clip.crops
+            folder.mkdir(parents=True, exist_ok=True)
+            os._exit(1)
+        return crop(task, clip, target)
+
+    def perform(job):
+        target = crop_or_die(job.task, job.clip, None)
+        return [target, *(crop_or_die(job.task, fake, target) for fake in job.fakes)]
+
+    monkeypatch.setattr(extraction, "_crop", crop_or_die)
+    monkeypatch.setattr(extraction, "perform", perform)
+    table = extract(ffpp(root), n_workers=2).table.set_index("video")
+    died = table.index[table["problem"] == extraction.DIED].tolist()
+    assert sorted(died) == [
+        "manipulated_sequences/FaceSwap/c23/videos/001_000.mp4",
+        "original_sequences/youtube/c23/videos/666.mp4",
+    ]
+    others = table.drop(died)
+    assert len(others) == 5 and (others["crops"] == 3).all() and (others["problem"] == "").all()
 
 
 @pytest.mark.slow

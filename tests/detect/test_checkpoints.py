@@ -141,6 +141,24 @@ def test_what_stays_after_unwrapping_is_named(resnet, tmp_path):
         read_weights(tmp_path / "w.ckpt", "rgb", "", "test_resnet")
 
 
+def test_a_backbone_and_a_head_of_their_own_are_refused_with_advice(resnet, tmp_path):
+    weights = {
+        f"head.{name[3:]}" if name.startswith("fc.") else f"backbone.{name}": value
+        for name, value in resnet.state_dict().items()
+    }
+    torch.save({"state_dict": prefixed(weights, "model.")}, tmp_path / "w.ckpt")
+    with pytest.raises(ValueError) as refused:
+        read_weights(tmp_path / "w.ckpt", "rgb", "", "test_resnet")
+    advice = (
+        "Behind 'backbone.' the names are those of the backbone: a state dict without this prefix, "
+        "and head.weight, head.bias named as the last layer, fc.weight, fc.bias wanted"
+    )
+    assert str(refused.value).endswith(advice)
+    with pytest.raises(ValueError) as refused:
+        read_weights(tmp_path / "w.ckpt", "rgb", "", "test_efficientnet")
+    assert "Behind" not in str(refused.value)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("format", [True, False], ids=["zip", "before torch 1.6"])
 def test_old_xception_files(xception, maps, tmp_path, format):

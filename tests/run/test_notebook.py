@@ -201,6 +201,15 @@ def test_sections_on_videos_and_on_transfer_need_them(tmp_path, need, unit, has,
     assert notes == ([f"## Pairs\n\n*Left out: this needs {note}.*"] if note else [])
 
 
+def test_the_page_of_maps_shows_no_table_of_claims_where_no_blur_is_known() -> None:
+    source = Path(__file__).parents[2] / "notebooks" / "02_defocus_map.py"
+    for has, tables in ((("depth",), 1), ((), 0)):
+        page = execution.leave_out_sections(
+            execution.read_notebook(source), artifacts.About(has=has)
+        )
+        assert sum("claims.table(" in cell.source for cell in page.cells) == tables
+
+
 def test_a_whole_notebook_can_be_left_out_but_for_its_opening_and_parameters(tmp_path) -> None:
     source = SECTIONS.replace(
         "[markdown]\n# # Title", '[markdown] tags=["needs-pairs"]\n# # Title\n#\n# What it is.'
@@ -211,3 +220,8 @@ def test_a_whole_notebook_can_be_left_out_but_for_its_opening_and_parameters(tmp
     ).cells
     assert len(left) == 2 and "What it is." in left[0].source and "Left out" in left[0].source
     assert left[1].metadata["tags"] == ["parameters"]
+    nbformat.write(nbformat.v4.new_notebook(cells=left), tmp_path / "page.ipynb")
+    needs = "pairs of a real and a manipulated image, and the data (own images) have none"
+    assert execution.left_out_of(tmp_path / "page.ipynb") == [
+        f"'Title': Left out: this needs {needs}"
+    ]

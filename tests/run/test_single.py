@@ -92,6 +92,19 @@ def test_a_copy_of_a_run_takes_what_is_written_and_the_run_stays(project):
 
 
 @pytest.mark.slow
+def test_a_page_that_the_data_leave_out_says_what_it_needs(project):
+    page = project / "notebooks" / "05_page.py"
+    text = page.read_text().replace("[markdown]", '[markdown] tags=["needs-2-test-groups"]', 1)
+    write(page, text)
+    run = project / "artifacts" / "demo"
+    (run / "provenance.json").unlink()
+    Folder.create("demo", run, About(title="two pictures", test_groups=1))
+    done = command(project, "05_page")
+    assert done.code == 0
+    assert "this needs 2 test images of each class, and the data (two pictures)" in done.err
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("parameter", [["-p", "threshold", "0.2"], ["-p", "threshold=0.2"]])
 def test_the_result_lies_where_the_command_says(project, parameter):
     done = command(project, "05_page", *parameter)
@@ -99,6 +112,7 @@ def test_the_result_lies_where_the_command_says(project, parameter):
     assert done.code == 0 and str(path) in done.out
     cells = nbformat.read(path, as_version=4).cells
     assert cells[-1].outputs[0].text == "of the run 0.2 7\n"
+    assert "Left out" not in done.err
     run = project / "artifacts" / "demo"
     assert (run / "claims" / "page.json").read_text().split() == ["[", "0.1", "]"]
     assert (run / "notebooks" / "05_page.ipynb").read_text() == "the page of the book"
