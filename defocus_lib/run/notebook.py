@@ -230,8 +230,8 @@ def left_out_of(executed: Path) -> list[str]:
     """What :func:`leave_out` left out of a notebook on disk, and why: one sentence per section."""
     note = re.compile(rf"#+ (.+)\n[\s\S]*\*({LEFT_OUT} .*)\.\*")
     cells = nbformat.read(executed, as_version=4).cells
-    found = (note.fullmatch(cell.source) for cell in cells)
-    return [f"{heading[1]!r}: {heading[2]}" for heading in found if heading]
+    matches = (note.fullmatch(cell.source) for cell in cells)
+    return [f"{match[1]!r}: {match[2]}" for match in matches if match]
 
 
 def least_test_groups(notebook: NotebookNode) -> list[tuple[int, str]]:
