@@ -16,6 +16,8 @@ PYTHON ?= $(shell for name in python3.13 python3.12 python3.11 python3 python; d
 # Without NVIDIA hardware: PyTorch's own index has builds for the processor alone, which need none of the packages of CUDA.
 LOCKED := $(if $(CPU),--extra-index-url https://download.pytorch.org/whl/cpu -r <(grep -vE '^(nvidia-|cuda-|triton==)' requirements.lock),-r requirements.lock)
 
+# As python -m doit, which has a traceback for a Ctrl-C while it starts.
+DOIT := -m defocus_lib.run.interrupts doit
 BIN := .venv/$(if $(filter Windows_NT,$(OS)),Scripts,bin)
 READY := .venv/.ready
 export SET BUNDLE
@@ -35,10 +37,10 @@ help: ## List the verbs
 
 book: $(READY) ## Run what is out of date, render it, and say where the book is
 ifeq ($(BUNDLE),)
-	@$(BIN)/python -m doit profile=$(PROFILE) set="$$SET"
+	@$(BIN)/python $(DOIT) profile=$(PROFILE) set="$$SET"
 	@echo "The book: $$PWD/$(if $(filter demo,$(PROFILE)),book,artifacts/$(PROFILE)/book)/_build/html/index.html"
 else
-	@folder=$$($(BIN)/python -m defocus_lib bundle open "$$BUNDLE") && $(BIN)/python -m doit bundle="$$folder" set="$$SET" && \
+	@folder=$$($(BIN)/python -m defocus_lib bundle open "$$BUNDLE") && $(BIN)/python $(DOIT) bundle="$$folder" set="$$SET" && \
 		echo "The book: $$folder/book/_build/html/index.html"
 endif
 

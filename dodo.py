@@ -12,6 +12,11 @@ python -m doit list --all                           what there is to do
 What goes wrong ends in one sentence; VERBOSE=1 in the environment adds the traceback.
 """
 
+from defocus_lib.run.interrupts import end_at_once, is_verbose
+
+if __name__ == "dodo":  # as doit names it
+    end_at_once()  # what follows is imported for a second
+
 import filecmp
 import os
 import shutil
@@ -61,7 +66,7 @@ from defocus_lib.run.parameters import (
 from defocus_lib.run.provenance import commit
 from defocus_lib.run.terminal import say
 
-VERBOSE = os.environ.get("VERBOSE", "") not in ("", "0")
+VERBOSE = is_verbose()
 ROOT = Path(__file__).resolve().parent
 SOURCES = ROOT / "notebooks"
 LIBRARY = ROOT / "defocus_lib"

@@ -5,8 +5,14 @@ Each command imports what it needs, so that the help appears at once.
 
 from __future__ import annotations
 
+if __name__ == "__main__":
+    from defocus_lib.run.interrupts import end_at_once
+
+    end_at_once()
+
 import json
 import sys
+import traceback
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping
@@ -18,18 +24,20 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from defocus_lib.analysis.inspection_settings import Settings
 from defocus_lib.detect.plan import BOOK, Plan, Request
 from defocus_lib.maps.budget import Budget
+from defocus_lib.run.interrupts import CODE as INTERRUPTED
+from defocus_lib.run.interrupts import is_verbose
 from defocus_lib.run.threads import limit_threads
 
 if TYPE_CHECKING:
     from defocus_lib.data.dataset import Dataset
     from defocus_lib.data.index import Index
 
-PROBLEMS, USAGE, INTERRUPTED = 1, 2, 130  # exit codes
+PROBLEMS, USAGE = 1, 2  # exit codes, beside INTERRUPTED
 # Where the option is not called like the field.
 OPTION_NAMES = {"reads": ["--input"], "n_threads": ["--threads", "--n-threads"]}
 
@@ -39,7 +47,22 @@ LEFT_OUT = {
     "foreign": "other files",
 }
 
+
+class Verbs(TyperGroup):
+    """The commands; Ctrl-C in any of them is told in one word."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except KeyboardInterrupt:
+            if is_verbose():
+                traceback.print_exc()
+            typer.echo("interrupted", err=True)
+            raise typer.Exit(INTERRUPTED) from None
+
+
 app = typer.Typer(
+    cls=Verbs,
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode=None,
@@ -423,9 +446,6 @@ def one_line_errors(unreadable: int = PROBLEMS) -> Iterator[None]:
         message = error.args[0] if isinstance(error, KeyError) and error.args else error
         typer.echo(f"error: {message}", err=True)
         raise typer.Exit(unreadable if isinstance(error, UnreadableImage) else USAGE) from None
-    except KeyboardInterrupt:
-        typer.echo("interrupted", err=True)
-        raise typer.Exit(INTERRUPTED) from None
 
 
 def options_of(
@@ -688,4 +708,6 @@ def plan_run(
 
 
 if __name__ == "__main__":
-    app(prog_name="python -m defocus_lib")
+    program = typer.main.get_command(app)
+    end_at_once(importing_only=True)  # a command goes on to import what it needs
+    program(prog_name="python -m defocus_lib")

@@ -165,7 +165,7 @@ def table() -> dict[str, tuple[list[str], list[str]]]:
     """The table of reads and writes in dodo.py."""
     doit_cmd.reset_vars()
     doit_cmd.set_var("profile", "smoke")
-    namespace: dict = {"__file__": str(ROOT / "dodo.py"), "__name__": "dodo"}
+    namespace: dict = {"__file__": str(ROOT / "dodo.py"), "__name__": "dodo_under_test"}
     exec(compile((ROOT / "dodo.py").read_text(encoding="utf-8"), "dodo.py", "exec"), namespace)
     return namespace["NOTEBOOKS"]
 
