@@ -33,6 +33,25 @@ def test_passes_are_counted_by_hand(setup):
     assert (training.size, training.input_size, training.batch_size) == (40, 20, 2)
 
 
+@pytest.mark.parametrize(
+    ("backbone", "size", "input_size", "measured"),
+    [
+        ("test_resnet", 298, 0, (149, 4)),
+        ("test_resnet", 200, 0, (200, 1)),
+        ("test_resnet", 298, 100, (298, 1)),
+        ("test_vit", 298, 0, (298, 1)),  # takes images of one size only
+    ],
+)
+def test_large_images_are_measured_at_half_their_side(setup, backbone, size, input_size, measured):
+    reader = replace(setup.reader, size=size)
+    large = replace(setup, reader=reader, backbone=backbone, input_size=input_size)
+    numbers = training_time.operations(large, 0)
+    (training,) = (key for key in numbers if key.kind == "training")
+    assert (training.size, numbers[training] / 21) == measured
+    (read,) = (key for key in numbers if key.kind == "input")
+    assert (read.size, numbers[read]) == (size, 15)
+
+
 def test_seconds_are_rates_times_numbers_and_processes_share_them(setup, monkeypatch):
     monkeypatch.setattr(rates, "measure", lambda each, at: dict.fromkeys(each, rates.Rate(2.0, 0)))
     assert training_time.seconds(setup, 5) == {
