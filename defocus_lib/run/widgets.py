@@ -10,6 +10,9 @@ import ipywidgets
 from matplotlib.figure import Figure
 
 
+PRE = '<pre style="word-break: normal">'  # JupyterLab breaks lines within words
+
+
 def explore(draw: Callable[..., Figure], **controls: ipywidgets.ValueWidget) -> ipywidgets.VBox:
     """Controls above the figure that ``draw`` makes of their values, redrawn on every change.
 
@@ -42,13 +45,14 @@ def upload(answer: Callable[[bytes, str], tuple[Figure, str]]) -> ipywidgets.VBo
 
     def show(_change: object) -> None:
         for file in field.value:
+            words.value = f"<p>Reading {escape(file['name'])} ...</p>"
             try:
                 drawn, text = answer(bytes(file["content"]), file["name"])
             except ValueError as error:
                 picture.layout.display, words.value = "none", f"<p>{escape(str(error))}</p>"
             else:
                 picture.value, picture.layout.display = _png(drawn), ""
-                words.value = f"<pre>{escape(text)}</pre>"
+                words.value = f"{PRE}{escape(text)}</pre>"
 
     field.observe(show, "value")
     return ipywidgets.VBox([field, picture, words])

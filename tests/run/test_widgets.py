@@ -33,15 +33,18 @@ def test_each_change_draws_again_with_the_values_of_all_controls():
 
 def test_an_uploaded_file_is_answered_by_a_figure_and_words():
     def answer(content, name):
+        shown_meanwhile.append(words.value)
         if not content:
             raise ValueError(f"{name}: the file is <empty>")
         return Figure(figsize=(len(content), 1)), f"{name} & {len(content)} bytes"
 
+    shown_meanwhile: list[str] = []
     field, picture, words = upload(answer).children
     file = {"name": "a.png", "type": "image/png", "size": 3, "last_modified": DAY}
     assert picture.layout.display == "none" and not words.value
     field.value = ({**file, "content": memoryview(b"abc")},)
     assert bytes(picture.value).startswith(b"\x89PNG") and picture.layout.display == ""
-    assert words.value == "<pre>a.png &amp; 3 bytes</pre>"
+    assert words.value.startswith("<pre ") and ">a.png &amp; 3 bytes</pre>" in words.value
+    assert shown_meanwhile == ["<p>Reading a.png ...</p>"]
     field.value = ({**file, "content": memoryview(b"")},)
     assert picture.layout.display == "none" and "is &lt;empty&gt;" in words.value
