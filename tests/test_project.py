@@ -17,6 +17,7 @@ import nbformat
 import pytest
 import yaml
 from doit import doit_cmd
+from ipykernel.kernelspec import get_kernel_dict
 from packaging.markers import default_environment
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -207,7 +208,9 @@ def test_every_profile_sets_existing_parameters_to_values_of_their_type(profile:
 def test_every_notebook_follows_the_form(source: Path) -> None:
     notebook = jupytext.read(source, fmt="py:percent")
     assert notebook.metadata.jupytext.formats == "ipynb,py:percent"
+    # JupyterLab writes the name that ipykernel gives its kernel, and would change the source.
     assert notebook.metadata.kernelspec.name == "python3"
+    assert notebook.metadata.kernelspec.display_name == get_kernel_dict()["display_name"]
     opening, *_ = notebook.cells
     assert opening.cell_type == "markdown" and opening.source.startswith("# ")
     declared = declared_parameters(notebook, source.stem)
