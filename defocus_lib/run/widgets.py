@@ -9,7 +9,6 @@ from html import escape
 import ipywidgets
 from matplotlib.figure import Figure
 
-
 PRE = '<pre style="word-break: normal">'  # JupyterLab breaks lines within words
 
 
