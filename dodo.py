@@ -177,6 +177,7 @@ NOTEBOOKS = {
     ),
     "05_binary_mask": (SHAPLEY, ["claims/05_binary_mask.json"]),
     "06_local_variance": (SHAPLEY, ["claims/06_local_variance.json"]),
+    "06b_contrast_of_blur": ([*DATA, MAPS], ["claims/06b_contrast_of_blur.json"]),
     "07_tsne": (["features.npz", *SHAPLEY], ["claims/07_tsne.json"]),
     "08_shapley_view": (SHAPLEY, ["overview.png", "claims/08_shapley_view.json"]),
     "09_alignment_score": (SHAPLEY, ["claims/09_alignment_score.json"]),

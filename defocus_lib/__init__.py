@@ -16,6 +16,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
         "explain.attribution_set": ["AttributionSet", "StoredSet", "open_set", "open_sets"],
         "analysis.mask": ["active_mask"],
         "analysis.variance": ["local_variance"],
+        "analysis.contrast": ["Contrast", "contrast"],
+        "analysis.blur_statistics": ["blur_statistics"],
         "analysis.embedding": ["separation_table", "tsne", "umap"],
         "analysis.attribution": ["region_share"],
         "analysis.alignment": ["alignment_table", "pair_histograms"],

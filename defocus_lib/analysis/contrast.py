@@ -10,7 +10,10 @@ from defocus_lib.checks import check_maps, check_same_shape
 
 
 class Contrast(NamedTuple):
-    """Blur of a region against its surroundings, in px."""
+    """Blur of a region against its surroundings: means of sigma and their difference, in px.
+
+    Where the uncertainty of the map is known, pixels are weighed by the inverse of their variance.
+    """
 
     region: float
     surroundings: float
@@ -81,9 +84,17 @@ def _mean(
 
 def centre(shape: tuple[int, int], share: float = 0.5) -> np.ndarray:
     """``(H, W)`` bool: the middle of a map, ``share`` of its height and width."""
-    height, width = shape
-    rows, columns = (
-        np.abs(np.arange(length) + 0.5 - length / 2) <= share * length / 2
-        for length in (height, width)
-    )
-    return rows[:, None] & columns[None, :]
+    rows, columns = (np.abs(offset) <= share for offset in _offsets(shape))
+    return rows & columns
+
+
+def ellipse(shape: tuple[int, int], share: float = 0.5) -> np.ndarray:
+    """``(H, W)`` bool: an ellipse in the middle, its axes ``share`` of height and width."""
+    rows, columns = _offsets(shape)
+    return rows**2 + columns**2 <= share**2
+
+
+def _offsets(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Of the centre of each row (H, 1) and column (1, W) from the middle; the border is at 1."""
+    rows, columns = ((2 * np.arange(length) + 1 - length) / length for length in shape)
+    return rows[:, None], columns[None, :]

@@ -17,6 +17,7 @@ import torch
 from scipy.special import expit
 from tqdm.auto import tqdm
 
+from defocus_lib.analysis.blur_statistics import STATISTICS, blur_statistics
 from defocus_lib.analysis.contrast import centre, contrast
 from defocus_lib.analysis.inspection_settings import Settings
 from defocus_lib.data.equalise import Equalise
@@ -271,7 +272,7 @@ def blur_numbers(inspection: Inspection) -> dict[str, float | None]:
         percentiles = np.percentile(inspection.sigma[measured], list(levels.values()))
         values = [float(value) for value in percentiles]
     at_edges = 100 * float(measured[edges].mean()) if edges.any() else 0.0
-    parts = contrast(inspection.sigma, centre(inspection.sigma.shape), uncertainty)  # type: ignore[arg-type]
+    parts = contrast(inspection.sigma, central_part(inspection.sigma), uncertainty)
     is_empty = not inspection.sigma.any()
     return {
         **dict(zip(levels, values, strict=True)),
@@ -287,6 +288,21 @@ def blur_numbers(inspection: Inspection) -> dict[str, float | None]:
     }
 
 
+def central_part(sigma: np.ndarray) -> np.ndarray:
+    """The region of a picture of which nothing is known, ``(H, W)`` bool: its middle half."""
+    return centre(sigma.shape)  # type: ignore[arg-type]
+
+
+def eight_statistics(inspection: Inspection) -> dict[str, float | None]:
+    """The :data:`defocus_lib.analysis.blur_statistics.STATISTICS` of a picture, whose region is its
+    centre; None where there is nothing to measure. Every pixel counts alike in them."""
+    sigma, edges = inspection.sigma, inspection.edges
+    if not sigma.any():
+        return dict.fromkeys(STATISTICS)
+    values = blur_statistics(sigma[None], edges[None], central_part(sigma))
+    return {name: float(values[name][0]) for name in STATISTICS}
+
+
 def facts(inspection: Inspection, inspector: Inspector) -> dict:
     """An inspection as plain values, for JSON; planes are left out."""
     height, width = inspection.sigma.shape
@@ -298,6 +314,7 @@ def facts(inspection: Inspection, inspector: Inspector) -> dict:
         "height": inspection.stored[1],
         "map": {"preset": inspector.preset, "width": width, "height": height},
         "blur": blur_numbers(inspection),
+        "statistics": eight_statistics(inspection),
         "verdict": None
         if verdict is None
         else {name: value for name, value in verdict._asdict().items() if name != "shapley"},

@@ -26,6 +26,7 @@ from defocus_lib.detect import experiment, sweep
 from defocus_lib.detect.control_inputs import ILLUMINATION, INPUTS
 from defocus_lib.detect.inputs import KEPT, KINDS
 from defocus_lib.detect.plan import Plan
+from defocus_lib.maps.presets import PRESETS
 from defocus_lib.run import cluster
 from defocus_lib.run.artifacts import Folder
 from defocus_lib.scenes import rendered
@@ -33,7 +34,7 @@ from defocus_lib.scenes.corruptions import CORRUPTIONS
 
 Parameters = Mapping[str, Mapping[str, Any]]
 """All parameters in force, by notebook."""
-STORED = ("physical", "learned")  # the maps that page 14 keeps in the cache
+STORED = ("physical", "learned")  # the maps that pages 06b and 14 keep in the cache
 EXPLAINED = ("defocus", "rgb")  # the detectors whose Shapley values notebook 04 saves
 
 
@@ -257,6 +258,21 @@ def _sweep(
         yield Work(page, "small detectors", Operation(kind, reads=reads, **about), images, workers)
 
 
+def _contrast(parameters: Parameters, images: Images) -> Iterator[Work]:
+    page, of_run = "06b_contrast_of_blur", parameters["02_defocus_map"]["preset"]
+    own = parameters[page]
+    test = len(_contrasted(own, images))
+    for preset in PRESETS:
+        kept = preset in (*STORED, of_run)
+        has_maps = preset == of_run  # notebook 02 made them
+        yield Work(page, f"maps, {preset}", _map(images, preset), test * (not has_maps), kept=kept)
+
+
+def _contrasted(own: Mapping[str, Any], images: Images) -> pd.DataFrame:
+    """The test images of page 06b."""
+    return _sampled(own, images.records[images.records["split"] == "test"])
+
+
 def _common(own: Mapping[str, Any], records: pd.DataFrame) -> sweep.Sweep:
     nothing: Any = None  # neither images nor maps are read
     plan = _plan(own, own["epochs"])
@@ -297,8 +313,11 @@ def _better_maps(parameters: Parameters, images: Images) -> Iterator[Work]:
     parts = detector_by_map.trainings(common, sources, range(own["seeds"]), ["learned"])
     yield from _sweep(page, own, parts)
     cached = parameters["02_defocus_map"]["preset"]
+    contrasted = _contrasted(parameters["06b_contrast_of_blur"], images)["path"]
     for preset in detector_by_map.PRESETS:
-        done = images.records["path"] if preset == cached else []
+        # Page 06b keeps its maps, too.
+        earlier = contrasted if preset in STORED else []
+        done = images.records["path"] if preset == cached else earlier
         missing = int((~common.records["path"].isin(done)).sum())
         kept = preset in STORED
         yield Work(page, f"maps, {preset}", _map(images, preset), missing, kept=kept)
@@ -388,6 +407,7 @@ PAGES: dict[str, Callable[[Parameters, Images], Iterator[Work]]] = {
     "02_defocus_map": _maps,
     "03_train_detector": _training,
     "04_save_shapley": _shapley,
+    "06b_contrast_of_blur": _contrast,
     "11_controls": _controls,
     "12_generalisation": _generalisation,
     "13_trust_in_shapley": _trust,

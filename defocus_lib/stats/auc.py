@@ -100,7 +100,7 @@ def resampled(
 
     def mean_over_seeds(weights: np.ndarray) -> list[float]:
         parts = zip(areas, np.split(weights, ends), strict=True)
-        return [float(np.mean([area(part) for area in by_seed])) for by_seed, part in parts]
+        return [sum(area(part) for area in by_seed) / len(by_seed) for by_seed, part in parts]
 
     estimate = bootstrap(mean_over_seeds, labels, groups, n_bootstrap, seed)
     return pd.DataFrame(estimate.distribution.T, columns=list(predictions))

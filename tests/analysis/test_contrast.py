@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from defocus_lib.analysis.contrast import centre, contrast
+from defocus_lib.analysis.contrast import centre, contrast, ellipse
 
 SIGMA = np.array([[1.0, 3.0], [5.0, 8.0]])
 UPPER = np.array([[True, True], [False, False]])
@@ -42,3 +42,10 @@ def test_the_centre_is_half_of_each_side():
 def test_what_has_no_contrast_is_named(arguments, message):
     with pytest.raises(ValueError, match=message):
         contrast(*arguments)
+
+
+def test_an_ellipse_touches_the_middles_of_its_sides_and_no_corner():
+    inside = ellipse((8, 8), 1.0)
+    assert inside[0, 3:5].all() and inside[3:5, 0].all() and not inside[0, 0]
+    assert ellipse((400, 200), 0.5).mean() == pytest.approx(np.pi / 4 * 0.5**2, abs=1e-3)
+    np.testing.assert_array_equal(inside, inside[::-1, ::-1])

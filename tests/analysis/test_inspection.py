@@ -3,6 +3,7 @@ said of a picture is what can be said."""
 
 import hashlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,13 @@ from PIL import Image
 from scipy.special import expit
 
 from defocus_lib.analysis import inspection_report
-from defocus_lib.analysis.inspection import Inspection, Inspector, blur_numbers, facts
+from defocus_lib.analysis.inspection import (
+    Inspection,
+    Inspector,
+    blur_numbers,
+    eight_statistics,
+    facts,
+)
 from defocus_lib.analysis.inspection_settings import Settings
 from defocus_lib.data.equalise import Equalise
 from defocus_lib.data.images import Reader, decode_image, read_image
@@ -254,6 +261,10 @@ def test_blur_in_numbers():
     assert (numbers["low"], numbers["median"], numbers["high"]) == (1, 2, 3)
     assert numbers["contrast"] == pytest.approx(2.0)
     assert "+2.00 px" in inspection_report.text(made)
+    eight = eight_statistics(made)
+    assert eight["contrast"] == pytest.approx(2.0) and eight["mean"] == pytest.approx(1.5)
+    assert eight["contrast_at_edges"] == 0  # no edge in the centre
+    assert set(eight_statistics(replace(made, sigma=0 * sigma)).values()) == {None}
 
 
 @pytest.fixture

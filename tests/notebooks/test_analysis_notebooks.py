@@ -10,11 +10,13 @@ from tests.pages import ROOT, run_page
 FIGURES = {
     "05_binary_mask": 4,
     "06_local_variance": 5,
+    "06b_contrast_of_blur": 5,
     "07_tsne": 6,
     "08_shapley_view": 4,
     "09_alignment_score": 3,
     "10_known_blur": 9,
 }
+FIRST = {"06b_contrast_of_blur": "01_data", "07_tsne": "03_train_detector"}
 
 
 def read(name):
@@ -28,7 +30,7 @@ def test_names_the_notebook_to_run_first(name, tmp_path):
     with pytest.raises(artifacts.MissingArtifact, match=first_of_all):
         run_page(name, tmp_path / "none", {"profile": "smoke"})
     begun = artifacts.Folder.create("smoke", tmp_path / "begun")
-    first = "03_train_detector" if name == "07_tsne" else "04_save_shapley"
+    first = FIRST.get(name, "04_save_shapley")
     with pytest.raises(
         artifacts.MissingArtifact, match=f"run notebook {first} with profile 'smoke' first"
     ):

@@ -18,7 +18,7 @@ from tests.pages import ROOT, copy_book, run_graph
 
 UNTRAINED = (
     *("Error of", "Rank correlation of", "Share of the error", "Maps of", "Manipulated maps"),
-    *("The mask of", "Local variance of", "Coverage of"),
+    *("The mask of", "Local variance of", "Coverage of", "Contrast of blur"),
 )  # how claims begin that are about maps and pictures, not about a detector
 
 
