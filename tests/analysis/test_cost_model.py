@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from defocus_lib.__main__ import app
 from defocus_lib.analysis import cost_model, rates, workload
 from defocus_lib.analysis.rates import Rate
 from defocus_lib.analysis.workload import Operation, Work
+from defocus_lib.commands import app
 
 TRAINING = Operation("training", 64, "test_resnet", "rgb", alone=True)
 MAP = Operation("map", 64, preset="physical")

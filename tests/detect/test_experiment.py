@@ -16,7 +16,7 @@ from scipy.special import expit
 from sklearn.metrics import roc_auc_score
 from typer.testing import CliRunner
 
-from defocus_lib.__main__ import app
+from defocus_lib.commands import app
 from defocus_lib.data.images import Reader
 from defocus_lib.data.index import load_index
 from defocus_lib.data.manifest import load_manifest

@@ -3,7 +3,7 @@ import pytest
 import torch
 from typer.testing import CliRunner
 
-from defocus_lib.__main__ import app
+from defocus_lib.commands import app
 from defocus_lib.maps import learned, learned_training
 from defocus_lib.maps.budget import Budget
 from defocus_lib.maps.learned_training import calibrated, loss, rate, train

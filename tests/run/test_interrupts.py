@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from defocus_lib.__main__ import app
+from defocus_lib.commands import app
 from tests.pages import ROOT
 
 SENDS = "import os, signal, time\nos.kill(os.getpid(), signal.SIGINT)\ntime.sleep(9)\n"

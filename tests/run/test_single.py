@@ -8,7 +8,7 @@ import nbformat
 import pytest
 from typer.testing import CliRunner
 
-from defocus_lib.__main__ import app
+from defocus_lib.commands import app
 from defocus_lib.run import single
 from defocus_lib.run.artifacts import About, Folder, write_json
 from tests.sources import PARAMETERS, write
