@@ -105,7 +105,9 @@ glue("contrast_region", region.title, display=False)
 # The region of this run is the {glue:text}`contrast_region`. On data with known masks
 # it is the mask; a real image has the mask of the manipulated images that were made
 # from it. Elsewhere it is the central part of the image, a rectangle or an ellipse,
-# which fits face crops, because they are cut around the face with a margin.
+# which fits face crops, because they are cut around the face with a margin. Where the
+# crop is 1.3 times as large as the box of the face ({doc}`../own_data`), `share` 0.77
+# is this box, and 0.5 the middle of the face.
 
 # %% tags=["hide-input"]
 real = test[test["label"] == 0].drop_duplicates("group")
@@ -316,17 +318,17 @@ claims.table(page_claims, folder.about.caution)
 _ = headline.save(folder, "06b_contrast_of_blur", page_claims)
 
 # %% [markdown]
-# An AUC above 0.5 means that manipulated regions are blurrier than those of real
-# images, by so much that it shows among images of different content. It does not mean
-# that a lens did it, because smoothing by a generator raises sigma just as well. An AUC
-# at 0.5 means that this manipulation leaves no such trace in this map, or that the
-# region is the wrong one.
+# An AUC above 0.5 means that manipulated regions are blurrier, against their
+# surroundings, than those of real images, by so much that it shows among images of
+# different content. It does not mean that a lens did it, because smoothing by a
+# generator raises sigma just as well. An AUC at 0.5 means that this manipulation leaves
+# no such trace in this map, or that the region is the wrong one.
 #
 # **Where it must fail.** A picture that was generated as a whole has no region of its
 # own, and no surroundings that a lens has made. Its contrast is that of the generated
 # scene, and a difference from photographs may have either sign. A manipulation that
-# keeps the resolution, such as a warp of a few pixels or a change of brightness, leaves
-# the blur as it was. Whoever blurs a pasted region to fit its surroundings removes the
+# keeps the resolution, such as a warp of a few pixels or a change of brightness, hardly
+# changes the blur. Whoever blurs a pasted region to fit its surroundings removes the
 # trace by intent. And a photograph with a sharp background and a subject out of focus
 # has a large contrast, and is real.
 #
@@ -338,8 +340,8 @@ _ = headline.save(folder, "06b_contrast_of_blur", page_claims)
 #
 # ## Exercises
 #
-# 1. Set `known` to false. By how much does each AUC fall, and which manipulation
-#    suffers most?
+# 1. Set `known` to false. By how much does each AUC change, and for which
+#    manipulation most?
 # 2. Set `form` to ellipse and `share` to 0.9. Why does the AUC fall where the region is
 #    known, even though it lies inside the ellipse?
 #

@@ -221,7 +221,7 @@ def paired_differences(
 def paired_shown(differences: pd.DataFrame) -> pd.DataFrame:
     """:func:`paired_differences` as text: two rows per preset, one column per manipulation."""
     shown = {
-        "px": formatted_rows(differences, "+.2f"),
+        "px": formatted_rows(differences),
         "blurrier": differences["blurrier"].map("{:.0%}".format),
     }
     both = pd.concat([differences] * len(shown), ignore_index=True)
