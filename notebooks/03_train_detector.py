@@ -48,6 +48,7 @@ profile: str = "demo"
 artifacts: str = ""
 inputs: str = "defocus, rgb"
 backbone: str = "resnet10t"
+pretrained: str = ""
 defocus_epochs: int = 10
 rgb_epochs: int = 6
 fusion_epochs: int = 6
@@ -100,8 +101,10 @@ models = experiment.parse_inputs(inputs)
 # siblings first, so that small backbones see the whole image; 0 keeps their size. With
 # `residual_scale = 0.1` the residual branches of an Xception begin at a tenth of their
 # default scale, which makes its gradients smoother and cheaper to explain
-# ({doc}`speed` measures both). With 0 epochs nothing is trained: given weights are
-# evaluated, which may be those that the authors released.
+# ({doc}`speed` measures both). With `pretrained`, the backbones begin with weights that
+# learned ImageNet, as those of the authors do: `timm` takes them from its hub,
+# `packaged` from an installed package, or a path from a file. With 0 epochs nothing is
+# trained: given weights are evaluated, which may be those that the authors released.
 
 # %% tags=["hide-input"]
 epochs = {"defocus": defocus_epochs, "rgb": rgb_epochs, "fusion": fusion_epochs}
@@ -135,6 +138,7 @@ setups = {
         backbone,
         input_sizes[model],
         weights=None if epochs[model] else Path(weights[model] or saved[model]),
+        pretrained=pretrained,
     )
     for model in models
 }
@@ -245,7 +249,8 @@ classification.wide(measured, "video", ("auc", "eer", "balanced_accuracy"))
 # that were absent from training, where there are any, say whether the detector learned
 # something about defocus in general, or the trace of one manipulation. The last claim
 # compares the two inputs on the same images: a difference below 0 is the price of
-# seeing the map alone.
+# seeing the map alone. It names where the weights of both began, because an RGB
+# detector that knows photographs before its training is another yardstick.
 
 # %% tags=["hide-input"]
 defocus = outcomes["defocus"]
@@ -263,6 +268,9 @@ fewest = min(
 page_claims += [
     detection.difference_claim(
         (test["defocus"], test["rgb"]),
+        tuple(
+            detection.start_of(outcomes[model].detector) for model in ("defocus", "rgb")
+        ),
         name,
         run.about.unit,
         fewest,

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import pandas as pd
 
 from defocus_lib.data.records import REAL
+from defocus_lib.detect.model import Detector
+from defocus_lib.detect.pretrained import UNKNOWN
 from defocus_lib.stats.auc import weighted_auc
 from defocus_lib.stats.bootstrap import Estimate, bootstrap
 from defocus_lib.stats.claims import Claim
@@ -71,17 +73,30 @@ def auc_claims(
     return claims
 
 
+def start_of(detector: Detector) -> str:
+    """Where the weights of a detector began, in words for a claim."""
+    words = {"": "from scratch", UNKNOWN: "weights as released"}
+    return words.get(detector.pretrained, f"pretrained, {detector.pretrained}")
+
+
 def difference_claim(
     tables: tuple[pd.DataFrame, pd.DataFrame],
+    starts: tuple[str, str],
     manipulation: str,
     unit: str,
     epochs: int | None,
     n_bootstrap: int,
     seed: int,
 ) -> Claim:
-    """That this defocus detector has a higher AUC than this RGB detector; ``tables`` of the two."""
+    """That this defocus detector has a higher AUC than this RGB detector.
+
+    ``tables`` are their predictions, ``starts`` where their weights began, see :func:`start_of`.
+    """
     difference = auc_difference(*tables, manipulation, n_bootstrap, seed)
     rows = tables[0]["manipulation"].isin([REAL, manipulation])
     groups = int(tables[0].loc[rows, "group"].nunique())
-    statement = f"AUC of this defocus detector minus that of this RGB detector on {manipulation}"
+    statement = (
+        f"AUC of this defocus detector ({starts[0]}) minus that of this RGB detector "
+        f"({starts[1]}) on {manipulation}"
+    )
     return Claim(statement, *difference.scalars, groups, unit=unit, epochs=epochs)

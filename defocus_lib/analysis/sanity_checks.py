@@ -158,6 +158,7 @@ def untrained_values(
     values = np.empty((images, *explainer.inputs.shape[2:]), np.float32)
     for turn in range(min(networks, images)):
         network = Detector(trained.backbone, trained.reads, trained.input_size, seed + turn)
+        network.scale_as(trained.scaling)
         network = network.requires_grad_(False).to(memory_format=torch.channels_last)
         rows = slice(turn, None, networks)
         part = replace(explainer.take(rows), detector=network)

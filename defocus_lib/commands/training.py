@@ -15,7 +15,7 @@ from defocus_lib.commands.options import (
     one_line_errors,
     options_of,
 )
-from defocus_lib.detect.plan import BOOK, Plan, Request
+from defocus_lib.detect.plan import AUTHORS, BOOK, Plan, Request
 from defocus_lib.maps.budget import Budget
 from defocus_lib.run.threads import limit_threads
 
@@ -24,7 +24,8 @@ def _of_authors(context: typer.Context) -> dict[str, Any]:
     """Settings of Jeon & Woo (2025), which the dataclasses have, in place of the book's, where the
     user gave none."""
     own = {field.name: field.default for kind in (Request, Plan) for field in fields(kind)}
-    sources = {name: context.get_parameter_source(name) for name in BOOK}
+    own |= AUTHORS
+    sources = {name: context.get_parameter_source(name) for name in (*BOOK, *AUTHORS)}
     return {name: own[name] for name, source in sources.items() if source.name == "DEFAULT"}  # type: ignore[union-attr]
 
 
@@ -36,7 +37,7 @@ def train(
         typer.Option(
             "--authors",
             help="Settings of Jeon & Woo (2025) where no option is given: preset released, "
-            "learning rate 0.0001, constant, 32-true, val_accuracy, no flips.",
+            "learning rate 0.0001, constant, 32-true, val_accuracy, no flips, pretrained timm.",
         ),
     ] = False,
     **options: Any,

@@ -46,7 +46,7 @@ IDENTITY = ["id", "video", "frame", "group", "manipulation", "label", "split"]
 # Entries of a weight file that describe how its weights were trained, and what came of it.
 TRAINING = (
     *("data", "rendered", "training_manipulation", "plan", "epoch", "commit"),
-    *("test", "file_facts_auc", "training_images", "background"),
+    *("test", "file_facts_auc", "training_images", "background", "pretrained"),
 )
 
 
@@ -56,10 +56,12 @@ class Setup:
 
     ``records`` has one row per image, real and fake ones in every split that is used: with 0 epochs
     no training split is needed, and ``weights`` are evaluated. Otherwise training starts from them,
-    or from random ones. ``reads`` is a name of :data:`defocus_lib.detect.inputs.KINDS`; ``cache``
-    holds the maps of all records and may be None for ``rgb``. ``backbone`` is a ``timm`` model, or
+    or from pretrained or random ones. ``reads`` is a name of
+    :data:`defocus_lib.detect.inputs.KINDS`; ``cache`` holds the maps of all records and may be None
+    for ``rgb``. ``backbone`` is a ``timm`` model, or
     "" for that of the weights. ``input_size`` is the size in px that inputs are averaged to, 0 for
-    none, or None for that of the weights.
+    none, or None for that of the weights. ``pretrained`` is that of :class:`Detector`; where
+    there are ``weights`` it counts for nothing.
     """
 
     records: pd.DataFrame
@@ -70,6 +72,7 @@ class Setup:
     backbone: str
     input_size: int | None = 0
     weights: str | Path | None = None
+    pretrained: str = ""
 
     def rows(self, split: str) -> pd.DataFrame:
         """The records of a split."""
@@ -96,8 +99,7 @@ class Setup:
                     "epochs is 0 and no weights are named: a file of weights to evaluate, or "
                     "epochs, wanted"
                 )
-            size = self.input_size or 0
-            return Detector(self.backbone, self.reads, size, plan.seed, plan.residual_scale), {}
+            return self.first(self.backbone, self.input_size or 0), {}
         preset = self.cache.preset if self.cache else ""
         detector, about = read_weights(
             self.weights, self.reads, preset, self.backbone, self.input_size
@@ -112,6 +114,12 @@ class Setup:
         kept = ("kind", "preset", "normalisation", "best_val_acc", *TRAINING)
         origin = {name: about[name] for name in kept if name in about}
         return detector, {"file": Path(self.weights).name} | origin
+
+    def first(self, backbone: str, input_size: int) -> Detector:
+        """A detector with the weights that training starts from: pretrained, or random ones."""
+        pretrained = "" if self.weights is not None else self.pretrained
+        seed, scale = self.plan.seed, self.plan.residual_scale
+        return Detector(backbone, self.reads, input_size, seed, scale, pretrained)
 
     def about(self) -> dict:
         """Facts about the images and maps, for the header of the weights."""
@@ -226,20 +234,15 @@ def run(
 
 
 def untrained_features(outcome: Outcome, progress: bool = True) -> np.ndarray:
-    """Pooled features ``(N, D)`` float32 of the test images from the random weights that training
-    starts from.
+    """Pooled features ``(N, D)`` float32 of the test images from the weights that training starts
+    from: random or pretrained ones.
 
-    Eval mode: batch normalisation has no statistics yet and leaves values as they are, and in many
-    backbones the last one of each residual branch starts near 0, which mutes the branch.
+    Eval mode: of random weights, batch normalisation has no statistics yet and leaves values as
+    they are, and in many backbones the last one of each residual branch starts near 0, which mutes
+    the branch.
     """
     setup, trained = outcome.setup, outcome.detector
-    initial = Detector(
-        trained.backbone,
-        trained.reads,
-        trained.input_size,
-        setup.plan.seed,
-        setup.plan.residual_scale,
-    )
+    initial = setup.first(trained.backbone, trained.input_size)
     return _predict(initial, setup.inputs("test"), setup.plan, progress)[1]
 
 
@@ -454,7 +457,15 @@ def perform(
     auc = _file_facts_auc(index, records)
     backbone = request.backbone or ("" if request.weights else BACKBONE)
     setup = Setup(
-        records, request.reads, reader, cache, plan, backbone, request.input_size, request.weights
+        records,
+        request.reads,
+        reader,
+        cache,
+        plan,
+        backbone,
+        request.input_size,
+        request.weights,
+        request.pretrained,
     )
     setup.detector()  # raises before the maps, which may take hours
     lacking = cache.missing(records) if kind_of(request.reads).map else records.head(0)

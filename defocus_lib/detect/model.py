@@ -16,9 +16,16 @@ from torch.nn import functional as F
 
 from defocus_lib.detect.inputs import kind_of
 from defocus_lib.detect.plan import DEFAULT_INITIALISATION
+from defocus_lib.detect.pretrained import (
+    FROM_SCRATCH,
+    HEADER,
+    HUB,
+    PACKAGED,
+    Scaling,
+    backbone_network,
+)
 from defocus_lib.run.artifacts import write_beside
 
-HEADER = "defocus_lib"
 EARLIER = {"side": "input_size", "learned": "training_manipulation"}  # names in older files
 
 
@@ -35,11 +42,18 @@ class Detector(nn.Module):
         Name of a ``timm`` model.
     reads : {"defocus", "rgb", "fusion"}
         Maps ``(B, 1, H, W)`` in [0, 1], repeated to three channels (Jeon & Woo 2025); images
-        ``(B, 3, H, W)`` in [0, 1], scaled to [-1, 1]; or ``(B, 4, H, W)``, image and then map.
+        ``(B, 3, H, W)`` in [0, 1], scaled to [-1, 1] or as pretrained weights want; or
+        ``(B, 4, H, W)``, image and then map.
     input_size : int
         Inputs are averaged to this height and width in px first; 0 takes them as they are.
     seed : int
         Seed of the first weights. The caller's generator is left as it was.
+    pretrained : str
+        Where the first weights of the backbone come from, see
+        :func:`defocus_lib.detect.pretrained.backbone_network`; "" for random ones. Both branches of
+        a fusion detector have them. Inputs are then scaled as the weights want, photographs and
+        maps alike. A map that is repeated to three channels meets the same first layer as timm
+        makes for one channel, which has the sum of its kernels.
     residual_scale : float
         Initial scale of the residual branches of ``legacy_xception``: 1 is the default
         initialisation, 0.1 that of Szegedy et al. (2017), after which gradients are smoother.
@@ -47,13 +61,18 @@ class Detector(nn.Module):
     Raises
     ------
     ValueError
-        If backbone or input are unknown, or branches of another backbone are to be scaled.
+        If backbone or input are unknown, branches of another backbone are to be scaled, or the
+        pretrained weights are not those of the backbone.
+    OSError
+        If there are no such pretrained weights, or their hub does not answer.
     """
 
     # timm's networks: their methods are not those of nn.Module.
     classifier: Any
     rgb_branch: Any
     defocus_branch: Any
+    mean: torch.Tensor
+    std: torch.Tensor
 
     def __init__(
         self,
@@ -62,6 +81,7 @@ class Detector(nn.Module):
         input_size: int = 0,
         seed: int = 0,
         residual_scale: float = DEFAULT_INITIALISATION,
+        pretrained: str = "",
     ):
         super().__init__()
         self.kind = kind_of(reads)
@@ -75,14 +95,26 @@ class Detector(nn.Module):
             torch.manual_seed(seed)
             if self.fused:
                 # No heads: distributed training hangs on weights that the loss does not reach.
-                self.rgb_branch = timm.create_model(backbone, pretrained=False, num_classes=0)
-                self.defocus_branch = timm.create_model(backbone, pretrained=False, num_classes=0)
+                self.rgb_branch, scaling = backbone_network(backbone, pretrained, 0)
+                self.defocus_branch, _ = backbone_network(backbone, pretrained, 0)
                 self.head = nn.Linear(self.defocus_branch.head_hidden_size, 1)
             else:
-                self.classifier = timm.create_model(backbone, pretrained=False, num_classes=1)
+                self.classifier, scaling = backbone_network(backbone, pretrained, 1)
+        self.scale_as(scaling)
+        # Of a file its name: a path says more about a machine than about weights.
+        named = pretrained in ("", HUB, PACKAGED)
+        self.pretrained = pretrained if named else Path(pretrained).name
         _read_in_full_precision(self)
         if residual_scale != DEFAULT_INITIALISATION:
             _scale_residual_branches(self, residual_scale)
+
+    def scale_as(self, scaling: Scaling) -> None:
+        """Scale inputs so from now on."""
+        self.scaling = scaling
+        for name in ("mean", "std"):
+            # Not among the weights, whose names are those of the authors.
+            values = torch.tensor(getattr(scaling, name)).view(1, 3, 1, 1)
+            self.register_buffer(name, values, persistent=False)
 
     @property
     def fused(self) -> bool:
@@ -106,13 +138,20 @@ class Detector(nn.Module):
 
     def _fused_features(self, inputs: torch.Tensor) -> torch.Tensor:
         photographs, maps = self.averaged(inputs).split([3, 1], dim=1)
-        product = self.rgb_branch.forward_features(photographs * 2 - 1)
-        product = product * self.defocus_branch.forward_features(maps.expand(-1, 3, -1, -1))
+        product = self.rgb_branch.forward_features(self._standardised(photographs))
+        product = product * self.defocus_branch.forward_features(self._scaled_maps(maps))
         return self.defocus_branch.forward_head(product, pre_logits=True)
 
     def _scaled(self, inputs: torch.Tensor) -> torch.Tensor:
         inputs = self.averaged(inputs)
-        return inputs * 2 - 1 if self.kind.photograph else inputs.expand(-1, 3, -1, -1)
+        return self._standardised(inputs) if self.kind.photograph else self._scaled_maps(inputs)
+
+    def _scaled_maps(self, maps: torch.Tensor) -> torch.Tensor:
+        planes = maps.expand(-1, 3, -1, -1)
+        return self._standardised(planes) if self.scaling.maps else planes
+
+    def _standardised(self, planes: torch.Tensor) -> torch.Tensor:
+        return (planes - self.mean) / self.std
 
     def averaged(self, inputs: torch.Tensor) -> torch.Tensor:
         """Inputs ``(B, C, H, W)`` averaged to ``input_size``; those of this size as they are."""
@@ -159,7 +198,9 @@ def _scale_residual_branches(detector: Detector, scale: float) -> None:
 
 def save_detector(path: Path, detector: Detector, about: dict) -> Path:
     """Write weights as safetensors, with ``about`` and what rebuilds the detector in the header."""
-    header = about | {name: getattr(detector, name) for name in ("backbone", "reads", "input_size")}
+    names = ("backbone", "reads", "input_size", "pretrained")
+    header = about | {name: getattr(detector, name) for name in names}
+    header["input_scaling"] = detector.scaling._asdict()
     # Contiguous, whatever layout training used: the same weights make the same bytes.
     weights = {
         name: value.contiguous(memory_format=torch.contiguous_format)
@@ -183,6 +224,9 @@ def load_detector(path: Path, **required: object) -> tuple[Detector, dict]:
         header, weights = _read(path)
         detector = Detector(header["backbone"], header["reads"], header["input_size"])
         detector.load_state_dict(weights)
+        # Older files say neither, and their detectors were trained from scratch.
+        detector.scale_as(Scaling.named(header.get("input_scaling", FROM_SCRATCH._asdict())))
+        detector.pretrained = header.get("pretrained", "")
     except KeyError as error:
         raise ValueError(
             f"{path}: no detector written by defocus_lib (no {error} in its header)"

@@ -26,6 +26,8 @@ BOOK: dict[str, object] = {
     "horizontal_flip": True,
     "n_workers": -1,
 }
+# What Jeon & Woo (2025) set beside the defaults below; it wants a network.
+AUTHORS: dict[str, object] = {"pretrained": "timm"}
 DEFAULT_INITIALISATION = 1.0  # residual_scale that leaves timm's first weights as they are
 
 
@@ -154,6 +156,11 @@ class Request:
         int | None, "Average inputs to this size in px; 0 keeps theirs. Default: as the weights."
     ] = None
     weights: Annotated[Path | None, "Ours, or released ones; training starts from them."] = None
+    pretrained: Annotated[
+        str,
+        "First weights of the backbone: timm (its hub), packaged (tf_efficientnet_lite0), or a "
+        "file. By default random ones.",
+    ] = ""
     fresh: Annotated[bool, "Begin at the first epoch, also where a killed run could go on."] = False
     groups: Annotated[int, "At most so many videos (groups) per split; 0 takes all."] = 0
     output: Annotated[Path | None, "Folder of the results; by default below artifacts/."] = None

@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 from defocus_lib import precision
 from defocus_lib.data.images import Reader
 from defocus_lib.data.records import REAL
-from defocus_lib.detect import in_memory, model
+from defocus_lib.detect import in_memory, model, pretrained
 from defocus_lib.detect.control_inputs import (
     ILLUMINATION,
     INPUTS,
@@ -220,7 +220,7 @@ def _digest(job: _Job, files: Sequence[Stored]) -> str:
 
 @cache
 def _code() -> list[str]:
-    code = source_digest(sys.modules[__name__], in_memory, model, precision)
+    code = source_digest(sys.modules[__name__], in_memory, model, pretrained, precision)
     return [code, torch.__version__, timm.__version__]
 
 

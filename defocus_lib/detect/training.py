@@ -29,7 +29,7 @@ from torch.utils.data import DataLoader, Dataset, DistributedSampler, TensorData
 from tqdm import tqdm
 
 from defocus_lib import precision
-from defocus_lib.detect import in_memory, model
+from defocus_lib.detect import in_memory, model, pretrained
 from defocus_lib.detect.in_memory import HISTORY, validation
 from defocus_lib.detect.model import Detector
 from defocus_lib.detect.plan import Plan
@@ -389,12 +389,13 @@ def _facts(detector: Detector, train: Any, val: Any, plan: Plan, processes: int)
     if plan.schedule == "one_cycle":
         facts["epochs"] = plan.epochs  # the cycle spans them
     facts |= {name: getattr(detector, name) for name in ("backbone", "reads", "input_size")}
+    facts["scaling"] = str(detector.scaling)
     facts |= {"processes": processes, "training images": len(train), "validation images": len(val)}
     facts["data"] = " ".join(getattr(part, "fingerprint", "") for part in (train, val))
     first = hashlib.sha256()
     for values in detector.state_dict().values():
         first.update(values.cpu().numpy().tobytes())
-    code = source_digest(sys.modules[__name__], in_memory, model, precision, lightning)
+    code = source_digest(sys.modules[__name__], in_memory, model, pretrained, precision, lightning)
     versions = [torch.__version__, timm.__version__]
     return facts | {"first weights": first.hexdigest(), "code": " ".join([code, *versions])}
 

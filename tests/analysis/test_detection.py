@@ -4,7 +4,11 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from defocus_lib.analysis import detection
+from defocus_lib.detect.model import Detector
+from defocus_lib.detect.pretrained import UNKNOWN
 from defocus_lib.stats import classification
+
+STARTS = ("from scratch", "pretrained, timm")
 
 
 def predictions(shift, seed=0, scenes=24):
@@ -63,5 +67,23 @@ def test_claims_compare_training_with_the_aim_and_the_rest_with_chance():
 
 def test_the_difference_is_claimed_to_be_positive():
     first, second = predictions({"splice": 9.0}), predictions({}, seed=1)
-    claim = detection.difference_claim((first, second), "splice", "scene", 6, 50, 0)
+    claim = detection.difference_claim((first, second), STARTS, "splice", "scene", 6, 50, 0)
     assert (claim.verdict, claim.groups, claim.compared_with) == ("supported", 24, 0)
+    assert claim.statement == (
+        "AUC of this defocus detector (from scratch) minus that of this RGB detector "
+        "(pretrained, timm) on splice"
+    )
+
+
+def test_a_claim_says_where_weights_began():
+    detector = Detector("test_resnet", "rgb")
+    named = {}
+    for pretrained in ("", "packaged", "mine.pth", UNKNOWN):
+        detector.pretrained = pretrained
+        named[pretrained] = detection.start_of(detector)
+    assert list(named.values()) == [
+        "from scratch",
+        "pretrained, packaged",
+        "pretrained, mine.pth",
+        "weights as released",
+    ]

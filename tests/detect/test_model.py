@@ -11,6 +11,10 @@ from defocus_lib.detect.inputs import KINDS
 from defocus_lib.detect.model import Detector, load_detector, save_detector
 
 BACKBONE = "test_resnet"
+SCRATCH = {
+    "pretrained": "",
+    "input_scaling": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5], "maps": False},
+}
 
 
 @pytest.fixture(params=["defocus", "rgb", "fusion"])
@@ -174,7 +178,7 @@ def test_inputs_of_another_shape_are_refused(shape):
 def test_round_trip_of_each_kind(reads, tmp_path):
     model, inputs = make(reads, seed=5, input_size=32), inputs_for(reads)
     found, header = load_detector(save_detector(tmp_path / "any.safetensors", model, {}))
-    assert header == {"backbone": BACKBONE, "reads": reads, "input_size": 32}
+    assert header == {"backbone": BACKBONE, "reads": reads, "input_size": 32} | SCRATCH
     with torch.no_grad():
         assert torch.equal(found(inputs), model(inputs))
 
@@ -206,6 +210,7 @@ def test_round_trip(saved):
         "backbone": BACKBONE,
         "reads": "rgb",
         "input_size": 32,
+        **SCRATCH,
     }
     assert not found.training and found.input_size == 32
     inputs = inputs_for("rgb")
