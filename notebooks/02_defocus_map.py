@@ -162,8 +162,9 @@ map_accuracy.score_table(planes)[["error (px)", "Spearman"]].round(2)
 # same edges as `physical`, at many times its cost. The last row is the baseline, a map
 # that is constant at the true mean. A map with a larger error than this row does not
 # measure blur in pixels; its rank correlation may still order the surfaces. The five
-# planes are one scene, so they support no claim about others. The next section and
-# {doc}`10_known_blur` test more scenes.
+# planes are one scene, so they support no claim about others. More scenes are tested by
+# {doc}`10_known_blur` and, where the true blur of the run is known, at the end of this
+# page.
 
 # %% [markdown]
 # ## All maps

@@ -177,9 +177,9 @@ figures.picture_planes(shown)
 # %% tags=["remove-output"]
 def inspect_upload(content: bytes, name: str):
     found_blur = inspector.inspect(content, name)
-    lines = report.text(found_blur)
-    line = report.verdict_line(judge.inspect(content, name))
-    return figures.picture_planes(found_blur), f"{lines}\n\nThe detector: {line}"
+    verdict = report.verdict_line(judge.inspect(content, name))
+    words = f"{report.text(found_blur)}\n\nThe detector: {verdict}"
+    return figures.picture_planes(found_blur), words
 
 
 upload(inspect_upload)

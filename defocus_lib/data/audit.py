@@ -184,8 +184,8 @@ class Report:
     def _shortcut_lines(self) -> Iterator[str]:
         """What facts about the files alone tell about each manipulation, and the remedy."""
         for name, row in shortcuts.described(self.shortcuts).iterrows():
-            texts = (text.replace(NO_BREAK, " ") for text in row.iloc[2:])
-            auc, stored, fact, of_fact, in_real, in_fake, verdict = texts
+            texts = (text.replace(NO_BREAK, " ") for text in row.iloc[:-2])
+            verdict, auc, stored, fact, of_fact, in_real, in_fake = texts
             title = f"{name} told from real by facts about the files alone"
             if not stored:
                 yield f"{title}: {verdict}, {auc}"

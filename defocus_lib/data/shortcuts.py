@@ -96,17 +96,17 @@ def described(table: pd.DataFrame) -> pd.DataFrame:
 
     telling = table["fact_low"] > 0.5
     text = {
+        "gives the label away": np.where(gives_away(table), "yes", "no"),
         "AUC of all facts": texts("auc"),
         "without bytes per pixel": texts("stored_auc"),
         "most telling fact": table["fact"].map(NAMES).where(telling, "none"),
         "its AUC": texts("fact_auc"),
         "in real files": table["in_real"],
         "in fake files": table["in_fake"],
-        "gives the label away": np.where(gives_away(table), "yes", "no"),
     }
-    shown = table[["manipulation", "images", "groups"]].assign(**text)
+    shown = table[["manipulation"]].assign(**text, images=table["images"], groups=table["groups"])
     shown.loc[~telling, ["its AUC", "in real files", "in fake files"]] = ""
-    shown.loc[table["auc"].isna(), list(text)] = ["too few images", *[""] * 5, "not known"]
+    shown.loc[table["auc"].isna(), list(text)] = ["not known", "too few images", *[""] * 5]
     return shown.set_index("manipulation")
 
 
