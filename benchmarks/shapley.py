@@ -23,6 +23,7 @@ from benchmarks import machine
 from benchmarks.maps import medians
 from defocus_lib.data import collection
 from defocus_lib.detect import experiment
+from defocus_lib.detect.control_inputs import Batch
 from defocus_lib.detect.model import Detector, load_detector
 from defocus_lib.detect.training import Plan
 from defocus_lib.explain import expected_gradients, jobs
@@ -76,8 +77,7 @@ def problem(plan: Plan) -> tuple[Detector, torch.Tensor, torch.Tensor, float]:
     ).head(ROUNDS)
     background = run.records.query("split == 'train' and label == 0").head(BACKGROUND)
     inputs, base = (
-        jobs.stack("rgb", run.reader.stack(rows), [None] * len(rows))
-        for rows in (images, background)
+        jobs.inputs_of(detector, Batch(rows, run.reader, None)) for rows in (images, background)
     )
     detector = detector.requires_grad_(False).to(memory_format=torch.channels_last)
     return detector, inputs, base, about["validation"]["auc"]

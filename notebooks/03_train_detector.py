@@ -25,9 +25,10 @@
 # ## Protocol
 #
 # All detectors are the same `timm` backbone with one logit $f(x)$. They differ in their
-# input $x$: the min-max normalised map (*defocus*), the photograph (*RGB*), or both
-# (*fusion*). The RGB detector is the yardstick, because it sees everything that the map
-# was computed from. Each minimises the binary cross-entropy
+# input $x$: the map (*defocus*), the photograph (*RGB*), or both (*fusion*). The map is
+# min-max normalised as in the paper, unless `normalisation` says otherwise
+# ({doc}`../method`). The RGB detector is the yardstick, because it sees everything that
+# the map was computed from. Each minimises the binary cross-entropy
 #
 # $$
 # -\, y \log p(x) - (1 - y) \log\bigl(1 - p(x)\bigr),
@@ -58,6 +59,7 @@ fusion_input_size: int = 0
 defocus_weights: str = ""
 rgb_weights: str = ""
 fusion_weights: str = ""
+normalisation: str = ""
 batch_size: int = 64
 learning_rate: float = 0.002
 schedule: str = "one_cycle"
@@ -81,6 +83,7 @@ from myst_nb import glue
 from defocus_lib.analysis import detection
 from defocus_lib.data import collection
 from defocus_lib.detect import experiment, training
+from defocus_lib.detect.inputs import kind_of
 from defocus_lib.detect.plan import Plan
 from defocus_lib.figures import detection as figures
 from defocus_lib.maps.cache import load_maps
@@ -139,6 +142,7 @@ setups = {
         input_sizes[model],
         weights=None if epochs[model] else Path(weights[model] or saved[model]),
         pretrained=pretrained,
+        normalisation=normalisation if kind_of(model).map else "",
     )
     for model in models
 }

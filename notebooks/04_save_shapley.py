@@ -95,6 +95,10 @@ epochs = {
 # images of a pair are explained. The background is the first real training images, as
 # in the authors' code, so a value says how a pixel moves the logit away from that of an
 # ordinary real image.
+#
+# The maps are saved min-max normalised, for the analyses of the paper, whatever
+# normalisation the detector reads. Where an input has several channels, the value of a
+# pixel is their sum.
 
 # %%
 chosen = collection.to_explain(run.records, images)

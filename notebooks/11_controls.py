@@ -26,7 +26,9 @@
 #
 # Defocus is the explanation if three things hold: the map gives a higher AUC than each
 # input without blur, shuffled labels give an AUC of 0.5, and so does the illumination
-# change.
+# change. The page also compares what a detector can be given of a map: its values
+# stretched to $[0, 1]$ image by image, as in the paper, or in px, each with or without
+# a second channel.
 
 # %% tags=["parameters"]
 profile: str = "demo"
@@ -35,8 +37,12 @@ groups: int = 400
 seeds: int = 3
 backbone: str = "test_resnet"
 input_size: int = 64
-epochs: int = 5
-batch_size: int = 32
+normalisation: str = "min-max"
+networks: str = "px, px+edges"
+linear: str = "min-max, px, px+validity, px+uncertainty, px+edges"
+cells: int = 16
+epochs: int = 3
+batch_size: int = 16
 learning_rate: float = 0.003
 schedule: str = "one_cycle"
 precision: str = "auto"
@@ -50,11 +56,14 @@ example: int = 7
 seed: int = 0
 
 # %% tags=["hide-input"]
+from dataclasses import replace
+
 import ipywidgets
 from myst_nb import glue
 
-from defocus_lib.analysis import controls, edge_density
+from defocus_lib.analysis import controls, detector_by_map, edge_density
 from defocus_lib.data import collection, records
+from defocus_lib.data.records import REAL
 from defocus_lib.detect import sweep
 from defocus_lib.detect.control_inputs import (
     ILLUMINATION,
@@ -64,6 +73,7 @@ from defocus_lib.detect.control_inputs import (
     change_illumination,
     generator,
 )
+from defocus_lib.detect.linear import LINEAR
 from defocus_lib.detect.plan import Plan
 from defocus_lib.figures import controls as figures
 from defocus_lib.maps.cache import load_maps
@@ -94,9 +104,10 @@ real = test[test["label"] == 0].drop_duplicates("group")
 
 
 def inputs_of(image: int):
-    batch = Batch(real.iloc[[min(image, len(real) - 1)]], run.reader, cache)
+    rows = real.iloc[[min(image, len(real) - 1)]]
+    batch = Batch(rows, run.reader, cache)
     inputs = {
-        INPUTS[name].title: INPUTS[name].inputs(batch)[0, 0].numpy()
+        INPUTS[name].title: INPUTS[name].inputs(batch, normalisation)[0, 0].numpy()
         for name in ("defocus", *WITHOUT_BLUR)
     }
     changed = change_illumination(batch.images[0], generator(batch.digests[0]))
@@ -112,8 +123,10 @@ inputs_of(example)
 # All detectors are alike: {glue:text}`controls_backbone` at
 # {glue:text}`controls_input_size` px, trained for {glue:text}`controls_epochs` epochs
 # on at most {glue:text}`controls_groups` {glue:text}`controls_units` per split. Every
-# input learns {glue:text}`controls_learned` with {glue:text}`controls_seeds` seed(s).
-# For the {doc}`next page <12_generalisation>`, the defocus map, the photograph and both
+# input learns {glue:text}`controls_learned`; seeds: {glue:text}`controls_seeds`. Maps
+# are normalised as {glue:text}`controls_normalisation`, where nothing else is said. One
+# seed shows that photographs reveal the illumination change. For the
+# {doc}`next page <12_generalisation>`, the defocus map, the photograph and both
 # together learn each manipulation once. Training groups that lack one of the
 # manipulations are left out, so that all detectors learn from the same
 # {glue:text}`controls_units`.
@@ -128,16 +141,39 @@ plan = Plan(
     monitor=monitor,
     horizontal_flip=horizontal_flip,
 )
-detectors = sweep.Sweep(chosen, run.reader, cache, backbone, input_size, plan)
+detectors = sweep.Sweep(
+    chosen, run.reader, cache, backbone, input_size, plan, normalisation
+)
+manipulations = sweep.training_manipulations(chosen)
 runs = [
     *sweep.control_runs(learned, range(seeds)),
-    *sweep.transfer_runs(sweep.training_manipulations(chosen), 0),
+    *sweep.transfer_runs(manipulations, 0),
 ]
+of_map = [sweep.Run("defocus", learned, number) for number in range(seeds)]
+other_networks = sweep.normalisation_runs(detectors, networks, of_map)
+# And the same for a linear detector, which has no seed.
+averaged = replace(detectors, backbone=LINEAR, input_size=cells)
+without_map = [
+    sweep.Run(given, name, 0) for name in manipulations for given in ("rgb", "edges")
+]
+of_each = [sweep.Run("defocus", name, 0) for name in manipulations]
+linear_detectors = sweep.normalisation_runs(averaged, linear, of_each)
 with cluster.workers(n_workers, scheduler) as client:
     cache.fill(chosen, run.reader)
-    predictions = sweep.train_and_test(
-        [(detectors, runs)], client, folder.path / ".11_controls", progress=True
+    everything = sweep.train_and_test(
+        [
+            (detectors, runs),
+            *other_networks,
+            (averaged, without_map),
+            *linear_detectors,
+        ],
+        client,
+        folder.path / ".11_controls",
+        progress=True,
     )
+of_cells = everything[everything["backbone"] == LINEAR]
+of_networks = everything[everything["backbone"] == backbone]
+predictions = of_networks[of_networks["normalisation"] == normalisation]
 _ = write_beside(
     folder.path / "sweep.parquet",
     lambda path: predictions.to_parquet(path, index=False),
@@ -152,6 +188,8 @@ shown = {
     "units": f"{run.about.unit}s",
     "learned": learned,
     "seeds": seeds,
+    "normalisation": normalisation,
+    "cells": cells,
 }
 for name, value in shown.items():
     glue(f"controls_{name}", value, display=False)
@@ -174,6 +212,56 @@ summary.rename_axis("input")[["value", "low", "high", "lowest", "highest"]].roun
 defocus = INPUTS["defocus"].title
 by_seed = {title: entry.by_seed() for title, entry in by_title.items()}
 figures.control_auc(summary, by_seed, defocus)
+
+# %% [markdown]
+# ## What a detector is given
+#
+# Min-max normalisation loses the unit of a map ({doc}`../method`): a manipulation that
+# blurs the whole image leaves it as it was. We therefore compare it with $\sigma$ in px
+# over a fixed scale of 8 px, alone and with a second channel: the pixels at which blur
+# was measured (*validity*), the uncertainty of the estimate, where the preset has one,
+# or the edges. Edges alone are the comparison: an input that has them must do better.
+#
+# Two detectors are compared. The first is the network above, with the same seeds, on
+# {glue:text}`controls_learned`. The second is a logistic regression on the means of
+# {glue:text}`controls_cells` by {glue:text}`controls_cells` cells. It is linear in the
+# pixels, has no seed, and trains in a second, so that every manipulation can have one.
+
+# %%
+by_network = controls.with_names(of_networks)
+by_network = by_network[by_network["training_manipulation"] == learned]
+by_network = by_network[by_network["manipulation"].isin([REAL, learned])]
+maps = by_network.loc[by_network["input"].isin(["defocus", "edges"]), "map"].unique()
+of_network = detector_by_map.by_map(by_network, maps, [learned])
+network_resamples = auc.resampled(of_network, n_bootstrap, seed)
+network_table = detector_by_map.auc_table(of_network, network_resamples)
+detector_by_map.auc_shown(network_table)
+
+# %% [markdown]
+# The same of the logistic regression, on each manipulation:
+
+# %%
+by_linear = controls.with_names(of_cells)
+own = by_linear["manipulation"] == by_linear["training_manipulation"]
+by_linear = by_linear[own | (by_linear["manipulation"] == REAL)]
+of_linear = detector_by_map.by_map(by_linear, by_linear["map"].unique(), manipulations)
+linear_resamples = auc.resampled(of_linear, n_bootstrap, seed)
+linear_table = detector_by_map.auc_table(of_linear, linear_resamples)
+detector_by_map.auc_shown(linear_table)
+
+# %% [markdown]
+# Gains in AUC over the same resamples of the {glue:text}`controls_units`:
+
+# %%
+EDGES = INPUTS["edges"].title
+pairs = controls.comparisons(by_linear["map"].unique(), EDGES)
+linear_gains = {
+    f"{name}, less {other}": detector_by_map.gains(
+        of_linear, linear_resamples, name, other
+    )
+    for name, other in pairs
+}
+detector_by_map.gains_shown(linear_gains).T
 
 # %% tags=["remove-cell"]
 of_density = []  # the claim of the next section, if there is one
@@ -231,8 +319,11 @@ counts = {"groups": int(test["group"].nunique()), "unit": run.about.unit}
 gains = auc.differences(
     by_title, resamples, defocus, [INPUTS[name].title for name in WITHOUT_BLUR]
 )
+trained = counts | {"seeds": seeds, "epochs": epochs}
 page_claims = [
-    *controls.claims(summary, gains, **counts, seeds=seeds, epochs=epochs),
+    *controls.claims(summary, gains, **trained),
+    *controls.normalisation_claims(of_network, network_resamples, "network", **trained),
+    *controls.normalisation_claims(of_linear, linear_resamples, "linear", **counts),
     *of_density,
 ]
 _ = headline.save(folder, "11_controls", page_claims)
@@ -244,7 +335,9 @@ claims.table(page_claims, folder.about.caution)
 # prove nothing. If the defocus map is at chance, there is no signal to explain. A gain
 # over each input without blur is the contribution of blur. An illumination change that
 # the detector notices shows that the map also depends on contrast, because contrast
-# decides which edges are found.
+# decides which edges are found. A gain of the map in px over min-max shows that the
+# unit carries evidence, which the paper's normalisation throws away; a gain of map and
+# edges over edges alone shows that it is more than where the edges are.
 #
 # ## Limits
 #

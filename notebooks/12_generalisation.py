@@ -184,23 +184,33 @@ transfer.curve_table(curves, "video")
 # %% [markdown]
 # ## Limits
 #
-# - One seed per detector: a difference between two cells of the matrix may be one of
-#   training.
-# - The manipulations of a run are few, so their mean is no estimate for manipulations
-#   in general.
+# - One seed per detector: a difference between two detectors may be one of training.
 # - The interval of a level is not corrected for the number of levels.
+
+# %% [markdown] tags=["needs-transfer"]
+# ### Limits of the matrix
 #
+# The manipulations of a run are few, so their mean is no estimate for manipulations in
+# general.
+
+# %% [markdown]
 # ## Exercises
 #
-# 1. Which row of the matrix generalises best? Is it the same for all inputs?
-# 2. Under *Try it*, increase the blur. At which level does the region of the
+# 1. Under *Try it*, increase the blur. At which level does the region of the
 #    manipulation disappear from the map?
+# 2. Set `12_generalisation.groups=20`. Which bands become wider, and does a level at
+#    which the AUC falls move?
 #
-# ```{dropdown} Answer to exercise 2
+# ```{dropdown} Answer to exercise 1
 # As soon as the added blur is larger than the difference in blur between the region and
 # its surroundings, because variances of blur add: $\sqrt{\sigma^2 + \sigma_0^2}$
 # flattens differences in $\sigma$ that are small against $\sigma_0$.
 # ```
+
+# %% [markdown] tags=["needs-transfer"]
+# ### An exercise on the matrix
+#
+# Which row of the matrix generalises best? Is it the same for all inputs?
 
 # %% [markdown]
 # ## Try it
@@ -214,7 +224,8 @@ def corrupted(kind: str, step: int):
     level = corruption.levels[min(step, len(corruption.levels) - 1)]
     kinds = test.drop_duplicates(["label", "group"]).groupby("label")
     rows = kinds.nth(min(scene, int(kinds.size().min()) - 1))
-    images, dense = transfer.corrupted(rows, run.reader, cache, corruption, level)
+    images, maps = transfer.corrupted(rows, run.reader, cache, corruption, level)
+    dense = maps.dense[:, 0].numpy()
     names = rows["manipulation"].tolist()
     return figures.corrupted_pair(images, dense, names, f"{corruption.label} {level:g}")
 

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 
 PRESETS = ("released", "published", "physical", "learned")
 TRUE = "true sigma"
-UNCERTAIN = "map and uncertainty"  # an input that only some presets can feed
+ONE_SEED = ("released", "published")  # no claim rests on them
+UNCERTAIN = "+uncertainty"  # of normalisations that only some presets can feed
 WITH_UNCERTAINTY = "{} with its uncertainty"
 INTERVAL = ("value", "low", "high")
 
@@ -62,14 +63,16 @@ def run(
     """Train the same detectors on each kind of map and manipulation, and predict its test images.
 
     ``common`` holds everything but the maps, which ``sources`` has by preset. The maps of the
-    presets ``uncertain`` are read a second time with their uncertainty. ``client``,
+    presets ``uncertain`` are read a second time with their uncertainty, for the first manipulation.
+    Those of :data:`ONE_SEED` are read with the first of the ``seeds`` alone. ``client``,
     ``folder``, ``progress`` and the table are those of :func:`sweep.train_and_test`; the table has
     a further column ``map``: the preset, and whether its uncertainty was read.
     """
     parts = trainings(common, sources, seeds, uncertain)
     predictions = sweep.train_and_test(parts, client, folder, progress)
-    preset, plain = predictions["preset"], predictions["input"] != UNCERTAIN
-    return predictions.assign(map=preset.where(plain, preset.map(WITH_UNCERTAINTY.format)))
+    preset = predictions["preset"]
+    both = predictions["normalisation"].str.endswith(UNCERTAIN)
+    return predictions.assign(map=preset.mask(both, preset.map(WITH_UNCERTAINTY.format)))
 
 
 def trainings(
@@ -77,12 +80,16 @@ def trainings(
 ) -> list[tuple[Sweep, list[Run]]]:
     """The detectors that :func:`run` trains: their runs, by manipulation and kind of map."""
     parts = []
-    for manipulation in sweep.training_manipulations(common.records):
+    for number, manipulation in enumerate(sweep.training_manipulations(common.records)):
         records = common.records[common.records["manipulation"].isin([REAL, manipulation])]
         for preset, source in sources.items():
-            inputs = ("defocus", UNCERTAIN) if preset in uncertain else ("defocus",)
-            runs = [Run(name, manipulation, seed) for name in inputs for seed in seeds]
-            parts.append((replace(common, records=records, cache=source), runs))
+            chosen = seeds[:1] if preset in ONE_SEED else seeds
+            runs = [Run("defocus", manipulation, seed) for seed in chosen]
+            alone = replace(common, records=records, cache=source)
+            parts.append((alone, runs))
+            if preset in uncertain and number == 0:
+                both = common.normalisation + UNCERTAIN
+                parts.append((replace(alone, normalisation=both), runs))
     return parts
 
 

@@ -23,10 +23,11 @@ from torch.nn import functional as F
 
 from defocus_lib.checks import check_maps, check_same_shape
 from defocus_lib.data.collection import Collection
+from defocus_lib.detect.control_inputs import Batch
 from defocus_lib.detect.model import load_detector
 from defocus_lib.explain.attribution_set import ImageSet
 from defocus_lib.explain.expected_gradients import Attributions, Compute, shapley_values
-from defocus_lib.explain.jobs import stack
+from defocus_lib.explain.jobs import inputs_of
 from defocus_lib.maps.cache import MapCache
 
 BLOCK = 8
@@ -74,9 +75,7 @@ def load_explainers(
     """
     chosen = run.records.set_index("id", drop=False).loc[list(ids)].reset_index(drop=True)
     compared = run.records.query("split == 'train' and label == 0").head(meta["background"])
-    (images, maps), (other_images, other_maps) = (
-        (run.reader.stack(records), cache.stack(records)[0]) for records in (chosen, compared)
-    )
+    read, background = (Batch(rows, run.reader, cache) for rows in (chosen, compared))
     compute = Compute(meta["batch_size"], getattr(torch, meta["precision"]))
     explainers = {}
     for reads, path in detectors.items():
@@ -84,8 +83,8 @@ def load_explainers(
         detector = load_detector(path, reads=reads, **preset)[0].requires_grad_(False)
         explainers[reads] = Explainer(
             detector.to(memory_format=torch.channels_last),
-            stack(reads, images, maps),
-            stack(reads, other_images, other_maps),
+            inputs_of(detector, read),
+            inputs_of(detector, background),
             compute,
         )
     return explainers

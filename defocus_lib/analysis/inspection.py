@@ -26,6 +26,7 @@ from defocus_lib.detect import training_images
 from defocus_lib.detect.checkpoints import open_weights
 from defocus_lib.detect.inputs import KINDS, as_input
 from defocus_lib.detect.model import Detector
+from defocus_lib.detect.normalisation import planes_of
 from defocus_lib.explain.expected_gradients import Compute, shapley_values
 from defocus_lib.maps.cache import maps_as_cached
 from defocus_lib.maps.estimate import SMALLEST_SIDE, DefocusMaps
@@ -122,6 +123,12 @@ class Inspector:
         return own or self.settings.preset or PRESET
 
     @property
+    def normalisation(self) -> str:
+        """Of the map that the detector reads; "" where there is no detector, or it reads none."""
+        reads_map = self.detector is not None and self.detector.kind.map
+        return self.detector.normalisation if reads_map else ""  # type: ignore[union-attr]
+
+    @property
     def judges(self) -> bool:
         """Whether there is a detector for the pictures: one that learned from rendered scenes is
         none for a photograph, which is then read as without weights."""
@@ -162,7 +169,8 @@ class Inspector:
     def detector_input(self, pixels: np.ndarray, maps: DefocusMaps) -> torch.Tensor:
         """``(C, H, W)`` float32, equal to that of the training for a picture of these pixels."""
         assert self.detector is not None
-        return as_input(self.detector.reads, pixels, maps.dense[0, 0].numpy())
+        name = self.detector.normalisation
+        return as_input(self.detector.reads, pixels, planes_of(maps, name)[0], name)
 
     def inspect(self, content: bytes, name: str) -> Inspection:
         """Inspect the picture file ``content``; raises UnreadableImage, or ValueError if it is too

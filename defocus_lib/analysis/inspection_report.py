@@ -220,7 +220,9 @@ def about_weights(inspector: Inspector) -> dict[str, str]:
     if weights is None:
         return {}
     reads = f"{header['reads']}, {header['backbone']}"
-    method = f", maps of preset {header['preset']}" if header.get("preset") else ""
+    method = ""
+    if header.get("preset"):
+        method = f", maps of preset {header['preset']} ({inspector.normalisation})"
     reader = inspector.reader
     size = f"{reader.size} x {reader.size} px ({reader.fit})" if reader.size else "any size"
     if reader.label:

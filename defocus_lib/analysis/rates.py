@@ -156,7 +156,7 @@ def _rate(run: Callable[[], object], images: int, kept: Callable[[], float] | No
 def _ready(operation: Operation, at: Bench) -> tuple[Detector, torch.Tensor]:
     """A detector with random weights, and the inputs of one pass."""
     detector = Detector(operation.backbone, operation.reads, operation.input_size)
-    channels, side = KINDS[operation.reads].channels, operation.size
+    channels, side = KINDS[operation.reads].channels(), operation.size
     image = torch.empty(1, channels, side, side, device=at.device)
     batch = operation.batch_size or fitting(image)
     if operation.kind == "prediction":

@@ -18,8 +18,10 @@ from defocus_lib.data.records import REAL
 from defocus_lib.detect.control_inputs import INPUTS, generator
 from defocus_lib.detect.inputs import as_input
 from defocus_lib.detect.model import Detector
+from defocus_lib.detect.normalisation import planes_of
 from defocus_lib.detect.training import predict
 from defocus_lib.maps.cache import MapCache, maps_as_cached
+from defocus_lib.maps.estimate import DefocusMaps
 from defocus_lib.scenes.corruptions import CORRUPTIONS, Corruption
 from defocus_lib.stats import auc
 from defocus_lib.stats.auc import Predictions
@@ -111,8 +113,8 @@ def claims(cells: pd.DataFrame, means: pd.DataFrame, groups: int, unit: str) -> 
 
 def corrupted(
     records: pd.DataFrame, reader: Reader, cache: MapCache, corruption: Corruption, level: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """Corrupted images ``(N, H, W, 3)`` uint8, and their new maps ``(N, H, W)`` float32 in px.
+) -> tuple[np.ndarray, DefocusMaps]:
+    """Corrupted images ``(N, H, W, 3)`` uint8, and their new maps.
 
     The noise of an image is drawn by its digest. The cache only names the preset and propagation of
     the maps.
@@ -120,8 +122,7 @@ def corrupted(
     stored = zip(reader.stack(records), records["digest"], strict=True)
     images = np.stack([corruption(image, level, generator(digest, 1)) for image, digest in stored])
     planes = np.stack([as_planes(image) for image in images])
-    maps = maps_as_cached(planes, cache.preset, cache.propagation, n_workers=-1)
-    return images, maps.dense[:, 0].numpy()
+    return images, maps_as_cached(planes, cache.preset, cache.propagation, n_workers=-1)
 
 
 def corrupted_predictions(
@@ -140,13 +141,16 @@ def corrupted_predictions(
     logits: dict[str, list[np.ndarray]] = {name: [] for name in detectors}
     for first in range(0, len(records), CHUNK):
         rows = records.iloc[first : first + CHUNK]
-        pairs = list(zip(*corrupted(rows, reader, cache, corruption, level), strict=True))
+        images, maps = corrupted(rows, reader, cache, corruption, level)
         for name, detector in detectors.items():
-            inputs = torch.stack([as_input(detector.reads, *pair) for pair in pairs])
+            how = detector.normalisation
+            pairs = zip(images, planes_of(maps, how), strict=True)
+            inputs = torch.stack([as_input(detector.reads, *pair, how) for pair in pairs])
             logits[name].append(predict(detector, inputs)[0].double().numpy())
-    images = records[IDENTITY].reset_index(drop=True).assign(seed=0)
+    identity = records[IDENTITY].reset_index(drop=True).assign(seed=0)
     by_detector = [
-        images.assign(detector=name, logit=np.concatenate(parts)) for name, parts in logits.items()
+        identity.assign(detector=name, logit=np.concatenate(parts))
+        for name, parts in logits.items()
     ]
     return pd.concat(by_detector, ignore_index=True)
 

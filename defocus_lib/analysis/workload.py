@@ -288,7 +288,10 @@ def _controls(parameters: Parameters, images: Images) -> Iterator[Work]:
         *sweep.transfer_runs(sweep.training_manipulations(chosen), 0),
     ]
     common = _common(own, chosen)
-    yield from _sweep(page, own, [(common, runs)])
+    preset = parameters["02_defocus_map"]["preset"]
+    of_map = [sweep.Run("defocus", images.learned, seed) for seed in range(own["seeds"])]
+    others = sweep.normalisation_runs(common, own["networks"], of_map, preset)
+    yield from _sweep(page, own, [(common, runs), *others])
     cached = chosen["path"].isin(images.records["path"])
     once = {(run.input, run.training_manipulation) for run in runs}
     again = [

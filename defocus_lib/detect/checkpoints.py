@@ -10,6 +10,7 @@ from pathlib import Path
 
 from defocus_lib.detect.inputs import kind_of
 from defocus_lib.detect.model import Detector, load_detector
+from defocus_lib.detect.normalisation import MIN_MAX
 from defocus_lib.detect.plan import BACKBONE, PRESET
 from defocus_lib.detect.pretrained import UNKNOWN
 from defocus_lib.detect.state_dicts import (
@@ -24,7 +25,12 @@ from defocus_lib.detect.state_dicts import (
 
 
 def read_weights(
-    path: str | Path, reads: str, preset: str, backbone: str = "", input_size: int | None = None
+    path: str | Path,
+    reads: str,
+    preset: str,
+    backbone: str = "",
+    input_size: int | None = None,
+    normalisation: str | None = None,
 ) -> tuple[Detector, dict]:
     """A detector in eval mode and the facts in its file, which is ours or one that was released.
 
@@ -40,13 +46,16 @@ def read_weights(
         A ``timm`` model; "" is that of our file, and ``legacy_xception`` for a released one.
     input_size : int, optional
         As in :class:`Detector`; by default that of our file, and 0 for a released one.
+    normalisation : str, optional
+        Of the maps; by default that of our file, and min-max for a released one.
 
     Returns
     -------
     detector : Detector
     about : dict
-        kind, backbone, reads, input_size, preset ("" where no map is read), normalisation; epoch
-        and best_val_acc of a released file that holds them; the whole header of one of ours.
+        kind, backbone, reads, input_size; preset and normalisation ("" where no map is read);
+        scaling of the input in words; epoch and best_val_acc of a released file that holds them;
+        the whole header of one of ours.
 
     Raises
     ------
@@ -61,15 +70,20 @@ def read_weights(
     if is_safetensors(path):
         required = {"backbone": backbone or None, "input_size": input_size, "reads": reads}
         required["preset"] = preset if kind.map else None
+        required["normalisation"] = normalisation if kind.map else None
         detector, about = load_detector(
             path, **{name: value for name, value in required.items() if value is not None}
         )
         about |= {"kind": "a detector of this project"}
+    elif kind.map and normalisation not in (None, MIN_MAX):
+        raise ValueError(
+            f"{path}: released weights read {MIN_MAX} normalised maps; {normalisation} given"
+        )
     else:
         detector, about = _read_released(path, reads, preset, backbone or BACKBONE, input_size or 0)
         about |= {"backbone": detector.backbone, "reads": reads, "input_size": detector.input_size}
-        about |= {"preset": PRESET}
-    about |= {"normalisation": kind.normalisation}
+        about |= {"preset": PRESET, "normalisation": MIN_MAX if kind.map else ""}
+    about |= {"scaling": kind.scaling(detector.normalisation)}
     return detector.eval(), about | ({} if kind.map else {"preset": ""})
 
 

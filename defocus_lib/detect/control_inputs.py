@@ -9,16 +9,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
 import torch
 
 from defocus_lib.data.images import Reader, as_planes
+from defocus_lib.detect.normalisation import MIN_MAX, normalised, planes_of, stored_planes
 from defocus_lib.maps.cache import maps_as_cached
 from defocus_lib.maps.density import SPREAD, edge_density
-from defocus_lib.maps.estimate import defocus_maps, normalize_per_sample
+from defocus_lib.maps.estimate import DefocusMaps, defocus_maps, normalize_per_sample
 from defocus_lib.maps.propagation import normalized_gaussian
 
 ILLUMINATION = "illumination change"
@@ -62,34 +63,43 @@ class Batch:
     def maps(self) -> tuple[np.ndarray, np.ndarray]:
         """Dense maps ``(N, H, W)`` float32 in px, and their edges ``(N, H, W)`` bool."""
         dense, edges = self.cache.stack(self.records)
-        propagation = getattr(self.cache, "propagation", "")
-        for row in self._changed:
-            computed = maps_as_cached(
-                as_planes(self.images[row])[None], self.cache.preset, propagation
-            )
-            dense[row], edges[row] = computed.dense[0, 0].numpy(), computed.edges[0, 0].numpy()
+        for row, maps in self._computed.items():
+            dense[row], edges[row] = maps.dense[0, 0].numpy(), maps.edges[0, 0].numpy()
         return dense, edges
 
-    @property
-    def uncertainty(self) -> np.ndarray:
-        """Standard error of the maps of the stored images, ``(N, H, W)`` float32 in px."""
-        # Not in the protocol, because only some presets have an uncertainty.
-        return self.cache.uncertainty(self.records)  # type: ignore[attr-defined]
+    def planes_by(self, normalisation: str) -> np.ndarray:
+        """The maps and their second channel, not normalised yet: ``(N, K, H, W)`` float32."""
+        # Only a cache on disk has what some normalisations put into the second channel.
+        cache: Any = self.cache
+        planes = stored_planes(cache, self.records, *self.maps, normalisation)
+        for row, maps in self._computed.items():
+            planes[row] = planes_of(maps, normalisation)[0]
+        return planes
+
+    @cached_property
+    def _computed(self) -> dict[int, DefocusMaps]:
+        """The maps of the changed images, by row."""
+        preset, propagation = self.cache.preset, getattr(self.cache, "propagation", "")
+        return {
+            row: maps_as_cached(as_planes(self.images[row])[None], preset, propagation)
+            for row in self._changed
+        }
 
     @property
     def _changed(self) -> np.ndarray:
         return np.flatnonzero(self.records["manipulation"] == ILLUMINATION)
 
 
-Part = Callable[[Batch], torch.Tensor]  # (N, C, H, W) float32 in [0, 1]
+# (N, C, H, W) float32 in [0, 1]; what has no defocus map takes no notice of its normalisation.
+Part = Callable[[Batch, str], torch.Tensor]
 
 
 @dataclass(frozen=True)
 class Input:
     """One kind of input, ``(N, C, H, W)`` float32 in [0, 1]: the channels of its ``parts``.
 
-    ``reads`` is the kind of detector, "defocus", "rgb" or "fusion", which fixes ``C``. If
-    ``shuffled``, the labels to learn from are permuted.
+    ``reads`` is the kind of detector, "defocus", "rgb" or "fusion", which fixes ``C`` with the
+    normalisation of the map. If ``shuffled``, the labels to learn from are permuted.
     """
 
     title: str
@@ -97,37 +107,33 @@ class Input:
     parts: tuple[Part, ...]
     shuffled: bool = False
 
-    def inputs(self, batch: Batch) -> torch.Tensor:
+    @property
+    def has_map(self) -> bool:
+        """Whether a normalisation applies to it."""
+        return _map in self.parts
+
+    def inputs(self, batch: Batch, normalisation: str = MIN_MAX) -> torch.Tensor:
         """The input of each image of a batch, at full size."""
-        return torch.cat([part(batch) for part in self.parts], dim=1)
+        return torch.cat([part(batch, normalisation) for part in self.parts], dim=1)
 
 
-def _map(batch: Batch) -> torch.Tensor:
-    return normalize_per_sample(torch.from_numpy(batch.maps[0])[:, None])
+def _map(batch: Batch, normalisation: str) -> torch.Tensor:
+    return normalised(torch.from_numpy(batch.planes_by(normalisation)), normalisation)
 
 
-def _photograph(batch: Batch) -> torch.Tensor:
+def _photograph(batch: Batch, _: str) -> torch.Tensor:
     return torch.from_numpy(batch.images).permute(0, 3, 1, 2).float() / 255
 
 
-def _uncertainty(batch: Batch) -> torch.Tensor:
-    """In units of the range of the map, as the map is, so that they stay comparable; at most 1."""
-    dense, error = (
-        torch.from_numpy(plane)[:, None] for plane in (batch.maps[0], batch.uncertainty)
-    )
-    span = dense.amax((2, 3), keepdim=True) - dense.amin((2, 3), keepdim=True)
-    return torch.where(span > 0, error / span, torch.zeros_like(error)).clamp(0, 1)
-
-
-def _edges(batch: Batch) -> torch.Tensor:
+def _edges(batch: Batch, _: str) -> torch.Tensor:
     return torch.from_numpy(batch.maps[1])[:, None].float()
 
 
-def _edge_density(batch: Batch) -> torch.Tensor:
+def _edge_density(batch: Batch, _: str) -> torch.Tensor:
     return normalize_per_sample(torch.from_numpy(edge_density(batch.maps[1]))[:, None])
 
 
-def _permuted_blur(batch: Batch) -> torch.Tensor:
+def _permuted_blur(batch: Batch, _: str) -> torch.Tensor:
     pairs = zip(batch.images, batch.digests, strict=True)
     dense = [_permuted_map(image, digest, batch.cache.preset) for image, digest in pairs]
     return normalize_per_sample(torch.from_numpy(np.stack(dense))[:, None])
@@ -151,9 +157,6 @@ INPUTS = {
     "defocus": Input("defocus map", "defocus", (_map,)),
     "rgb": Input("photograph", "rgb", (_photograph,)),
     "fusion": Input("photograph and map", "fusion", (_photograph, _map)),
-    "map and uncertainty": Input(
-        "defocus map and its uncertainty", "rgb", (_map, _uncertainty, _uncertainty)
-    ),
     "edges": Input("edges only", "defocus", (_edges,)),
     "edge density": Input("edge density", "defocus", (_edge_density,)),
     "permuted blur": Input("blur readings permuted among edges", "defocus", (_permuted_blur,)),

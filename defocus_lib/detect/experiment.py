@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ from defocus_lib.detect import training_images
 from defocus_lib.detect.checkpoints import read_weights
 from defocus_lib.detect.inputs import KINDS, Inputs, kind_of, propagation_of
 from defocus_lib.detect.model import Detector, save_detector
+from defocus_lib.detect.normalisation import MIN_MAX
 from defocus_lib.detect.plan import BACKBONE, Plan, Request
 from defocus_lib.detect.training import Progress, fit, predict
 from defocus_lib.maps.cache import MapCache, map_cache, version
@@ -61,7 +62,9 @@ class Setup:
     for ``rgb``. ``backbone`` is a ``timm`` model, or
     "" for that of the weights. ``input_size`` is the size in px that inputs are averaged to, 0 for
     none, or None for that of the weights. ``pretrained`` is that of :class:`Detector`; where
-    there are ``weights`` it counts for nothing.
+    there are ``weights`` it counts for nothing. ``normalisation`` of maps is a name of
+    :data:`defocus_lib.detect.normalisation.NORMALISATIONS`; "" is that of the weights, else
+    min-max. Raises ValueError if it is not for such inputs or maps.
     """
 
     records: pd.DataFrame
@@ -73,6 +76,18 @@ class Setup:
     input_size: int | None = 0
     weights: str | Path | None = None
     pretrained: str = ""
+    normalisation: str = ""
+
+    def __post_init__(self) -> None:
+        preset = self.cache.preset if self.cache else ""
+        kind_of(self.reads).check(self.reads, self.normalisation or MIN_MAX, preset)
+
+    @cached_property
+    def of_maps(self) -> str:
+        """The normalisation of the maps: as given, else that of the weights, else min-max."""
+        if self.normalisation or self.weights is None:
+            return self.normalisation or MIN_MAX
+        return self.detector()[0].normalisation
 
     def rows(self, split: str) -> pd.DataFrame:
         """The records of a split."""
@@ -84,7 +99,7 @@ class Setup:
         if kind_of(self.reads).shuffled and split != "test":
             rng = np.random.default_rng([self.plan.seed, SPLITS.index(split)])
             rows = rows.assign(label=rng.permutation(rows["label"].to_numpy()))
-        return Inputs(rows, self.reads, self.reader, self.cache)
+        return Inputs(rows, self.reads, self.reader, self.cache, self.of_maps)
 
     def detector(self) -> tuple[Detector, dict]:
         """The detector before training, and where its weights come from ({} if they are random).
@@ -101,9 +116,8 @@ class Setup:
                 )
             return self.first(self.backbone, self.input_size or 0), {}
         preset = self.cache.preset if self.cache else ""
-        detector, about = read_weights(
-            self.weights, self.reads, preset, self.backbone, self.input_size
-        )
+        settings = self.backbone, self.input_size, self.normalisation or None
+        detector, about = read_weights(self.weights, self.reads, preset, *settings)
         if self.cache and kind.map and "propagation" in about:
             trained = PRESETS[about["preset"]].method(about["propagation"] or None)
             if trained != (given := propagation_of(self.cache)):
@@ -111,7 +125,7 @@ class Setup:
                     f"{self.weights}: weights are for maps of propagation {trained!r}; "
                     f"{given!r} given"
                 )
-        kept = ("kind", "preset", "normalisation", "best_val_acc", *TRAINING)
+        kept = ("kind", "preset", "normalisation", "scaling", "best_val_acc", *TRAINING)
         origin = {name: about[name] for name in kept if name in about}
         return detector, {"file": Path(self.weights).name} | origin
 
@@ -119,7 +133,8 @@ class Setup:
         """A detector with the weights that training starts from: pretrained, or random ones."""
         pretrained = "" if self.weights is not None else self.pretrained
         seed, scale = self.plan.seed, self.plan.residual_scale
-        return Detector(backbone, self.reads, input_size, seed, scale, pretrained)
+        options = {"pretrained": pretrained, "normalisation": self.of_maps}
+        return Detector(backbone, self.reads, input_size, seed, scale, **options)
 
     def about(self) -> dict:
         """Facts about the images and maps, for the header of the weights."""
@@ -129,7 +144,8 @@ class Setup:
             "fit": self.reader.fit,
             "equalise": self.reader.equalise.model_dump() if self.reader.equalise else {},
             "max_pixels": self.reader.max_pixels,
-            "normalisation": kind.normalisation,
+            "normalisation": self.of_maps if kind.map else "",
+            "scaling": kind.scaling(self.of_maps),
             "preset": cache.preset if cache else "",
             "propagation": propagation_of(cache) if cache else "",
             "map_version": version(cache.preset) if cache else "",
@@ -368,7 +384,7 @@ def preview_grid(
     photographs, labels = setup.reader.stack(shown), shown["label"].to_numpy()
     dense = torch.from_numpy(cache.stack(shown)[0])
     maps = normalize_per_sample(dense[:, None]).numpy()[:, 0]
-    inputs = Inputs(shown, setup.reads, setup.reader, cache)
+    inputs = Inputs(shown, setup.reads, setup.reader, cache, setup.of_maps)
     pictures = folder / "previews"
 
     def preview(epoch: int, detector: Detector) -> None:
@@ -416,7 +432,7 @@ class Report:
             about = f" ({', '.join(known)})" if known else ""
             lines.append(
                 f"Weights from {origin['file']}: {origin['kind']}{about}. "
-                f"They expect {origin['normalisation']}."
+                f"They expect {origin['scaling']}."
             )
         test = self.outcome.test
         has_videos = len(classification.by_video(test)) < len(test)
@@ -456,17 +472,8 @@ def perform(
     records = _chosen(index.records, request, plan, entry)
     auc = _file_facts_auc(index, records)
     backbone = request.backbone or ("" if request.weights else BACKBONE)
-    setup = Setup(
-        records,
-        request.reads,
-        reader,
-        cache,
-        plan,
-        backbone,
-        request.input_size,
-        request.weights,
-        request.pretrained,
-    )
+    options = request.input_size, request.weights, request.pretrained, request.normalisation
+    setup = Setup(records, request.reads, reader, cache, plan, backbone, *options)
     setup.detector()  # raises before the maps, which may take hours
     lacking = cache.missing(records) if kind_of(request.reads).map else records.head(0)
     if announce:

@@ -14,16 +14,22 @@ import torch
 from defocus_lib.data import images
 from defocus_lib.data.images import Reader, Row, as_planes
 from defocus_lib.detect import control_inputs
+from defocus_lib.detect import normalisation as normalisation_code
 from defocus_lib.detect.control_inputs import INPUTS, WITHOUT_BLUR, Batch
+from defocus_lib.detect.normalisation import (
+    MIN_MAX,
+    normalisation_named,
+    normalised,
+    stored_planes,
+)
 from defocus_lib.maps.cache import MapCache, version
-from defocus_lib.maps.estimate import normalize_per_sample
 from defocus_lib.maps.presets import PRESETS
 from defocus_lib.run.artifacts import source_digest
 
 
 @dataclass(frozen=True)
 class Kind:
-    """The photograph (3 channels), the map (1 channel), or the photograph and then the map.
+    """The photograph (3 channels), the map (1 or 2 channels), or the photograph and then the map.
 
     ``control`` names the entry of :data:`defocus_lib.detect.control_inputs.INPUTS` that takes the
     place of the map; if ``shuffled``, the labels to learn from are permuted.
@@ -34,18 +40,26 @@ class Kind:
     control: str = ""
     shuffled: bool = False
 
-    @property
-    def channels(self) -> int:
-        return 3 * self.photograph + self.map
+    def channels(self, name: str = MIN_MAX) -> int:
+        """Channels of the input, its map normalised as named."""
+        return 3 * self.photograph + self.map * normalisation_named(name).channels
 
-    @property
-    def normalisation(self) -> str:
-        """How a detector scales this input before its backbone."""
+    def scaling(self, name: str = MIN_MAX) -> str:
+        """How a detector scales this input before its backbone, in words."""
         photograph = "photographs with mean 0.5 and standard deviation 0.5 per channel"
-        of_map = "maps min-max normalised each to [0, 1] and repeated to 3 channels"
-        if self.control:
-            of_map = of_map.replace("maps", INPUTS[self.control].title)
+        maps = INPUTS[self.control].title if self.control else "maps"
+        of_map = f"{maps} {normalisation_named(name).title}, repeated to 3 channels"
         return ", and ".join([photograph] * self.photograph + [of_map] * self.map)
+
+    def check(self, reads: str, name: str, preset: str) -> None:
+        """Raise ValueError unless this input, called ``reads``, can be normalised as named, from
+        maps of the preset."""
+        normalisation_named(name).check(preset if self.map else "")
+        if (self.control or not self.map) and name != MIN_MAX:
+            raise ValueError(
+                f"normalisation {name} for input {reads}: it is that of a defocus map, which this "
+                f"input is without; {MIN_MAX} wanted"
+            )
 
 
 KINDS = {
@@ -76,14 +90,23 @@ class Inputs(torch.utils.data.Dataset):
 
     ``records`` has the columns ``path``, ``digest`` and ``label``; ``cache`` holds their maps, gets
     those that it lacks, and is not needed for photographs alone. So the processes of a loader
-    compute maps while a card trains. Raises ValueError if ``reads`` is unknown, the
-    cache is needed and missing, or its images have another size or fit than those of ``reader``.
+    compute maps while a card trains. ``normalisation`` is a name of
+    :data:`defocus_lib.detect.normalisation.NORMALISATIONS`. Raises ValueError if ``reads`` is
+    unknown, the cache is needed and missing, its images have another size or fit than those of
+    ``reader``, or the normalisation is not for such an input.
     """
 
     def __init__(
-        self, records: pd.DataFrame, reads: str, reader: Reader, cache: MapCache | None = None
+        self,
+        records: pd.DataFrame,
+        reads: str,
+        reader: Reader,
+        cache: MapCache | None = None,
+        normalisation: str = MIN_MAX,
     ):
         self.reads, self.kind, self.reader = reads, kind_of(reads), reader
+        self.normalisation = normalisation
+        self.kind.check(reads, normalisation, cache.preset if cache else "")
         if self.kind.map:
             if cache is None:
                 raise ValueError(
@@ -103,37 +126,39 @@ class Inputs(torch.utils.data.Dataset):
 
     def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
         parts = self._kept.get(index) or self._read(index)
-        return as_input(self.reads, *parts), torch.tensor(self._labels[index])
+        values = as_input(self.reads, *parts, self.normalisation)
+        return values, torch.tensor(self._labels[index])
 
     def _read(self, index: int) -> tuple[np.ndarray | None, np.ndarray | None]:
-        """The pixels and the map of an image, as far as they are read."""
+        """The pixels and the planes of the map of an image, as far as they are read."""
         row = Row(str(self._paths[index]), str(self._digests[index]))
         pixels = self.reader(row) if self.kind.photograph else None
-        dense = self._map(row) if self.kind.map else None
-        size = sum(part.nbytes for part in (pixels, dense) if part is not None)
+        planes = self._map(row) if self.kind.map else None
+        size = sum(part.nbytes for part in (pixels, planes) if part is not None)
         if size <= self._room and torch.utils.data.get_worker_info() is None:
-            self._kept[index] = pixels, dense
+            self._kept[index] = pixels, planes
             self._room -= size
-        return pixels, dense
+        return pixels, planes
 
     def _map(self, row: Row) -> np.ndarray | None:
         if self.cache is None:
             return None
-        dense = self.cache.provide(row, self.reader).dense
-        if not self.kind.control:
-            return dense
+        cached = self.cache.provide(row, self.reader)
         record = pd.DataFrame([{**row._asdict(), "manipulation": ""}])
-        inputs = INPUTS[self.kind.control].inputs(Batch(record, self.reader, self.cache))
-        return inputs[0, 0].numpy()
+        if self.kind.control:
+            inputs = INPUTS[self.kind.control].inputs(Batch(record, self.reader, self.cache))
+            return inputs[0].numpy()
+        stored = cached.dense[None], cached.edges[None]
+        return stored_planes(self.cache, record, *stored, self.normalisation)[0]
 
     @property
     def fingerprint(self) -> str:
         """12 hexadecimal digits of the images, how they are read, and their labels."""
-        code = source_digest(sys.modules[__name__], images, control_inputs)
+        code = source_digest(sys.modules[__name__], images, control_inputs, normalisation_code)
         how = [self.reads, self.reader.size, self.reader.fit, self.reader.label, code]
         if self.kind.map and self.cache:
             preset = self.cache.preset
-            how += [preset, propagation_of(self.cache), version(preset)]
+            how += [preset, propagation_of(self.cache), version(preset), self.normalisation]
         content = [self._digests.tolist(), self._labels.tolist()]
         return hashlib.sha256(json.dumps([how, content]).encode()).hexdigest()[:12]
 
@@ -143,15 +168,21 @@ def propagation_of(cache: MapCache) -> str:
     return PRESETS[cache.preset].method(cache.propagation or None)
 
 
-def as_input(reads: str, pixels: np.ndarray | None, dense: np.ndarray | None) -> torch.Tensor:
+def as_input(
+    reads: str,
+    pixels: np.ndarray | None,
+    planes: np.ndarray | None,
+    normalisation: str = MIN_MAX,
+) -> torch.Tensor:
     """The input ``(C, H, W)`` float32 in [0, 1] of a detector, from one image and its map.
 
-    ``pixels`` (H, W, 3) uint8 and ``dense`` (H, W) float32 in px may be None where the detector
+    ``pixels`` (H, W, 3) uint8 and ``planes`` (K, H, W) float32, the map in px and its second
+    channel (:func:`defocus_lib.detect.normalisation.normalised`), may be None where the detector
     does not read them.
     """
-    planes = []
+    parts = []
     if KINDS[reads].photograph:
-        planes.append(torch.from_numpy(as_planes(np.asarray(pixels))))
+        parts.append(torch.from_numpy(as_planes(np.asarray(pixels))))
     if KINDS[reads].map:
-        planes.append(normalize_per_sample(torch.from_numpy(dense)[None, None])[0])
-    return torch.cat(planes)
+        parts.append(normalised(torch.from_numpy(planes)[None], normalisation)[0])
+    return torch.cat(parts)

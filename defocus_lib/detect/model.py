@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from defocus_lib.detect.inputs import kind_of
+from defocus_lib.detect.normalisation import MIN_MAX, of_header
 from defocus_lib.detect.plan import DEFAULT_INITIALISATION
 from defocus_lib.detect.pretrained import (
     FROM_SCRATCH,
@@ -41,9 +42,9 @@ class Detector(nn.Module):
     backbone : str
         Name of a ``timm`` model.
     reads : {"defocus", "rgb", "fusion"}
-        Maps ``(B, 1, H, W)`` in [0, 1], repeated to three channels (Jeon & Woo 2025); images
+        Maps ``(B, K, H, W)`` in [0, 1], repeated to three channels (Jeon & Woo 2025); images
         ``(B, 3, H, W)`` in [0, 1], scaled to [-1, 1] or as pretrained weights want; or
-        ``(B, 4, H, W)``, image and then map.
+        ``(B, 3 + K, H, W)``, image and then map.
     input_size : int
         Inputs are averaged to this height and width in px first; 0 takes them as they are.
     seed : int
@@ -57,6 +58,9 @@ class Detector(nn.Module):
     residual_scale : float
         Initial scale of the residual branches of ``legacy_xception``: 1 is the default
         initialisation, 0.1 that of Szegedy et al. (2017), after which gradients are smoother.
+    normalisation : str
+        Of the maps, a name in :data:`defocus_lib.detect.normalisation.NORMALISATIONS`, which fixes
+        ``K``: the second of two channels is repeated.
 
     Raises
     ------
@@ -82,6 +86,7 @@ class Detector(nn.Module):
         seed: int = 0,
         residual_scale: float = DEFAULT_INITIALISATION,
         pretrained: str = "",
+        normalisation: str = MIN_MAX,
     ):
         super().__init__()
         self.kind = kind_of(reads)
@@ -91,6 +96,7 @@ class Detector(nn.Module):
                 f"unknown backbone {backbone!r}; a timm model wanted (similar: {near})"
             )
         self.backbone, self.reads, self.input_size = backbone, reads, input_size
+        self.normalisation, self.channels = normalisation, self.kind.channels(normalisation)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             if self.fused:
@@ -137,7 +143,7 @@ class Detector(nn.Module):
         return self.classifier.forward_head(maps), features
 
     def _fused_features(self, inputs: torch.Tensor) -> torch.Tensor:
-        photographs, maps = self.averaged(inputs).split([3, 1], dim=1)
+        photographs, maps = self.averaged(inputs).tensor_split([3], dim=1)
         product = self.rgb_branch.forward_features(self._standardised(photographs))
         product = product * self.defocus_branch.forward_features(self._scaled_maps(maps))
         return self.defocus_branch.forward_head(product, pre_logits=True)
@@ -147,7 +153,7 @@ class Detector(nn.Module):
         return self._standardised(inputs) if self.kind.photograph else self._scaled_maps(inputs)
 
     def _scaled_maps(self, maps: torch.Tensor) -> torch.Tensor:
-        planes = maps.expand(-1, 3, -1, -1)
+        planes = _three_channels(maps)
         return self._standardised(planes) if self.scaling.maps else planes
 
     def _standardised(self, planes: torch.Tensor) -> torch.Tensor:
@@ -155,15 +161,21 @@ class Detector(nn.Module):
 
     def averaged(self, inputs: torch.Tensor) -> torch.Tensor:
         """Inputs ``(B, C, H, W)`` averaged to ``input_size``; those of this size as they are."""
-        channels = self.kind.channels
+        channels = self.channels
         if inputs.ndim != 4 or inputs.shape[1] != channels:
             raise ValueError(
                 f"inputs has shape {tuple(inputs.shape)}; (B, {channels}, H, W) wanted by a "
-                f"detector on {self.reads}"
+                f"detector on {self.reads}" + f", {self.normalisation}" * self.kind.map
             )
         if self.input_size in (0, *inputs.shape[2:]):
             return inputs
         return F.interpolate(inputs, size=(self.input_size, self.input_size), mode="area")
+
+
+def _three_channels(maps: torch.Tensor) -> torch.Tensor:
+    """Maps ``(B, K, H, W)`` of one or two channels, the last repeated up to three."""
+    last = maps[:, -1:].expand(-1, 4 - maps.shape[1], -1, -1)
+    return last if maps.shape[1] == 1 else torch.cat([maps[:, :-1], last], dim=1)
 
 
 class _FullPrecisionConv2d(nn.Conv2d):
@@ -201,6 +213,7 @@ def save_detector(path: Path, detector: Detector, about: dict) -> Path:
     names = ("backbone", "reads", "input_size", "pretrained")
     header = about | {name: getattr(detector, name) for name in names}
     header["input_scaling"] = detector.scaling._asdict()
+    header["normalisation"] = detector.normalisation if detector.kind.map else ""
     # Contiguous, whatever layout training used: the same weights make the same bytes.
     weights = {
         name: value.contiguous(memory_format=torch.contiguous_format)
@@ -222,7 +235,8 @@ def load_detector(path: Path, **required: object) -> tuple[Detector, dict]:
         )
     try:
         header, weights = _read(path)
-        detector = Detector(header["backbone"], header["reads"], header["input_size"])
+        settings = header["backbone"], header["reads"], header["input_size"]
+        detector = Detector(*settings, normalisation=header["normalisation"] or MIN_MAX)
         detector.load_state_dict(weights)
         # Older files say neither, and their detectors were trained from scratch.
         detector.scale_as(Scaling.named(header.get("input_scaling", FROM_SCRATCH._asdict())))
@@ -248,4 +262,6 @@ def _read(path: Path) -> tuple[dict, dict[str, torch.Tensor]]:
     with safe_open(path, framework="pt") as file:
         header = json.loads((file.metadata() or {})[HEADER])
         weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    return {EARLIER.get(name, name): value for name, value in header.items()}, weights
+    header = {EARLIER.get(name, name): value for name, value in header.items()}
+    of_map = of_header(header) if kind_of(header["reads"]).map else ""
+    return header | {"normalisation": of_map}, weights

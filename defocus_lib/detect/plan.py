@@ -151,6 +151,12 @@ class Request:
     ] = "defocus"
     backbone: Annotated[str, f"A timm model; by default that of the weights, or {BACKBONE}."] = ""
     preset: Annotated[str, "Of the maps: released, published, physical or learned."] = PRESET
+    normalisation: Annotated[
+        str,
+        "Of the maps: min-max (per image) or px (sigma over 8 px), each also +validity, "
+        "+uncertainty (of learned maps) or +edges as a second channel. Default: as the weights, "
+        "else min-max.",
+    ] = ""
     size: Annotated[int, "Height and width in px that images are brought to."] = 299
     input_size: Annotated[
         int | None, "Average inputs to this size in px; 0 keeps theirs. Default: as the weights."

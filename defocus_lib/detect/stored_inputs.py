@@ -22,6 +22,7 @@ from tqdm.auto import tqdm
 
 from defocus_lib.data.images import Reader
 from defocus_lib.detect.control_inputs import Batch, Maps, Part
+from defocus_lib.detect.normalisation import MIN_MAX
 from defocus_lib.run import cluster
 
 if TYPE_CHECKING:
@@ -31,11 +32,13 @@ CHUNK = 64  # images of full size in memory
 
 
 class Source(NamedTuple):
-    """Where inputs come from, and the side in px to which they are averaged."""
+    """Where inputs come from, the side in px to which they are averaged, and how maps are
+    normalised."""
 
     reader: Reader
     cache: Maps
     size: int
+    normalisation: str = MIN_MAX
 
 
 class Wanted(NamedTuple):
@@ -102,9 +105,8 @@ def store(
     made = cluster.as_they_finish(_averaged, list(enumerate(jobs)), client)
     options = {"desc": "inputs", "unit": "part", "total": len(jobs), "disable": not progress}
     for number, values in tqdm(made, **options):
-        source, parts, records = jobs[number]
-        for part, array in zip(parts, values, strict=True):
-            stored[source, part].write(records, array)
+        for key, array in zip(jobs[number].parts, values, strict=True):
+            stored[key].write(jobs[number].records, array)
     for file in stored.values():
         file.close()
     return stored
@@ -117,8 +119,9 @@ def averaged(values: torch.Tensor, size: int) -> torch.Tensor:
 
 
 class _Job(NamedTuple):
-    source: Source
-    parts: tuple[Part, ...]
+    """Parts of some images, each with the source that says its size and normalisation."""
+
+    parts: tuple[tuple[Source, Part], ...]
     records: pd.DataFrame
 
 
@@ -129,19 +132,21 @@ def _joined(entries: list[Wanted]) -> Wanted:
 
 def _jobs(wanted: Sequence[Wanted]) -> Iterator[_Job]:
     """All parts of an image in one job, which reads it once; few images in each job."""
-    for source in dict.fromkeys(each.source for each in wanted):
-        of_source = [each for each in wanted if each.source == source]
-        records = pd.concat([each.records for each in of_source]).drop_duplicates("id")
-        needs = np.stack([records["id"].isin(each.records["id"]) for each in of_source], axis=1)
+    places = [(each.source.reader, each.source.cache) for each in wanted]
+    for place in dict.fromkeys(places):
+        there = [each for each, other in zip(wanted, places, strict=True) if other == place]
+        records = pd.concat([each.records for each in there]).drop_duplicates("id")
+        needs = np.stack([records["id"].isin(each.records["id"]) for each in there], axis=1)
         for pattern in np.unique(needs, axis=0):
-            parts = tuple(each.part for each, need in zip(of_source, pattern, strict=True) if need)
+            parts = [(e.source, e.part) for e, need in zip(there, pattern, strict=True) if need]
             rows = records[(needs == pattern).all(axis=1)]
             for first in range(0, len(rows), CHUNK):
-                yield _Job(source, parts, rows.iloc[first : first + CHUNK])
+                yield _Job(tuple(parts), rows.iloc[first : first + CHUNK])
 
 
 def _averaged(numbered: tuple[int, _Job]) -> tuple[int, list[np.ndarray]]:
-    number, (source, parts, records) = numbered
+    number, (parts, records) = numbered
     with cluster.one_thread():
-        batch = Batch(records, source.reader, source.cache)
-        return number, [averaged(part(batch), source.size).numpy() for part in parts]
+        batch = Batch(records, parts[0][0].reader, parts[0][0].cache)
+        made = [averaged(part(batch, of.normalisation), of.size).numpy() for of, part in parts]
+        return number, made

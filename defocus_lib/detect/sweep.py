@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 from defocus_lib import precision
 from defocus_lib.data.images import Reader
 from defocus_lib.data.records import REAL
-from defocus_lib.detect import in_memory, model, pretrained
+from defocus_lib.detect import in_memory, linear, model, pretrained
 from defocus_lib.detect.control_inputs import (
     ILLUMINATION,
     INPUTS,
@@ -35,7 +35,9 @@ from defocus_lib.detect.control_inputs import (
     with_illumination_change,
 )
 from defocus_lib.detect.in_memory import Examples
+from defocus_lib.detect.linear import LINEAR
 from defocus_lib.detect.model import Detector
+from defocus_lib.detect.normalisation import MIN_MAX, normalisation_named
 from defocus_lib.detect.plan import Plan
 from defocus_lib.detect.stored_inputs import Source, Stored, Wanted, store
 from defocus_lib.run import cluster
@@ -47,7 +49,7 @@ if TYPE_CHECKING:
 
 SPLITS = ("train", "val", "test")
 IDENTITY = ["id", "video", "group", "manipulation", "label"]
-ORDER = ["preset", "input", "training_manipulation", "seed"]
+ORDER = ["backbone", "preset", "normalisation", "input", "training_manipulation", "seed"]
 
 
 @dataclass(frozen=True, order=True)
@@ -68,8 +70,11 @@ class Sweep:
     """What all runs of a sweep share.
 
     ``records`` are training and validation images of every training manipulation, and test images;
-    ``cache`` holds their maps. ``backbone`` is a ``timm`` model. Inputs are averaged to a side of
-    ``input_size`` px and rounded to 8 bit. The seed of a run replaces that of the ``plan``.
+    ``cache`` holds their maps. ``backbone`` is a ``timm`` model, or "linear" for
+    :mod:`defocus_lib.detect.linear`, which of the plan uses nothing. Inputs are averaged to a side
+    of ``input_size`` px and rounded to 8 bit. The seed of a run replaces that of the ``plan``.
+    ``normalisation`` is that of inputs with a map. Raises ValueError if its second channel is one
+    that the preset lacks.
     """
 
     records: pd.DataFrame
@@ -78,10 +83,14 @@ class Sweep:
     backbone: str
     input_size: int
     plan: Plan
+    normalisation: str = MIN_MAX
+
+    def __post_init__(self) -> None:
+        normalisation_named(self.normalisation).check(getattr(self.cache, "preset", ""))
 
     @property
     def source(self) -> Source:
-        return Source(self.reader, self.cache, self.input_size)
+        return Source(self.reader, self.cache, self.input_size, self.normalisation)
 
     def records_of(self, split: str, training_manipulation: str) -> pd.DataFrame:
         """Real images and those of the training manipulation; in the test split those of all."""
@@ -107,6 +116,7 @@ class _Job(NamedTuple):
     number: int
     backbone: str
     reads: str
+    normalisation: str
     plan: Plan
     files: tuple[Path, ...]
     examples: dict[str, tuple[tuple[np.ndarray, ...], np.ndarray]]
@@ -114,12 +124,30 @@ class _Job(NamedTuple):
 
 
 def control_runs(training_manipulation: str, seeds: Sequence[int]) -> list[Run]:
-    """Map, photograph and controls on a manipulation, and both on an illumination change."""
+    """Map, photograph and controls on a manipulation, and both on an illumination change.
+
+    That the change can be seen in photographs is shown by one seed: no claim rests on it.
+    """
     names = ("defocus", "rgb", *WITHOUT_BLUR, "shuffled")
     return [
         *(Run(name, training_manipulation, seed) for seed in seeds for name in names),
-        *(Run(name, ILLUMINATION, seed) for seed in seeds for name in ("defocus", "rgb")),
+        *(Run("defocus", ILLUMINATION, seed) for seed in seeds),
+        *(Run("rgb", ILLUMINATION, seed) for seed in seeds[:1]),
     ]
+
+
+def normalisation_runs(
+    common: Sweep, normalisations: str, runs: Sequence[Run], preset: str = ""
+) -> list[tuple[Sweep, Sequence[Run]]]:
+    """The same runs for maps of each normalisation that the preset of the maps can give.
+
+    ``normalisations`` are names separated by commas; ValueError if one is unknown. The preset is
+    that of the cache of the sweep, if it has one.
+    """
+    names = dict.fromkeys(name.strip() for name in normalisations.split(",") if name.strip())
+    preset = getattr(common.cache, "preset", preset)
+    able = [name for name in names if normalisation_named(name).fits(preset)]
+    return [(replace(common, normalisation=name), runs) for name in able]
 
 
 def transfer_runs(manipulations: Sequence[str], seed: int) -> list[Run]:
@@ -148,9 +176,9 @@ def train_and_test(
     Returns
     -------
     DataFrame
-        One row per test image, real or of any manipulation, and run: preset (of the maps), input,
-        training_manipulation, seed, id, video, group, manipulation, label, logit. Ordered by
-        preset, input, manipulation and seed.
+        One row per test image, real or of any manipulation, and run: backbone, preset (of the
+        maps), normalisation (of the sweep), input, training_manipulation, seed, id, video, group,
+        manipulation, label, logit. Ordered by the first six.
 
     Raises
     ------
@@ -204,13 +232,15 @@ def _job(number: int, training: _Training, stored: Mapping[Hashable, Stored], pl
         for split, rows in records.items()
     }
     plan, paths = replace(sweep.plan, seed=run.seed), tuple(file.path for file in files)
-    job = _Job(number, sweep.backbone, run.kind.reads, plan, paths, examples, place)
+    of_map = sweep.normalisation if run.kind.has_map else MIN_MAX
+    job = _Job(number, sweep.backbone, run.kind.reads, of_map, plan, paths, examples, place)
     return job._replace(result=place / f"{_digest(job, files)}.npy")
 
 
 def _digest(job: _Job, files: Sequence[Stored]) -> str:
     """20 hexadecimal digits of all that a result depends on, from the inputs to the code."""
-    how = [job.backbone, job.reads, asdict(job.plan), str(job.plan.device()), _code()]
+    how = [job.backbone, job.reads, job.normalisation, asdict(job.plan), str(job.plan.device())]
+    how += _code()
     digest = hashlib.sha256(json.dumps([how, [file.digest for file in files]]).encode())
     for rows, labels in job.examples.values():
         for values in (*rows, labels):
@@ -220,7 +250,7 @@ def _digest(job: _Job, files: Sequence[Stored]) -> str:
 
 @cache
 def _code() -> list[str]:
-    code = source_digest(sys.modules[__name__], in_memory, model, pretrained, precision)
+    code = source_digest(sys.modules[__name__], in_memory, linear, model, pretrained, precision)
     return [code, torch.__version__, timm.__version__]
 
 
@@ -238,7 +268,11 @@ def _test_logits(job: _Job) -> tuple[int, np.ndarray]:
 def _train(job: _Job) -> np.ndarray:
     arrays = tuple(np.load(path, mmap_mode="r") for path in job.files)
     train, val, test = (Examples(arrays, *job.examples[split]) for split in SPLITS)
-    detector = Detector(job.backbone, job.reads, seed=job.plan.seed)
+    if job.backbone == LINEAR:
+        with cluster.one_thread():
+            return linear.logits(train, val, test)
+    of_map = job.normalisation
+    detector = Detector(job.backbone, job.reads, seed=job.plan.seed, normalisation=of_map)
     with cluster.one_thread():
         in_memory.fit(detector, train, val, job.plan)
         return in_memory.logits(detector, test).double().numpy()
@@ -250,7 +284,9 @@ def _predictions(training: _Training, logits: np.ndarray) -> pd.DataFrame:
         records["test"][IDENTITY]
         .reset_index(drop=True)
         .assign(
+            backbone=sweep.backbone,
             preset=sweep.cache.preset,
+            normalisation=sweep.normalisation,
             input=run.input,
             training_manipulation=run.training_manipulation,
             seed=run.seed,

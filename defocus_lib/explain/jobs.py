@@ -15,7 +15,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import pandas as pd
 import torch
 from tqdm.auto import tqdm
@@ -24,11 +23,14 @@ from defocus_lib import precision
 from defocus_lib.data.images import Reader
 from defocus_lib.detect import inputs as dataset
 from defocus_lib.detect import model as detector
+from defocus_lib.detect import normalisation
+from defocus_lib.detect.control_inputs import Batch
 from defocus_lib.detect.model import Detector, load_detector
 from defocus_lib.explain import expected_gradients, quadrature, shards
 from defocus_lib.explain.attribution_set import AttributionSet
 from defocus_lib.explain.expected_gradients import Attributions, Compute, shapley_values
 from defocus_lib.maps.cache import MapCache
+from defocus_lib.maps.estimate import normalize_per_sample
 from defocus_lib.run import cluster
 from defocus_lib.run.artifacts import Folder, source_digest
 from defocus_lib.scenes import rendered
@@ -106,20 +108,20 @@ class Explanation:
 
     def explain(self, records: pd.DataFrame) -> AttributionSet:
         """The images ``records`` with their maps, regions and Shapley values; each is read once."""
-        images, (dense, edges) = self.reader.stack(records), self.cache.stack(records)
-        background = self.reader.stack(self.background), self.cache.stack(self.background)[0]
+        read, background = (
+            Batch(rows, self.reader, self.cache) for rows in (records, self.background)
+        )
         keys = [_key(name) for name in records["id"]]
-        values = {
-            reads: self._values(reads, (images, dense), background, keys)
-            for reads in self.detectors
-        }
+        values = {reads: self._values(reads, read, background, keys) for reads in self.detectors}
+        images, (dense, edges) = read.images, read.maps
         return AttributionSet(
             ids=records["id"].to_numpy(dtype=str),
             pairs=records["pair"].to_numpy(dtype=str),
             images=images,
             edges=edges,
             regions=rendered.true_regions(self.folder, records["id"].tolist(), dense.shape[-1]),
-            dmaps=stack("defocus", images, dense)[:, 0].numpy(),
+            # Of the paper's analyses, whatever normalisation the detector reads.
+            dmaps=normalize_per_sample(torch.from_numpy(dense)[:, None])[:, 0].numpy(),
             defocus_shaps=values["defocus"].values,
             rgb_shaps=values["rgb"].values,
             defocus_completeness_errors=values["defocus"].completeness_errors,
@@ -127,19 +129,13 @@ class Explanation:
             meta=dict(self.meta),
         )
 
-    def _values(
-        self,
-        reads: str,
-        images: tuple[np.ndarray, np.ndarray],
-        background: tuple[np.ndarray, np.ndarray],
-        keys: list[int],
-    ) -> Attributions:
-        """Shapley values of one detector; images and background are pictures and maps."""
+    def _values(self, reads: str, read: Batch, background: Batch, keys: list[int]) -> Attributions:
+        """Shapley values of one detector, for the images that were read."""
         device, path = precision.here(), self.detectors[reads]
         options = dict(self.options)
         compute = Compute(options.pop("batch_size"), getattr(torch, options.pop("precision")))
-        inputs, base = (stack(reads, *part).to(device) for part in (images, background))
         model = _ready(path, _digest(path), reads, device)
+        inputs, base = (inputs_of(model, batch).to(device) for batch in (read, background))
         return shapley_values(model, inputs, base, **options, compute=compute, keys=keys)
 
     def provide(self, shard: Shard) -> Done:
@@ -165,7 +161,8 @@ class Explanation:
             "background": self.background["digest"].tolist(),
             "detectors": {reads: _digest(path) for reads, path in self.detectors.items()},
             "method": source_digest(
-                precision, quadrature, expected_gradients, detector, dataset, shards
+                *(precision, quadrature, expected_gradients, detector, dataset, normalisation),
+                shards,
             ),
             "storage": self.storage,
             **self.meta,
@@ -179,10 +176,12 @@ def _key(name: str) -> int:
     return int.from_bytes(hashlib.sha256(name.encode()).digest()[:4], "big")
 
 
-def stack(reads: str, images: np.ndarray, dense: np.ndarray) -> torch.Tensor:
-    """Inputs (N, C, H, W) of a detector, from images (N, H, W, 3) and their maps (N, H, W)."""
-    pairs = zip(images, dense, strict=True)
-    return torch.stack([dataset.as_input(reads, image, map_) for image, map_ in pairs])
+def inputs_of(model: Detector, batch: Batch) -> torch.Tensor:
+    """Inputs ``(N, C, H, W)`` of a detector, as in its training, of stored images."""
+    name = model.normalisation
+    planes = batch.planes_by(name) if model.kind.map else [None] * len(batch.images)
+    pairs = zip(batch.images, planes, strict=True)
+    return torch.stack([dataset.as_input(model.reads, *pair, name) for pair in pairs])
 
 
 def save(

@@ -285,6 +285,13 @@ class MapCache:
         planes = (self._read(digest, UNCERTAINTY) for digest in records["digest"])
         return np.stack([plane[UNCERTAINTY] for plane in planes])
 
+    def validity(self, records: pd.DataFrame) -> np.ndarray:
+        """(N, H, W) bool: the edges of the maps of all records at which blur was measured.
+
+        MissingArtifact or ValueError if a map is missing or damaged.
+        """
+        return np.stack([self._read(digest, "valid")["valid"] for digest in records["digest"]])
+
     def check_reader(self, reader: Reader) -> None:
         """Raise ``ValueError`` unless ``reader`` gives the images that these maps are of."""
         own, given = (
@@ -368,10 +375,11 @@ class MapCache:
         """Keep the maps of a batch of images."""
         planes = {"dense": maps.dense, UNCERTAINTY: maps.uncertainty}
         arrays = {n: plane[:, 0].cpu().numpy() for n, plane in planes.items() if plane is not None}
-        edges = maps.edges[:, 0].cpu().numpy()
+        edges, valid = (plane[:, 0].cpu().numpy() for plane in (maps.edges, maps.valid))
         for number, digest in enumerate(digests):
             of_image = {name: values[number] for name, values in arrays.items()}
-            storage.write_map(self.path(digest), of_image, edges[number], self._about(digest))
+            about = self._about(digest)
+            storage.write_map(self.path(digest), of_image, edges[number], about, valid[number])
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,7 @@ from defocus_lib.maps.kernels.compiled import exact
 from defocus_lib.run.artifacts import write_beside
 
 SUFFIX, ABOUT = ".safetensors.gz", "about"
+UNREAD = "unread_edges"  # edge pixels at which blur could not be measured
 LEVEL = 1  # of deflate: higher ones take twice as long and save a twentieth
 HALVES = np.arange(2**16, dtype=np.uint16).view(np.float16).astype(np.float32)  # by their bits
 
@@ -34,14 +35,20 @@ def half_precision(plane: np.ndarray) -> np.ndarray:
 
 
 def write_map(
-    path: Path, planes: Mapping[str, np.ndarray], edges: np.ndarray, about: Mapping
+    path: Path,
+    planes: Mapping[str, np.ndarray],
+    edges: np.ndarray,
+    about: Mapping,
+    valid: np.ndarray | None = None,
 ) -> Path:
-    """Write planes ``(H, W)`` float32, edges ``(H, W)`` bool and what they are: same map, same
-    bytes.
+    """Write planes ``(H, W)`` float32, edges ``(H, W)`` bool, those of them at which blur was
+    ``valid``, by default all, and what they are: same map, same bytes.
 
     Raises ``ValueError`` if a plane holds NaN, or more than half precision can hold (65,504).
     """
-    arrays = {"edges": np.packbits(edges, axis=1)}
+    # Most edges are valid, so the others take least room.
+    unread = np.zeros_like(edges) if valid is None else edges & ~valid
+    arrays = {"edges": np.packbits(edges, axis=1), UNREAD: np.packbits(unread, axis=1)}
     for name, plane in planes.items():
         with np.errstate(over="ignore"):
             halves = plane.astype(np.float16)
@@ -55,7 +62,8 @@ def write_map(
 
 
 def read_map(path: Path, names: Iterable[str]) -> dict[str, np.ndarray]:
-    """The planes ``names`` of a map ``(H, W)`` float32, and its ``edges`` (H, W) bool if named.
+    """The planes ``names`` of a map ``(H, W)`` float32, and its ``edges`` and ``valid`` edges
+    (H, W) bool if named.
 
     Raises ``FileNotFoundError`` if there is no file; ``ValueError`` if it is damaged or lacks a
     plane. The message names the file, the reason and what to do.
@@ -92,9 +100,12 @@ def _differences(bits: np.ndarray) -> np.ndarray:
 
 def _restored(name: str, arrays: Mapping[str, np.ndarray]) -> np.ndarray:
     bits, (_, height, width) = arrays["edges"], arrays["dense"].shape
-    if bits.shape != (height, -(-width // 8)) or arrays[name].dtype != np.uint8:
+    stored = arrays[UNREAD if name == "valid" else name]
+    if bits.shape != (height, -(-width // 8)) or stored.dtype != np.uint8:
         raise ValueError(f"edges {bits.shape} do not fit dense {(height, width)}")
-    if name == "edges":
+    if name == "valid":
+        bits = bits & ~arrays[UNREAD]
+    if name in ("edges", "valid"):
         return np.unpackbits(bits, axis=1, count=width).astype(bool)
     plane = np.empty((height, width), np.float32)
     if arrays[name].shape != (2, height, width):

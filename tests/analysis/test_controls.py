@@ -1,9 +1,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.metrics import roc_auc_score
 
 from defocus_lib.analysis import controls
 from defocus_lib.detect.control_inputs import ILLUMINATION, INPUTS, WITHOUT_BLUR, title_of
+from defocus_lib.stats import auc
+from defocus_lib.stats.auc import Predictions
 
 CHANCE, GOOD = (0.5, 0.47, 0.53), (0.85, 0.8, 0.9)
 COUNTS = {"groups": 40, "seeds": 3, "epochs": 10}
@@ -71,3 +74,36 @@ def test_each_input_is_tested_on_the_manipulation_that_it_learned():
     for predictions in by_title.values():
         assert predictions.scores.shape == (2, 3), "two seeds; the image of y is left out"
         assert predictions.by_seed().tolist() == pytest.approx([1, 1])
+
+
+def test_what_a_detector_was_given_has_a_name():
+    table = pd.DataFrame(
+        {
+            "input": ["defocus", "edges", "defocus", "shuffled"],
+            "normalisation": ["px", "px", "min-max", "min-max"],
+        }
+    )
+    *named, other = controls.with_names(table)["map"].tolist()
+    assert named == ["map, px", "edges only", "map, min-max"] and other not in named
+    pairs = controls.comparisons(named, "edges only")
+    assert pairs == [
+        ("map, px", "map, min-max"),
+        ("map, px", "edges only"),
+        ("map, min-max", "edges only"),
+    ]
+    assert controls.comparisons(["map, px", "photograph"], "edges only")[0][1] == "edges only"
+
+
+def test_claims_on_what_a_detector_was_given():
+    rng, labels = np.random.default_rng(0), np.tile([0, 1], 50)
+    groups, noise = np.repeat([f"{number:02d}" for number in range(50)], 2), rng.normal(size=100)
+    gaps = {"map, px|x": 4, "map, min-max|x": 1, "edges only|x": 1, "map, px|y": 4}
+    entries = {
+        name: Predictions(labels, groups, (noise + gap * labels)[None])
+        for name, gap in gaps.items()
+    }
+    resamples = auc.resampled(entries, 200)
+    (claim,) = controls.normalisation_claims(entries, resamples, "linear", groups=50)
+    by_hand = roc_auc_score(labels, noise + 4 * labels) - roc_auc_score(labels, noise + labels)
+    assert claim.value == pytest.approx(by_hand) and claim.low > 0
+    assert claim.statement.startswith("Gain in AUC on x of a linear detector: map in px over min-")

@@ -27,6 +27,7 @@ from defocus_lib.detect import training_images
 from defocus_lib.detect.experiment import Setup
 from defocus_lib.detect.inputs import Inputs
 from defocus_lib.detect.model import Detector, save_detector
+from defocus_lib.detect.normalisation import NORMALISATIONS
 from defocus_lib.detect.plan import Plan
 from defocus_lib.maps.cache import MapCache
 from defocus_lib.maps.estimate import defocus_maps
@@ -54,40 +55,54 @@ def records(root):
     return pd.DataFrame({"path": names, "digest": digests, "label": [0, 1], "split": "train"})
 
 
-def saved(folder, setup, more, seed=0):
+def saved(folder, setup, more):
     """Weights as an experiment saves them, without its training."""
-    detector = Detector("test_resnet", setup.reads, setup.input_size, seed)
+    detector = setup.first("test_resnet", setup.input_size)
     training = setup.about_training(setup.inputs("train"))
     about = setup.about() | training | {"threshold": 0.4} | more
     return save_detector(folder / "detector.safetensors", detector, about)
 
 
 def setup_of(
-    root, folder, reads="defocus", preset="physical", fit="crop", size=SIZE, how="", equalise=None
+    root,
+    folder,
+    reads="defocus",
+    preset="physical",
+    fit="crop",
+    size=SIZE,
+    how="",
+    equalise=None,
+    normalisation="",
 ):
     reader = Reader(root, size, fit, equalise=equalise)
     cache = MapCache(folder, preset, how, size, fit, reader.label)
-    return Setup(records(root), reads, reader, cache, Plan(), "test_resnet", 32)
+    setup = Setup(records(root), reads, reader, cache, Plan(), "test_resnet", 32)
+    return replace(setup, normalisation=normalisation)
 
 
 CASES = [
-    *((preset, fit, "defocus", "") for preset in PRESETS for fit in ("crop", "stretch")),
-    ("physical", "crop", "rgb", ""),
-    ("learned", "stretch", "fusion", ""),
-    ("physical", "crop", "fusion", "guided"),
+    *((preset, fit, "defocus", "", "") for preset in PRESETS for fit in ("crop", "stretch")),
+    ("physical", "crop", "rgb", "", ""),
+    ("learned", "stretch", "fusion", "", ""),
+    ("physical", "crop", "fusion", "guided", ""),
+    *(("learned", "crop", "defocus", "", name) for name in NORMALISATIONS),
+    ("released", "stretch", "fusion", "", "px+validity"),
 ]
 
 
-@pytest.mark.parametrize(("preset", "fit", "reads", "how"), CASES)
-def test_the_input_is_that_of_the_training_to_the_byte(root, tmp_path, preset, fit, reads, how):
-    setup = setup_of(root, tmp_path / "maps", reads, preset, fit, how=how)
-    trained = Inputs(setup.records, reads, setup.reader, setup.cache)
+@pytest.mark.parametrize(("preset", "fit", "reads", "how", "name"), CASES)
+def test_the_input_is_that_of_the_training_to_the_byte(
+    root, tmp_path, preset, fit, reads, how, name
+):
+    setup = setup_of(root, tmp_path / "maps", reads, preset, fit, how=how, normalisation=name)
+    trained = Inputs(setup.records, reads, setup.reader, setup.cache, name or "min-max")
     inspector = Inspector.of(Settings(saved(tmp_path, setup, {"data": "mine"})))
-    for row, name in enumerate(setup.records["path"]):
-        decoded = decode_image((root / name).read_bytes(), name)
+    for row, path in enumerate(setup.records["path"]):
+        decoded = decode_image((root / path).read_bytes(), path)
         pixels = inspector.prepare(decoded)
         found = inspector.detector_input(pixels, inspector.maps(pixels))
-        assert torch.equal(found, trained[row][0]), name
+        assert torch.equal(found, trained[row][0]), path
+        assert torch.equal(found, setup.inputs("train")[row][0]), path
     assert decode_image((root / "turned.jpg").read_bytes(), "").shape == (110, 90, 3)
 
 

@@ -113,7 +113,8 @@ def test_at_the_first_level_predictions_are_those_of_the_stored_images(run, monk
 
 def test_a_corruption_changes_the_image_and_its_map(run):
     records, reader, cache, _ = run
-    images, dense = transfer.corrupted(records.head(2), reader, cache, CORRUPTIONS["blur"], 2)
+    images, maps = transfer.corrupted(records.head(2), reader, cache, CORRUPTIONS["blur"], 2)
+    dense = maps.dense[:, 0].numpy()
     stored = reader.stack(records.head(2))
     assert np.array_equal(images[1], corruptions.blurred(stored[1], 2, np.random.default_rng(0)))
     assert np.abs(dense - cache.stack(records.head(2))[0]).max() > 0.1

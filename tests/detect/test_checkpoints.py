@@ -1,13 +1,17 @@
+import json
 import os
+import re
 from collections import OrderedDict
 
 import numpy as np
 import pytest
 import timm
 import torch
+from safetensors.torch import save_file
 
 from defocus_lib.detect.checkpoints import open_weights, read_weights
 from defocus_lib.detect.model import Detector, save_detector
+from defocus_lib.detect.normalisation import NORMALISATIONS, normalisation_named
 
 
 def used(backbone):
@@ -89,7 +93,8 @@ def test_rgb_files_in_every_shape(resnet, photographs, tmp_path, shape):
             detector(photographs), resnet((photographs - 0.5) / 0.5), rtol=0, atol=0
         )
     assert not detector.training
-    assert about["preset"] == "" and "mean 0.5 and standard deviation 0.5" in about["normalisation"]
+    assert about["preset"] == about["normalisation"] == ""
+    assert "mean 0.5 and standard deviation 0.5" in about["scaling"]
 
 
 @pytest.mark.parametrize("wrap", [dict, wrapped], ids=["bare", "wrapped"])
@@ -102,7 +107,7 @@ def test_defocus_files_in_every_shape(resnet, maps, tmp_path, prefix, wrap):
         torch.testing.assert_close(detector(maps), resnet(maps.repeat(1, 3, 1, 1)), rtol=0, atol=0)
     assert (about["backbone"], about["reads"]) == ("test_resnet", "defocus")
     assert about["input_size"] == 0
-    assert about["preset"] == "released" and "min-max" in about["normalisation"]
+    assert about["preset"] == "released" and about["normalisation"] == "min-max"
     expected = (
         ("a released checkpoint", 8, 0.93)
         if wrap is wrapped
@@ -370,6 +375,46 @@ def test_a_missing_file_is_named(tmp_path):
 # Our own files
 
 
+def test_released_weights_read_min_max_maps(resnet, tmp_path):
+    path = tmp_path / "defocus.pth"
+    torch.save(prefixed(resnet.state_dict(), "classifier."), path)
+    assert read_weights(path, "defocus", "released", "test_resnet", 0, "min-max")[1]
+    with pytest.raises(ValueError, match="released weights read min-max normalised maps; px given"):
+        read_weights(path, "defocus", "released", "test_resnet", 0, "px")
+
+
+@pytest.mark.parametrize("name", NORMALISATIONS)
+def test_the_normalisation_is_that_of_the_file(tmp_path, name):
+    detector = Detector("test_resnet", "fusion", 32, normalisation=name).eval()
+    path = save_detector(tmp_path / "own.safetensors", detector, {"preset": "learned"})
+    again, about = read_weights(path, "fusion", "learned")
+    assert again.normalisation == about["normalisation"] == name
+    assert normalisation_named(name).title in about["scaling"]
+    inputs = torch.rand(2, 3 + normalisation_named(name).channels, 40, 40)
+    with torch.no_grad():
+        assert torch.equal(again(inputs), detector(inputs))
+    other = "px" if name == "min-max" else "min-max"
+    with pytest.raises(ValueError, match=f"weights are for normalisation {re.escape(repr(name))}"):
+        read_weights(path, "fusion", "learned", normalisation=other)
+
+
+@pytest.mark.parametrize("entry", [{}, {"normalisation": "maps min-max normalised each to [0, 1]"}])
+def test_older_files_are_min_max(tmp_path, entry):
+    detector = Detector("test_resnet", "defocus")
+    about = {"backbone": "test_resnet", "reads": "defocus", "input_size": 0, "preset": "physical"}
+    text = {"defocus_lib": json.dumps(about | entry)}
+    save_file(detector.state_dict(), tmp_path / "old.safetensors", text)
+    found, header = read_weights(tmp_path / "old.safetensors", "defocus", "physical")
+    assert found.normalisation == header["normalisation"] == "min-max" and found.channels == 1
+    save_file(
+        detector.state_dict(),
+        tmp_path / "new.safetensors",
+        {"defocus_lib": json.dumps(about | {"normalisation": "inches"})},
+    )
+    with pytest.raises(ValueError, match="unknown normalisation 'inches'"):
+        read_weights(tmp_path / "new.safetensors", "defocus", "physical")
+
+
 @pytest.fixture
 def own(tmp_path):
     detector = Detector("test_resnet", "defocus", input_size=32, seed=1).eval()
@@ -384,7 +429,7 @@ def test_own_files_say_what_they_are(own, maps):
     with torch.no_grad():
         assert torch.equal(detector(maps), model(maps))
     assert (about["backbone"], about["input_size"], about["commit"]) == ("test_resnet", 32, "abc")
-    assert about["kind"] == "a detector of this project" and "min-max" in about["normalisation"]
+    assert about["kind"] == "a detector of this project" and about["normalisation"] == "min-max"
     renamed = path.rename(path.with_suffix(".weights"))
     assert read_weights(renamed, "defocus", "physical")[1] == about
 

@@ -25,11 +25,11 @@ def batch(photograph):
     computed = defocus_maps(planes)
     maps = computed.dense[:, 0].numpy(), computed.edges[:, 0].numpy()
     return SimpleNamespace(
+        planes_by=lambda _: maps[0][:, None],
         images=np.rint(255 * planes.transpose(0, 2, 3, 1)).astype(np.uint8),
         maps=maps,
         digests=DIGESTS,
         cache=SimpleNamespace(preset="physical"),
-        uncertainty=0.2 * maps[0] + 0.1,
     )
 
 
@@ -40,20 +40,6 @@ def test_every_input_has_the_shape_and_range_that_its_detector_reads(batch):
         assert inputs.shape == (2, channels[kind.reads], 96, 96)
         assert inputs.dtype == torch.float32
         assert 0 <= inputs.min() <= inputs.max() <= 1
-
-
-def test_uncertainty_is_in_units_of_the_range_of_the_map():
-    dense = np.zeros((2, 32, 32), np.float32)
-    dense[0, :16], dense[0, 16:] = 1, 5
-    error = np.full_like(dense, 0.5)
-    error[0, 0, 0] = 9
-    batch = SimpleNamespace(maps=(dense, dense > 0), uncertainty=error)
-    inputs = INPUTS["map and uncertainty"].inputs(batch)
-    assert inputs[0, 0, 31, 0] == 1 and inputs[0, 0, 0, 0] == 0, "the map, from 1 to 5 px"
-    assert inputs[0, 1, 20, 20] == 0.125, "half a px of four"
-    assert inputs[0, 1, 0, 0] == 1, "clipped"
-    assert torch.equal(inputs[:, 1], inputs[:, 2])
-    assert not inputs[1].any(), "a constant map has no range"
 
 
 def test_permuted_blur_keeps_edges_and_readings_and_loses_their_order(batch):

@@ -194,7 +194,8 @@ def test_what_is_known_about_it(trained, records):
         40,
         "stretch",
     )
-    assert about["normalisation"] == KINDS["defocus"].normalisation and "weights" not in about
+    assert about["normalisation"] == "min-max" and "weights" not in about
+    assert about["scaling"] == KINDS["defocus"].scaling()
     assert about["plan"]["learning_rate"] == 3e-3
     assert about["epoch"] == outcome.history["val_accuracy"].idxmax()
     # Of the weights that were kept: training measured the same.
@@ -281,7 +282,8 @@ def test_written_weights_evaluate_to_the_same(trained, written, records, reader,
     assert again.history is None and again.threshold == trained[0].threshold
     origin = {"file": "detector.safetensors", "kind": "a detector of this project", "commit": "abc"}
     origin |= {
-        name: trained[0].about[name] for name in ("preset", "normalisation", "epoch", "plan")
+        name: trained[0].about[name]
+        for name in ("preset", "normalisation", "scaling", "epoch", "plan")
     }
     about = load_detector(written[0] / "detector.safetensors")[1]
     of_training = ("data", "training_manipulation", "test", "training_images", "background")
@@ -513,10 +515,10 @@ PLANS = {
         Request("clips", preset="physical"),
         Plan(10, 64, 5e-4, "one_cycle", "auto", monitor="val_auc", horizontal_flip=True),
     ),
-    "authors": (["--authors"], Request("clips"), Plan()),
+    "authors": (["--authors"], Request("clips", pretrained="timm"), Plan()),
     "mixed": (
         ["--authors", "--schedule", "one_cycle", "--horizontal-flip", "--preset", "learned"],
-        Request("clips", preset="learned"),
+        Request("clips", preset="learned", pretrained="timm"),
         Plan(schedule="one_cycle", horizontal_flip=True),
     ),
     "previews": (
@@ -599,7 +601,7 @@ def test_a_control_is_trained_and_its_weights_say_so(command, project, tmp_path)
     assert done.exit_code == 0 and "edges detector on Deepfakes" in done.stdout, done.output
     weights = tmp_path / "edges" / "detector.safetensors"
     _, header = load_detector(weights, reads="edges", preset="released")
-    assert "edges only min-max normalised" in header["normalisation"]
+    assert "edges only min-max normalised" in header["scaling"]
     again = ("--epochs", 0, "--weights", weights, "--output", tmp_path / "again")
     done = command("--input", "edges", *again)
     assert done.exit_code == 0, done.output

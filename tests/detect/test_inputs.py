@@ -128,20 +128,21 @@ def test_a_process_of_a_loader_keeps_nothing(records, reader, monkeypatch):
 
 
 def test_a_constant_map_is_zero():
-    assert not as_input("defocus", None, np.full((SIZE, SIZE), 2.5, np.float32)).any()
+    assert not as_input("defocus", None, np.full((1, SIZE, SIZE), 2.5, np.float32)).any()
 
 
 def test_the_fingerprint_tells_images_labels_and_their_reading_apart(records, reader, cache):
-    def fingerprint(rows=records, reads="fusion", maps=cache):
-        return Inputs(rows, reads, reader, maps).fingerprint
+    def fingerprint(rows=records, reads="fusion", maps=cache, normalisation="min-max"):
+        return Inputs(rows, reads, reader, maps, normalisation).fingerprint
 
     changes = [
         fingerprint(records.assign(label=1 - records["label"])),
         fingerprint(records.iloc[:-1]),
         fingerprint(reads="rgb"),
         fingerprint(maps=replace(cache, preset="released")),
+        fingerprint(normalisation="px"),
     ]
-    assert len({fingerprint(), *changes}) == 5
+    assert len({fingerprint(), *changes}) == 6
     assert fingerprint() == fingerprint(records.assign(path="elsewhere.png"))
 
 
@@ -182,6 +183,24 @@ def test_arguments_are_checked(records, reader, cache):
             match="the reader gives images of size 32, fit stretch; the maps are of size 48",
         ):
             Inputs(records, reads, Reader(reader.root, 32), cache)
+    for reads in ("rgb", "edges"):
+        with pytest.raises(ValueError, match=f"normalisation px for input {reads}: it is that of"):
+            Inputs(records, reads, reader, cache, "px")
+    with pytest.raises(ValueError, match="'physical' come without uncertainty; preset 'learned'"):
+        Inputs(records, "defocus", reader, cache, "px+uncertainty")
+
+
+def test_maps_in_px_with_their_edges(records, reader, cache):
+    """Literally: grey levels as sigma, over 8 px; edges where a pixel is above the mean."""
+    photographs = np.stack([np.moveaxis(reader.stack(records), 3, 1)])[0].astype(np.float32) / 255
+    dense = photographs.mean(1)
+    made = Inputs(records, "fusion", reader, cache, "px+edges")
+    for row in range(8):
+        values = made[row][0]
+        assert values.shape == (5, SIZE, SIZE)
+        np.testing.assert_allclose(values[3], dense[row] / 8, atol=1e-4)
+        grey = torch.from_numpy(photographs[row : row + 1]).mean(1)
+        assert torch.equal(values[4], (grey > grey.mean())[0].float())
 
 
 @pytest.mark.slow
@@ -192,7 +211,7 @@ def test_controls_are_those_of_the_sweeps(root, records, reader, tmp_path, reads
     table = records.assign(manipulation=np.where(records["label"] == 0, "real", "fake"))
     cache.fill(table, reader, n_workers=1)
     (part,) = INPUTS[reads.replace("-", " ")].parts
-    expected = part(Batch(table, reader, cache))
+    expected = part(Batch(table, reader, cache), "min-max")
     for row, (planes, label) in enumerate(made[row] for row in range(len(made))):
         assert torch.allclose(planes, expected[row], atol=1e-6) and label == row % 2
     assert made.fingerprint != Inputs(records, "defocus", reader, cache).fingerprint

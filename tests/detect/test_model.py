@@ -25,7 +25,7 @@ def reads(request):
 def inputs_for(reads, number=3, input_size=48):
     return torch.rand(
         number,
-        KINDS[reads].channels,
+        KINDS[reads].channels(),
         input_size,
         input_size,
         generator=torch.Generator().manual_seed(0),
@@ -178,7 +178,8 @@ def test_inputs_of_another_shape_are_refused(shape):
 def test_round_trip_of_each_kind(reads, tmp_path):
     model, inputs = make(reads, seed=5, input_size=32), inputs_for(reads)
     found, header = load_detector(save_detector(tmp_path / "any.safetensors", model, {}))
-    assert header == {"backbone": BACKBONE, "reads": reads, "input_size": 32} | SCRATCH
+    of_map = "" if reads == "rgb" else "min-max"
+    assert header == HEADER | SCRATCH | {"reads": reads, "normalisation": of_map}
     with torch.no_grad():
         assert torch.equal(found(inputs), model(inputs))
 
@@ -211,6 +212,7 @@ def test_round_trip(saved):
         "reads": "rgb",
         "input_size": 32,
         **SCRATCH,
+        "normalisation": "",
     }
     assert not found.training and found.input_size == 32
     inputs = inputs_for("rgb")
@@ -265,7 +267,7 @@ def rewrite(path, header, change=lambda weights: weights):
 FIRST = "classifier.conv1.0.weight"
 
 
-HEADER = {"backbone": BACKBONE, "reads": "rgb", "input_size": 32}
+HEADER = {"backbone": BACKBONE, "reads": "rgb", "input_size": 32, "normalisation": ""}
 BROKEN = {
     "a text file": lambda path: path.write_text("not weights\n" * 9),
     "an empty file": lambda path: path.write_bytes(b""),

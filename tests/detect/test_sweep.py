@@ -8,6 +8,9 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch.nn import functional as F
 from torch.utils.data import TensorDataset
 
@@ -42,10 +45,9 @@ def few(tmp_path_factory):
 
 def test_runs_are_each_wanted_once():
     both = [*sweep.control_runs("x", (0, 1)), *sweep.transfer_runs(("x", "y"), 0)]
-    assert len(sweep.control_runs("x", (0, 1))) == 2 * 8
+    assert len(sweep.control_runs("x", (0, 1))) == 2 * 7 + 1
     assert Run("fusion", "y", 0) in both
-    assert len(set(both)) == 16 + 4, "map and photograph on x are shared"
-    assert "map and uncertainty" not in {run.input for run in both}, "most presets have none"
+    assert len(set(both)) == 15 + 4, "map and photograph on x are shared"
 
 
 @pytest.mark.slow
@@ -185,10 +187,70 @@ def test_maps_may_come_from_another_source(few):
     )
 
 
-def test_uncertainty_is_read_where_it_is_an_input(few):
-    batch = Batch(few.records.head(2), few.reader, Flat())
-    assert batch.uncertainty.shape == (2, 40, 40)
-    assert INPUTS["map and uncertainty"].inputs(batch).shape == (2, 3, 40, 40)
+def test_the_second_channel_of_a_map(few):
+    rows = few.records.head(2)
+    uncertain = INPUTS["defocus"].inputs(Batch(rows, few.reader, Flat()), "px+uncertainty")
+    assert uncertain.shape == (2, 2, 40, 40) and (uncertain[:, 1] == 1 / 8).all()
+    both = INPUTS["fusion"].inputs(Batch(rows, few.reader, few.cache), "px+edges")
+    edges = INPUTS["edges"].inputs(Batch(rows, few.reader, few.cache))
+    assert both.shape == (2, 5, 40, 40) and torch.equal(both[:, 4:], edges) and edges.any()
+    with pytest.raises(ValueError, match="'physical' come without uncertainty"):
+        replace(few, normalisation="min-max+uncertainty")
+
+
+@pytest.mark.parametrize("name", ["px+edges", "px+validity"])
+def test_an_image_of_another_illumination_has_its_own_second_channel(few, name):
+    rows = few.records.query("label == 0").head(1)
+    changed = rows.assign(manipulation=ILLUMINATION)
+    batch = Batch(changed, few.reader, few.cache)
+    computed = maps_as_cached(as_planes(batch.images[0])[None], "physical")
+    found = INPUTS["defocus"].inputs(batch, name)
+    second = computed.edges if name == "px+edges" else computed.valid
+    assert torch.equal(found[0, 1], second[0, 0].float())
+    assert torch.equal(found[0, 0], computed.dense[0, 0] / 8)
+
+
+def test_runs_for_each_normalisation_that_the_preset_has(few):
+    runs = [Run("defocus", "Deepfakes", 0)]
+    made = sweep.normalisation_runs(few, "px, px+uncertainty,px+edges, px", runs)
+    assert [each.normalisation for each, _ in made] == ["px", "px+edges"]
+    made = sweep.normalisation_runs(replace(few, cache=Flat()), "px+uncertainty", runs)
+    assert [(each.normalisation, of) for each, of in made] == [("px+uncertainty", runs)]
+    with pytest.raises(ValueError, match="unknown normalisation 'inches'"):
+        sweep.normalisation_runs(few, "inches", runs)
+
+
+def test_a_linear_detector_in_a_sweep(few):
+    """Literally: standardised cell means of the maps, and the logistic regression of sklearn."""
+    linear = replace(few, backbone="linear", input_size=8)
+    found = sweep.train_and_test([(linear, [Run("defocus", "Deepfakes", seed) for seed in (0, 1)])])
+    first, second = (rows["logit"].to_numpy() for _, rows in found.groupby("seed"))
+    np.testing.assert_array_equal(first, second)
+    cells, labels = {}, {}
+    for split in ("train", "val", "test"):
+        rows = few.records_of(split, "Deepfakes")
+        maps = INPUTS["defocus"].inputs(Batch(rows, few.reader, few.cache))
+        cells[split] = (255 * F.adaptive_avg_pool2d(maps, 8)).round().flatten(1).numpy() / 255
+        labels[split] = rows["label"].to_numpy()
+    models = [
+        make_pipeline(StandardScaler(), LogisticRegression(C=strength, max_iter=300)).fit(
+            cells["train"], labels["train"]
+        )
+        for strength in (1e-4, 1e-3, 1e-2, 1e-1)
+    ]
+    scores = [model.decision_function(cells["test"]) for model in models]
+    assert min(np.abs(first - values).max() for values in scores) < 1e-3
+
+
+@pytest.mark.slow
+def test_normalisations_side_by_side(few):
+    """One sweep of two normalisations gives what each gives alone."""
+    runs, px = [Run("defocus", "Deepfakes", 0)], replace(few, normalisation="px+edges")
+    table = sweep.train_and_test([(few, runs), (px, runs)])
+    assert table["normalisation"].unique().tolist() == ["min-max", "px+edges"]
+    alone = sweep.train_and_test([(px, runs)])
+    rows = table[table["normalisation"] == "px+edges"].reset_index(drop=True)
+    pd.testing.assert_frame_equal(rows, alone, check_exact=True)
 
 
 def test_inputs_made_from_maps_leave_the_images_unread(few):
@@ -198,7 +260,7 @@ def test_inputs_made_from_maps_leave_the_images_unread(few):
 
     rows = few.records.query("label == 0").head(2)
     for name, kind in INPUTS.items():
-        cache = Flat() if name == "map and uncertainty" else few.cache
+        cache = few.cache
         if name in ("rgb", "fusion", "permuted blur"):
             with pytest.raises(OSError, match="images were read"):
                 kind.inputs(Batch(rows, Closed(), cache))

@@ -13,6 +13,7 @@ import pytest
 import torch
 
 from defocus_lib.data import collection
+from defocus_lib.detect.control_inputs import Batch
 from defocus_lib.detect.model import load_detector
 from defocus_lib.explain import jobs, shards
 from defocus_lib.explain.attribution_set import AttributionSet
@@ -88,7 +89,7 @@ def test_shards_hold_what_was_explained_and_it_adds_up(prepared, whole):
     for reads in ("defocus", "rgb"):
         detector, _ = load_detector(whole.detectors[reads])
         inputs, base = (
-            jobs.stack(reads, whole.reader.stack(rows), whole.cache.stack(rows)[0])
+            jobs.inputs_of(detector, Batch(rows, whole.reader, whole.cache))
             for rows in (part.records, whole.background)
         )
         with torch.no_grad():

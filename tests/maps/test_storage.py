@@ -45,6 +45,18 @@ def test_planes_by_hand(tmp_path):
     assert about_map(path) == {"size": 2}
 
 
+def test_valid_edges_are_kept(random_map, tmp_path):
+    dense, edges = random_map
+    valid = edges & (dense > 1)
+    assert 0 < valid.sum() < edges.sum()
+    path = write_map(tmp_path / "map", {"dense": dense}, edges, {}, valid)
+    stored = read_map(path, ["edges", "valid"])
+    np.testing.assert_array_equal(stored["valid"], valid)
+    np.testing.assert_array_equal(stored["edges"], edges)
+    path = write_map(tmp_path / "all", {"dense": dense}, edges, {})
+    np.testing.assert_array_equal(read_map(path, ["valid"])["valid"], edges)
+
+
 def test_a_smooth_map_takes_a_fifth(tmp_path):
     y, x = np.mgrid[:128, :128] / 128
     dense = (2 + np.sin(3 * x) * np.cos(5 * y)).astype(np.float32)
