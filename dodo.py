@@ -171,6 +171,10 @@ NOTEBOOKS = {
             "claims/03_train_detector.json",
         ],
     ),
+    "03b_yardstick": (
+        [*DATA, MAPS, *DETECTORS, "predictions.csv", "stages/03_train_detector.csv"],
+        ["yardstick.csv", "claims/03b_yardstick.json"],
+    ),
     "04_save_shapley": (
         [*DATA, MAPS, *DETECTORS],
         [*SHAPLEY, "stages/04_save_shapley.csv", "claims/04_save_shapley.json"],

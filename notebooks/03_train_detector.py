@@ -254,7 +254,8 @@ classification.wide(measured, "video", ("auc", "eer", "balanced_accuracy"))
 # something about defocus in general, or the trace of one manipulation. The last claim
 # compares the two inputs on the same images: a difference below 0 is the price of
 # seeing the map alone. It names where the weights of both began, because an RGB
-# detector that knows photographs before its training is another yardstick.
+# detector that knows photographs before its training is another yardstick
+# ({doc}`03b_yardstick`).
 
 # %% tags=["hide-input"]
 defocus = outcomes["defocus"]

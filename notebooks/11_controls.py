@@ -341,6 +341,8 @@ claims.table(page_claims, folder.about.caution)
 #
 # ## Limits
 #
+# - The photograph is read from scratch, like all other inputs. {doc}`03b_yardstick` has
+#   detectors that begin with weights of ImageNet, on the photograph, the map and both.
 # - The detectors are small. A larger network, or more data, may find blur in the map
 #   that these miss.
 # - All inputs are averaged to {glue:text}`controls_input_size` px, alike, and rounded

@@ -192,6 +192,28 @@ def _training(parameters: Parameters, images: Images) -> Iterator[Work]:
         yield Work(page, stage, Operation("weights", **detector), int(plan.epochs > 0))
 
 
+def _yardstick(parameters: Parameters, images: Images) -> Iterator[Work]:
+    """Passes of whole networks: training after the first blocks, as that page does, takes less."""
+    page, of_page_03 = "03b_yardstick", parameters["03_train_detector"]
+    own = parameters[page]
+    splits = _sampled(own, images.records)["split"].value_counts()
+    plan = _plan(own, own["epochs"])
+    about = {"size": own["input_size"], "batch_size": own["batch_size"], "alone": True}
+    about |= {"precision": plan.precision}
+    tuned = about | {"backbone": own["backbone"]}
+    for reads in ("rgb", "defocus"):
+        yield Work(
+            page, "features", Operation("prediction", reads=reads, **tuned), int(splits.sum())
+        )
+    trained = plan.epochs * int(splits["train"])
+    for reads in ("rgb", "defocus", "fusion"):
+        yield Work(page, "last stages", Operation("training", reads=reads, **tuned), trained)
+    if "fusion" not in of_page_03["inputs"]:
+        scratch = about | {"size": own["fusion_input_size"], "backbone": of_page_03["backbone"]}
+        trained = own["fusion_epochs"] * int(splits["train"])
+        yield Work(page, "fusion", Operation("training", reads="fusion", **scratch), trained)
+
+
 def images_read(number: int, epochs: int, size: int, reads: str, loaders: int) -> int:
     """How many images are decoded in so many epochs: those that are kept count once."""
     kind = KINDS[reads]
@@ -409,6 +431,7 @@ PAGES: dict[str, Callable[[Parameters, Images], Iterator[Work]]] = {
     "01_data": _data,
     "02_defocus_map": _maps,
     "03_train_detector": _training,
+    "03b_yardstick": _yardstick,
     "04_save_shapley": _shapley,
     "06b_contrast_of_blur": _contrast,
     "11_controls": _controls,

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 import torch
 from sklearn.metrics import roc_auc_score
+from torch import nn
 from torch.nn import functional as F
 
-from defocus_lib.detect.model import Detector
 from defocus_lib.detect.plan import Plan
 from defocus_lib.precision import MIXED
 
@@ -31,9 +31,9 @@ CHANNELS_LAST: Any = torch.channels_last
 class Examples:
     """``N`` images and their labels.
 
-    ``parts`` are arrays ``(M, C, H, W)`` uint8, in memory or on disk, whose channels are put
-    together; ``rows`` ``(N,)`` are the images among the ``M`` of each; ``labels`` ``(N,)`` float32
-    are 1 for fake.
+    ``parts`` are arrays ``(M, C, H, W)``, uint8 or features as floats, in memory or on disk, whose
+    channels are put together; ``rows`` ``(N,)`` are the images among the ``M`` of each; ``labels``
+    ``(N,)`` float32 are 1 for fake.
     """
 
     parts: tuple[np.ndarray, ...]
@@ -44,13 +44,15 @@ class Examples:
         return len(self.labels)
 
     def images(self, chosen: np.ndarray | slice) -> torch.Tensor:
-        """Inputs ``(B, C, H, W)`` float32 in [0, 1], channels last, of those chosen of ``N``."""
+        """Inputs ``(B, C, H, W)`` float32, channels last, of those chosen of ``N``; of uint8 in
+        [0, 1]."""
         pairs = zip(self.parts, self.rows, strict=True)
         stored = np.concatenate([part[rows[chosen]] for part, rows in pairs], axis=1)
-        return torch.from_numpy(stored).contiguous(memory_format=CHANNELS_LAST).float() / 255
+        images = torch.from_numpy(stored).contiguous(memory_format=CHANNELS_LAST)
+        return images.float() / 255 if images.dtype == torch.uint8 else images.float()
 
 
-def fit(detector: Detector, train: Examples, val: Examples, plan: Plan) -> pd.DataFrame:
+def fit(detector: nn.Module, train: Examples, val: Examples, plan: Plan) -> pd.DataFrame:
     """Train ``detector`` in place, keep the weights of the best epoch, and return the history.
 
     The history is that of :func:`defocus_lib.detect.training.fit`. Of the plan, one device is used,
@@ -84,7 +86,7 @@ def fit(detector: Detector, train: Examples, val: Examples, plan: Plan) -> pd.Da
     return pd.DataFrame(history, columns=HISTORY)
 
 
-def logits(detector: Detector, examples: Examples) -> torch.Tensor:
+def logits(detector: nn.Module, examples: Examples) -> torch.Tensor:
     """Logits ``(N,)`` float32 on the CPU, computed in eval mode on the detector's device."""
     mode, device = detector.training, next(detector.parameters()).device
     detector.eval().to(memory_format=CHANNELS_LAST)
@@ -114,7 +116,7 @@ def validation(logits: torch.Tensor, labels: torch.Tensor) -> dict[str, float]:
 class _Steps:
     """Adam and the schedule of the plan, one step at a time."""
 
-    def __init__(self, detector: Detector, images: int, plan: Plan):
+    def __init__(self, detector: nn.Module, images: int, plan: Plan):
         self.optimizer = torch.optim.Adam(detector.parameters(), plan.learning_rate, fused=True)
         # float16 loses small gradients, which are scaled up meanwhile.
         kind, short = plan.device().type, PRECISIONS[plan.precision] == torch.float16
@@ -136,7 +138,7 @@ class _Steps:
 
 
 def _train_epoch(
-    detector: Detector, train: Examples, plan: Plan, epoch: int, step: _Steps
+    detector: nn.Module, train: Examples, plan: Plan, epoch: int, step: _Steps
 ) -> float:
     """Mean loss of the images of one epoch, after a step of each batch."""
     order = torch.randperm(len(train), generator=torch.Generator().manual_seed(plan.seed + epoch))

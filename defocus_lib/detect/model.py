@@ -131,14 +131,14 @@ class Detector(nn.Module):
         """Logits ``(B, 1)`` of inputs ``(B, C, H, W)`` in [0, 1]."""
         if self.fused:
             return self.head(self._fused_features(inputs))
-        return self.classifier(self._scaled(inputs))
+        return self.classifier(self.scaled(inputs))
 
     def logits_and_features(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Logits ``(B, 1)``, and the pooled backbone features ``(B, D)`` before the last layer."""
         if self.fused:
             features = self._fused_features(inputs)
             return self.head(features), features
-        maps = self.classifier.forward_features(self._scaled(inputs))
+        maps = self.classifier.forward_features(self.scaled(inputs))
         features = self.classifier.forward_head(maps, pre_logits=True)
         return self.classifier.forward_head(maps), features
 
@@ -148,7 +148,8 @@ class Detector(nn.Module):
         product = product * self.defocus_branch.forward_features(self._scaled_maps(maps))
         return self.defocus_branch.forward_head(product, pre_logits=True)
 
-    def _scaled(self, inputs: torch.Tensor) -> torch.Tensor:
+    def scaled(self, inputs: torch.Tensor) -> torch.Tensor:
+        """What the backbone of a detector on one input reads: averaged, scaled, three channels."""
         inputs = self.averaged(inputs)
         return self._standardised(inputs) if self.kind.photograph else self._scaled_maps(inputs)
 

@@ -8,6 +8,7 @@ from defocus_lib.run import artifacts
 from tests.pages import ROOT, run_page
 
 FIGURES = {
+    "03b_yardstick": 1,
     "05_binary_mask": 4,
     "06_local_variance": 5,
     "06b_contrast_of_blur": 5,
@@ -16,7 +17,11 @@ FIGURES = {
     "09_alignment_score": 3,
     "10_known_blur": 9,
 }
-FIRST = {"06b_contrast_of_blur": "01_data", "07_tsne": "03_train_detector"}
+FIRST = {
+    "03b_yardstick": "01_data",
+    "06b_contrast_of_blur": "01_data",
+    "07_tsne": "03_train_detector",
+}
 
 
 def read(name):
