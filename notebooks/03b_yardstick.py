@@ -12,11 +12,11 @@
 # %% [markdown]
 # # A fair yardstick
 #
-# Is defocus ahead of RGB? {doc}`03_train_detector` holds the defocus detector against an
-# RGB detector whose weights begin at random. {cite:t}`jeon2025seeing` fine-tune weights
-# that have learned ImageNet. A photograph is what such weights know, so an RGB detector
-# from scratch may be a handicapped yardstick. This page compares the three inputs twice:
-# from scratch, and pretrained.
+# Is defocus ahead of RGB? {doc}`03_train_detector` holds the defocus detector against
+# an RGB detector whose weights begin at random. {cite:t}`jeon2025seeing` fine-tune
+# weights that have learned ImageNet. A photograph is what such weights know, so an RGB
+# detector from scratch may be a handicapped yardstick. This page compares the three
+# inputs twice: from scratch, and pretrained.
 #
 # **Reads** the images and their records (notebook 01), their maps (notebook 02), and
 # the detectors and predictions of notebook 03.\
@@ -27,8 +27,8 @@
 # All detectors learn from the same images, choose their epoch on the same validation
 # images, and are tested on the same test images. Budgets are equal within a start:
 #
-# - *From scratch*: the detectors of {doc}`03_train_detector`. Where that page trained no
-#   fusion detector, this page trains one with the plan of its RGB detector.
+# - *From scratch*: the detectors of {doc}`03_train_detector`. Where that page trained
+#   no fusion detector, this page trains one with the plan of its RGB detector.
 # - *Pretrained*: an EfficientNet-Lite0 {cite:p}`tan2019efficientnet` in the version of
 #   timm {cite:p}`wightman2019timm`, whose weights come with a package, so that nothing
 #   is downloaded by the run. Its first blocks stay as they are, and their features are
@@ -129,9 +129,9 @@ trained |= {(reads, yardstick.PRETRAINED): each for reads, each in tuned.items()
 # %% [markdown]
 # ## Result
 #
-# Seconds are those of a processor thread. They include the features of the first blocks,
-# which the three pretrained detectors could share. {doc}`03_train_detector` measured its
-# own by the clock.
+# Seconds are those of a processor thread. They include the features of the first
+# blocks, which the three pretrained detectors could share. {doc}`03_train_detector`
+# measured its own by the clock.
 
 # %%
 yardstick.costs(trained).round(0)
@@ -166,11 +166,11 @@ _ = headline.save(folder, "03b_yardstick", page_claims)
 claims.table(page_claims, folder.about.caution)
 
 # %% [markdown]
-# Each claim names its yardstick. If the claim about defocus holds from scratch and fails
-# pretrained, then the map is the easier input for a network that must learn everything
-# from these images, and the photograph holds at least as much for one that knows
-# photographs. That is no argument against the map as *evidence*: a map shows where and
-# how blur differs, and an RGB detector does not say what it has found.
+# Each claim names its yardstick. If the claim about defocus holds from scratch and
+# fails pretrained, then the map is the easier input for a network that must learn
+# everything from these images, and the photograph holds at least as much for one that
+# knows photographs. That is no argument against the map as *evidence*: a map shows
+# where and how blur differs, and an RGB detector does not say what it has found.
 #
 # ## Limits
 #

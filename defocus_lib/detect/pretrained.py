@@ -103,6 +103,7 @@ def backbone_network(
     options: dict[str, Any] = {} if num_classes is None else {"num_classes": num_classes}
     if pretrained == HUB:
         network = _from_hub(name, options)
+        other_head = num_classes not in (None, network.pretrained_cfg["num_classes"])
     else:
         network = timm.create_model(name, pretrained=False, **options)
     if not pretrained:
@@ -111,7 +112,12 @@ def backbone_network(
         packaged = pretrained == PACKAGED
         path = packaged_file(name) if packaged else Path(pretrained)
         weights = _state_dict(path)
-        _load(network, in_order(name, weights, path) if packaged else weights, path, name)
+        weights = in_order(name, weights, path) if packaged else weights
+        other_head = _load(network, weights, path, name)
+    if other_head and num_classes:
+        # As small as PyTorch begins: timm begins some with weights up to 1, whose logits the first
+        # hundred steps would be spent on.
+        network.reset_classifier(num_classes)
     config = resolve_model_data_config(network)
     return network, Scaling(tuple(config["mean"]), tuple(config["std"]), maps=True)
 
@@ -153,7 +159,7 @@ def in_order(
     return dict(zip(names, weights.values(), strict=True))
 
 
-def _from_hub(name: str, options: dict) -> nn.Module:
+def _from_hub(name: str, options: dict) -> Any:
     if not timm.is_model_pretrained(name):
         raise ValueError(f"timm has no weights of backbone {name!r}; a file, or '', wanted")
     try:
@@ -205,16 +211,18 @@ def _state_dict(path: Path) -> dict[str, torch.Tensor]:
     return without_prefixes(weights)[0]
 
 
-def _load(network: nn.Module, weights: dict[str, torch.Tensor], path: Path, backbone: str) -> None:
-    """Load all but a last layer of another number of classes, which stays as it is."""
+def _load(network: Any, weights: dict[str, torch.Tensor], path: Path, backbone: str) -> bool:
+    """Load all but a last layer of another number of classes; whether there is such a one."""
     target, head = network.state_dict(), head_of(network)
     weights = named_as_in(network, weights)
     of_head = {name for name in {*weights, *target} if name.startswith(f"{head}.")}
-    if any(
+    other_head = any(
         name not in target or name not in weights or weights[name].shape != target[name].shape
         for name in of_head
-    ):
+    )
+    if other_head:
         weights = {name: value for name, value in weights.items() if name not in of_head}
         weights |= {name: value for name, value in target.items() if name in of_head}
     check_fit(path, weights, target, backbone, head)
     network.load_state_dict({**target, **weights})
+    return other_head

@@ -74,6 +74,14 @@ def test_a_file_has_all_but_the_last_layer(tmp_path, backbone_file, suffix):
     assert detector.pretrained == path.name
 
 
+def test_a_new_last_layer_begins_small(tmp_path):
+    # With one output, timm draws the last layer of its EfficientNets from -1 to 1.
+    torch.save(timm.create_model("test_efficientnet").state_dict(), tmp_path / "e.pth")
+    head = Detector("test_efficientnet", "rgb", pretrained=str(tmp_path / "e.pth")).classifier
+    weight = head.get_classifier().weight
+    assert weight.shape[0] == 1 and weight.abs().max() <= weight.shape[1] ** -0.5
+
+
 def test_photographs_and_maps_are_scaled_by_hand(backbone_file):
     config = timm.create_model(TINY).default_cfg
     mean, std = (torch.tensor(config[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
