@@ -83,7 +83,7 @@ def read_weights(
         detector, about = _read_released(path, reads, preset, backbone or BACKBONE, input_size or 0)
         about |= {"backbone": detector.backbone, "reads": reads, "input_size": detector.input_size}
         about |= {"preset": PRESET, "normalisation": MIN_MAX if kind.map else ""}
-    about |= {"scaling": kind.scaling(detector.normalisation)}
+    about |= {"scaling": kind.scaling(detector.normalisation, detector.scaling)}
     return detector.eval(), about | ({} if kind.map else {"preset": ""})
 
 

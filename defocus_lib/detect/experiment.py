@@ -242,6 +242,7 @@ def run(
     val = predictions[predictions["split"] == "val"]
     threshold = classification.choose_threshold(val["label"], val["probability"])
     about = setup.about() | {"validation": _validation(val), "threshold": threshold}
+    about["scaling"] = kind_of(setup.reads).scaling(detector.normalisation, detector.scaling)
     if history is not None:
         best = int(history["epoch"][history[plan.monitor].idxmax()])
         about |= {"plan": asdict(plan), "epoch": best} | setup.about_training(inputs["train"])

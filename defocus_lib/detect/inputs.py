@@ -22,6 +22,7 @@ from defocus_lib.detect.normalisation import (
     normalised,
     stored_planes,
 )
+from defocus_lib.detect.pretrained import FROM_SCRATCH, Scaling
 from defocus_lib.maps.cache import MapCache, version
 from defocus_lib.maps.presets import PRESETS
 from defocus_lib.run.artifacts import source_digest
@@ -44,11 +45,14 @@ class Kind:
         """Channels of the input, its map normalised as named."""
         return 3 * self.photograph + self.map * normalisation_named(name).channels
 
-    def scaling(self, name: str = MIN_MAX) -> str:
+    def scaling(self, name: str = MIN_MAX, given: Scaling = FROM_SCRATCH) -> str:
         """How a detector scales this input before its backbone, in words."""
-        photograph = "photographs with mean 0.5 and standard deviation 0.5 per channel"
+        # Three equal numbers are one.
+        mean, std = (", ".join(f"{v:g}" for v in dict.fromkeys(part)) for part in given[:2])
+        photograph = f"photographs with mean {mean} and standard deviation {std} per channel"
         maps = INPUTS[self.control].title if self.control else "maps"
         of_map = f"{maps} {normalisation_named(name).title}, repeated to 3 channels"
+        of_map += f", with mean {mean} and standard deviation {std}" * given.maps
         return ", and ".join([photograph] * self.photograph + [of_map] * self.map)
 
     def check(self, reads: str, name: str, preset: str) -> None:

@@ -12,6 +12,7 @@ from skimage import data
 from timm.data import ImageNetInfo
 
 from defocus_lib.detect import pretrained
+from defocus_lib.detect.inputs import KINDS
 from defocus_lib.detect.model import Detector, load_detector, save_detector
 from defocus_lib.detect.pretrained import FROM_SCRATCH, Scaling, backbone_network, packaged_file
 
@@ -205,3 +206,13 @@ def test_tensors_in_another_order_are_refused(tmp_path):
     turned = dict(reversed(weights.items()))
     with pytest.raises(ValueError, match="tensors are not in the order of the"):
         pretrained.in_order(TINY, turned, tmp_path / "w.pth")
+
+
+def test_words_say_how_inputs_are_scaled():
+    moments = Scaling((0.485, 0.456, 0.406), (0.229, 0.224, 0.225), maps=True)
+    words = "mean 0.485, 0.456, 0.406 and standard deviation 0.229, 0.224, 0.225"
+    assert KINDS["rgb"].scaling(given=moments) == f"photographs with {words} per channel"
+    assert KINDS["defocus"].scaling(given=moments).endswith(f"repeated to 3 channels, with {words}")
+    assert KINDS["rgb"].scaling() == (
+        "photographs with mean 0.5 and standard deviation 0.5 per channel"
+    )
