@@ -199,6 +199,7 @@ NOTEBOOKS = {
         [*DATA, "sweep_records.parquet"],
         ["better_maps.parquet", "claims/14_better_maps.json"],
     ),
+    "15_real_images": ([], ["claims/15_real_images.json"]),
     "own_picture": ([*DATA[:1], *DETECTORS[:1]], []),
     "speed": ([], []),
 }
@@ -483,7 +484,7 @@ def task_notebook() -> Iterator[dict]:
                 source(name),
                 *library_files(source(name)),
                 *(ARTIFACTS / read for read in reads),
-                *(BENCHMARKS if name == "speed" else []),
+                *(BENCHMARKS if name in ("speed", "15_real_images") else []),
             ],
             "targets": [
                 executed(name),

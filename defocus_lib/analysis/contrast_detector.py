@@ -150,15 +150,13 @@ class Comparison(NamedTuple):
         return len(np.unique(next(iter(self.predictions.values())).groups))
 
 
-def compare(
+def predicted(
     measured: Mapping[str, pd.DataFrame],
     manipulation: str,
     folds: int = FOLDS,
-    n_bootstrap: int = 2000,
-    seed: int = 0,
     every_score_of: str = "",
-) -> Comparison:
-    """The AUC of the scores of one manipulation, in resamples of the groups that all share.
+) -> dict[str, Predictions]:
+    """The scores of the images of one manipulation and of real ones: ``preset|scale|score``.
 
     ``measured`` has, by preset, what :func:`defocus_lib.analysis.blur_statistics.measure` returns
     for the same records. All :func:`scores` are those of the preset ``every_score_of``.
@@ -171,6 +169,19 @@ def compare(
             for name, values in scores(rows, scale, splits, preset == every_score_of).items():
                 key = f"{preset}|{scale}|{name}"
                 predictions[key] = Predictions(labels, groups, values[None])
+    return predictions
+
+
+def compare(
+    measured: Mapping[str, pd.DataFrame],
+    manipulation: str,
+    folds: int = FOLDS,
+    n_bootstrap: int = 2000,
+    seed: int = 0,
+    every_score_of: str = "",
+) -> Comparison:
+    """What is :func:`predicted`, and its AUC in resamples of the groups that all scores share."""
+    predictions = predicted(measured, manipulation, folds, every_score_of)
     return Comparison(predictions, auc.resampled(predictions, n_bootstrap, seed))
 
 
