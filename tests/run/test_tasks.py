@@ -133,12 +133,9 @@ def test_a_changed_parameter_runs_what_depends_on_it(project: Project) -> None:
     assert project.run(set="05_binary_mask.threshold=0.2") == ["05_binary_mask", "speed", "status"]
     assert project.run(set="05_binary_mask.threshold=0.2") == []
     assert project.run() == ["05_binary_mask", "speed", "status"]
-    assert project.run(set="01_data.steps=5")[:4] == [
-        "01_data",
-        "02_defocus_map",
-        "03_train_detector",
-        "04_save_shapley",
-    ]
+    again = project.run(set="01_data.steps=5")
+    assert again[:3] == ["01_data", "02_defocus_map", "03_train_detector"]
+    assert "04_save_shapley" in again  # beside page 03b, which needs page 03 too
 
 
 @pytest.mark.parametrize(
