@@ -82,8 +82,6 @@ folder = Folder.open(profile, artifacts)
 run = collection.load(folder)
 cache, _ = load_maps(folder, run.reader)
 chosen = records.sample(run.records, groups, seed) if groups else run.records
-images = yardstick.Images(chosen, run.reader, cache)
-
 made_by = {"made_by": "03_train_detector"}
 predictions = pd.read_csv(folder.require("predictions.csv", **made_by))
 stages = pd.read_csv(folder.require("stages/03_train_detector.csv", **made_by))
@@ -92,6 +90,9 @@ loaded = {
     for reads in yardstick.READS
     if f"{reads}_logit" in predictions
 }
+# All maps are normalised as those of notebook 03.
+of_maps = loaded["defocus"][0].normalisation
+images = yardstick.Images(chosen, run.reader, cache, of_maps)
 
 # %% [markdown]
 # ## Training

@@ -16,9 +16,10 @@ from defocus_lib.data.images import Reader
 from defocus_lib.data.records import REAL
 from defocus_lib.detect import in_memory
 from defocus_lib.detect.in_memory import Examples
-from defocus_lib.detect.inputs import Inputs
+from defocus_lib.detect.inputs import Inputs, kind_of
 from defocus_lib.detect.last_stages import LastStages, first_features
 from defocus_lib.detect.model import Detector
+from defocus_lib.detect.normalisation import MIN_MAX
 from defocus_lib.detect.plan import Plan
 from defocus_lib.maps.cache import MapCache
 from defocus_lib.stats import auc
@@ -47,11 +48,13 @@ class Trained:
 
 @dataclass(frozen=True)
 class Images:
-    """The images that all detectors share: records of three splits, and what reads them."""
+    """The images that all detectors share: records of three splits, what reads them, and how maps
+    are normalised."""
 
     records: pd.DataFrame
     reader: Reader
     cache: MapCache
+    normalisation: str = MIN_MAX
 
     @property
     def training(self) -> int:
@@ -65,7 +68,11 @@ class Images:
 
     def inputs(self, reads: str) -> Inputs:
         """The inputs of all records, in their order."""
-        return Inputs(self.records, reads, self.reader, self.cache)
+        return Inputs(self.records, reads, self.reader, self.cache, self.of(reads))
+
+    def of(self, reads: str) -> str:
+        """The normalisation of an input, if it has a map."""
+        return self.normalisation if kind_of(reads).map else MIN_MAX
 
     def examples(self, parts: tuple[np.ndarray, ...]) -> dict[str, Examples]:
         """What :func:`in_memory.fit` takes, by split, of ``parts`` with one entry per record."""
@@ -95,24 +102,33 @@ def fine_tuned(
     are. Seconds are those of this process on the processor, features of the first blocks included;
     the fusion detector has those of both.
     """
-    backbone, pretrained = start
     features, costs = {}, {}
     for reads in ("rgb", "defocus"):
         began = time.process_time()
-        frozen = Detector(backbone, reads, input_size, plan.seed, pretrained=pretrained)
+        frozen = _detector(images, reads, start, input_size, plan)
         features[reads] = first_features(frozen, images.inputs(reads), first, progress)
         costs[reads] = time.process_time() - began
     results = {}
     for reads in READS:
         names = ("rgb", "defocus") if reads == "fusion" else (reads,)
         began = time.process_time()
-        detector = Detector(backbone, reads, input_size, plan.seed, pretrained=pretrained)
+        detector = _detector(images, reads, start, input_size, plan)
         examples = images.examples(tuple(features[name] for name in names))
         logits = _fit(LastStages(detector, first), examples, plan)
         seconds = time.process_time() - began + sum(costs[name] for name in names)
-        about = backbone, input_size, images.training, plan.epochs
+        about = start[0], input_size, images.training, plan.epochs
         results[reads] = Trained(logits, *about, seconds)
     return results
+
+
+def _detector(
+    images: Images, reads: str, start: tuple[str, str], input_size: int, plan: Plan
+) -> Detector:
+    backbone, pretrained = start
+    of_maps = images.of(reads)
+    return Detector(
+        backbone, reads, input_size, plan.seed, pretrained=pretrained, normalisation=of_maps
+    )
 
 
 def of_page_03(
@@ -142,7 +158,7 @@ def fusion_from_scratch(images: Images, input_size: int, epochs: int, header: Ma
     """
     backbone, plan = header["backbone"], replace(Plan(**header["plan"]), epochs=epochs)
     began = time.process_time()
-    detector = Detector(backbone, "fusion", input_size, plan.seed)
+    detector = _detector(images, "fusion", (backbone, ""), input_size, plan)
     stored = [
         (detector.averaged(planes[None])[0] * 255).round().byte().numpy()
         for planes, _ in map(images.inputs("fusion").__getitem__, range(len(images.records)))
