@@ -157,7 +157,8 @@ def untrained_values(
     trained, images = cast(Detector, explainer.detector), len(explainer.inputs)
     values = np.empty((images, *explainer.inputs.shape[2:]), np.float32)
     for turn in range(min(networks, images)):
-        network = Detector(trained.backbone, trained.reads, trained.input_size, seed + turn)
+        settings = trained.backbone, trained.reads, trained.input_size, seed + turn
+        network = Detector(*settings, normalisation=trained.normalisation)
         network.scale_as(trained.scaling)
         network = network.requires_grad_(False).to(memory_format=torch.channels_last)
         rows = slice(turn, None, networks)

@@ -228,3 +228,11 @@ def test_untrained_networks_take_turns():
         network = Detector("test_resnet", "defocus", seed=seed).eval()
         alone = replace(explainer.take(rows), detector=network).values(2, seed=4).values
         np.testing.assert_allclose(values[rows], alone, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_untrained_networks_read_what_the_trained_one_reads():
+    detector = Detector("test_resnet", "defocus", seed=9, normalisation="px+edges")
+    inputs, background = torch.rand(2, 2, 2, 32, 32)
+    values = sanity_checks.untrained_values(Explainer(detector, inputs, background), 2)
+    assert values.shape == (2, 32, 32) and values.any()
