@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from defocus_lib.analysis import faithfulness, sanity_checks
+from defocus_lib.analysis.faithfulness import Explainer
 from defocus_lib.detect.model import Detector
 from tests.analysis.test_faithfulness import Linear, explainer_of
 
