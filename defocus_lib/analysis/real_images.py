@@ -81,18 +81,17 @@ def auc_shown(measured: pd.DataFrame) -> pd.DataFrame:
 
 def claims(measured: pd.DataFrame) -> list[Claim]:
     """One claim per difference, that it is above 0, and per contrast, that it is above chance."""
-    found = []
+    all_claims = []
     for _, row in measured.iterrows():
         on = f"{row['data']}, {row['manipulation']}"
         numbers = (row["value"], row["low"], row["high"], int(row["groups"]))
         if row["less"]:
             statement = f"Gain in AUC on {on}: {title_of(row)} over {row['less']}"
-            found.append(Claim(statement, *numbers, unit="group", seeds=int(row["seeds"])))
+            all_claims.append(Claim(statement, *numbers, unit="group", seeds=int(row["seeds"])))
         elif row["method"] == "contrast" and row["map"] == "learned":
             statement = f"AUC of the contrast of blur on {on}: {row['map']}, no training"
-            options = {"compared_with": 0.5, "style": ".2f", "unit": "group"}
-            found.append(Claim(statement, *numbers, **options))
-    return found
+            all_claims.append(Claim(statement, *numbers, 0.5, unit="group", style=".2f"))
+    return all_claims
 
 
 def lenses_shown(lenses: pd.DataFrame) -> pd.DataFrame:
