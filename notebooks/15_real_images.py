@@ -122,8 +122,8 @@ real_images.lenses_shown(lenses)
 #   that had the same budget.
 # - Pictures of FaceForensics++ and DFDC may not be passed on, and are not among these
 #   rows. Whoever has them adds rows by the same command.
-# - A generator of whole images, such as that of CIFAKE, is not what the paper's argument
-#   is about. It is in this table because the paper reports it.
+# - A generator of whole images, such as that of CIFAKE, is not what the paper's
+#   argument is about. It is in this table because the paper reports it.
 #
 # ## Exercises
 #

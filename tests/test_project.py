@@ -25,6 +25,7 @@ from packaging.utils import canonicalize_name
 from papermill.translators import PythonTranslator
 
 import defocus_lib
+from defocus_lib.run.headline import BY_HAND
 from defocus_lib.run.notebook import read_notebook, tidy
 from defocus_lib.run.parameters import check_parameters, declared_parameters, read_profile
 
@@ -224,7 +225,7 @@ def test_every_notebook_follows_the_form(source: Path) -> None:
 
 
 def test_every_table_of_claims_carries_the_caution_about_the_data() -> None:
-    texts = [path.read_text(encoding="utf-8") for path in SOURCES]
+    texts = [path.read_text(encoding="utf-8") for path in SOURCES if path.stem not in BY_HAND]
     calls = [call for text in texts for call in re.findall(r"claims\.table\(.*\)", text)]
     assert len(calls) > 10 and set(calls) == {"claims.table(page_claims, folder.about.caution)"}
 

@@ -13,6 +13,7 @@ from defocus_lib.stats.claims import Claim
 
 ROOT = "claims"
 PAGE = "claims.md"
+BY_HAND = ("15_real_images",)  # its claims are about other data than those of the run
 NO_CLAIM = "No page of this run makes a claim."
 EXPLAINED = (
     "**The files of these data give the label away.** Their format, size, compression or metadata "
@@ -29,13 +30,17 @@ def save(folder: Folder, page: str, page_claims: Iterable[Claim]) -> Path:
 def compose(folder: Folder) -> Path:
     """Write the claims of all pages as one Markdown table, in their order, each with a link.
 
-    What is wrong with the data stands beside every claim, and is explained below the table.
+    What is wrong with the data of the run stands beside every claim about them, and is explained
+    below the table.
     """
     lines, caution = [], folder.about.caution
     for path in sorted((folder.path / ROOT).glob("*.json")):
         page_claims = [Claim(**each) for each in json.loads(path.read_text(encoding="utf-8"))]
         link = f"{{doc}}`{path.stem.partition('_')[0]} <executed/{path.stem}>`"
-        rows = claims.table(page_claims, caution).reset_index().itertuples(index=False)
+        table = claims.table(page_claims).reset_index()
+        if caution:
+            table[claims.CAUTION] = "" if path.stem in BY_HAND else caution
+        rows = table.itertuples(index=False)
         lines += ["| " + " | ".join([*map(_escaped, row), link]) + " |" for row in rows]
     columns = [*claims.COLUMNS, *([claims.CAUTION] if caution else []), "page"]
     head = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]

@@ -24,9 +24,11 @@ def test_files_that_give_the_label_away_are_told_beside_every_claim(tmp_path):
     folder = artifacts.Folder.create("tiny", tmp_path, about)
     headline.save(folder, "06_local_variance", [Claim("differs", 0.1, 0.05, 0.2, 75)])
     headline.save(folder, "07_tsne", [Claim("groups", 0.1, 0.05, 0.2, 75)])
+    headline.save(folder, "15_real_images", [Claim("differs", 0.1, 0.05, 0.2, 75)])
     head, rule, *rows, _, below = headline.compose(folder).read_text().splitlines()
-    assert len(rows) == 2 and head.count("|") == rule.count("|") == rows[0].count("|") == 8
-    assert all("| supported | the files give the label away (AUC 0.99) |" in row for row in rows)
+    assert len(rows) == 3 and head.count("|") == rule.count("|") == rows[0].count("|") == 8
+    marked = "| supported | the files give the label away (AUC 0.99) |"
+    assert [marked in row for row in rows] == [True, True, False], "the last is about other data"
     assert below.startswith("**The files of these data give the label away.**")
     artifacts.Folder.create("tiny", tmp_path, artifacts.About())
     assert "give the label away" not in headline.compose(folder).read_text()
