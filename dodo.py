@@ -199,7 +199,7 @@ NOTEBOOKS = {
         [*DATA, "sweep_records.parquet"],
         ["better_maps.parquet", "claims/14_better_maps.json"],
     ),
-    "15_real_images": ([], ["claims/15_real_images.json"]),
+    "15_real_images": (DATA[:1], ["claims/15_real_images.json"]),
     "own_picture": ([*DATA[:1], *DETECTORS[:1]], []),
     "speed": ([], []),
 }
