@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -37,7 +37,8 @@ def train(
         typer.Option(
             "--authors",
             help="Settings of Jeon & Woo (2025) where no option is given: preset released, "
-            "learning rate 0.0001, constant, 32-true, val_accuracy, no flips, pretrained timm.",
+            "maps min-max normalised, learning rate 0.0001, constant, 32-true, val_accuracy, "
+            "no flips, pretrained timm.",
         ),
     ] = False,
     **options: Any,
@@ -51,6 +52,8 @@ def train(
     limit_threads(max(0, options["n_threads"]))
     from defocus_lib.analysis import training_time
     from defocus_lib.detect import experiment, training
+    from defocus_lib.detect.inputs import kind_of
+    from defocus_lib.detect.normalisation import PX
     from defocus_lib.figures import detection
 
     def announce(setup: experiment.Setup, missing_maps: int) -> None:
@@ -63,6 +66,9 @@ def train(
     with one_line_errors(unreadable=USAGE):
         plan = Plan(**{field.name: options[field.name] for field in fields(Plan)})
         request = Request(**{field.name: options[field.name] for field in fields(Request)})
+        kind = kind_of(request.reads)
+        if kind.map and not (kind.control or authors or request.weights or request.normalisation):
+            request = replace(request, normalisation=PX)
         progress = training.is_first_process() and (is_watched() or log)
         draw = detection.preview if request.previews else None
         report = experiment.perform(request, plan, draw, progress, announce)

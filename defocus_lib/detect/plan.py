@@ -155,7 +155,7 @@ class Request:
         str,
         "Of the maps: min-max (per image) or px (sigma over 8 px), each also +validity, "
         "+uncertainty (of learned maps) or +edges as a second channel. Default: as the weights, "
-        "else min-max.",
+        "else px, or min-max with --authors.",
     ] = ""
     size: Annotated[int, "Height and width in px that images are brought to."] = 299
     input_size: Annotated[

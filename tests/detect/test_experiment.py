@@ -512,7 +512,7 @@ WRITTEN = {"detector.safetensors", "checkpoints/best.ckpt", "checkpoints/last.ck
 PLANS = {
     "book": (
         [],
-        Request("clips", preset="physical"),
+        Request("clips", preset="physical", normalisation="px"),
         Plan(10, 64, 5e-4, "one_cycle", "auto", monitor="val_auc", horizontal_flip=True),
     ),
     "authors": (["--authors"], Request("clips", pretrained="timm"), Plan()),
@@ -521,9 +521,20 @@ PLANS = {
         Request("clips", preset="learned", pretrained="timm"),
         Plan(schedule="one_cycle", horizontal_flip=True),
     ),
+    # Neither has a map whose unit could be kept; weights say what they read.
+    "photograph": (
+        ["--input", "rgb", "--monitor", "val_accuracy", "--no-horizontal-flip"],
+        Request("clips", reads="rgb", preset="physical"),
+        Plan(10, 64, 5e-4, "one_cycle", "auto"),
+    ),
+    "weights": (
+        ["--weights", "some.pth", "--monitor", "val_accuracy", "--no-horizontal-flip"],
+        Request("clips", preset="physical", weights=Path("some.pth")),
+        Plan(10, 64, 5e-4, "one_cycle", "auto"),
+    ),
     "previews": (
         ["--previews", "--no-horizontal-flip", "--monitor", "val_accuracy"],
-        Request("clips", preset="physical", previews=True),
+        Request("clips", preset="physical", normalisation="px", previews=True),
         Plan(10, 64, 5e-4, "one_cycle", "auto"),
     ),
 }
