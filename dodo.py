@@ -280,7 +280,7 @@ def content_digest(path: str) -> str:
 # Of the notebooks that could begin, these do first: others wait for them, or they take long.
 FIRST = [
     *("02_defocus_map", "03_train_detector", "11_controls", "14_better_maps", "04_save_shapley"),
-    "03b_yardstick",
+    *("03b_yardstick", "13_trust_in_shapley"),
 ]
 ORDER = [f"notebook:{name}" for name in [*(FIRST if JOBS > 1 else []), *NOTEBOOKS]]
 
