@@ -38,7 +38,7 @@
 #   and width;
 # - small detectors from scratch on the edges alone, on maps of each preset, on maps in
 #   px and with a second channel, on the photograph, and on both;
-# - on the photograph, a detector that has learned ImageNet before.
+# - a larger network that has learned ImageNet before, on map, photograph and both.
 #
 # The claim of the paper holds on such data if a detector on maps exceeds one on edges
 # alone, because then it uses blur. It is useful if it exceeds one on the photograph, or
@@ -66,8 +66,8 @@ lenses = real_images.read_results(results / "real_lenses.csv")
 # CIFAKE {cite}`bird2024cifake` has photographs of CIFAR-10 and images of the same ten
 # classes by Stable Diffusion 1.4, all 32 px wide and high. They are whole images that
 # were generated, not manipulated regions, so there is no surrounding that a region
-# could differ from; and at 32 px a blur of 1 px is large. The measurement used 5,000
-# images of each kind, a part of the published set, with a test split of its own.
+# could differ from; and at 32 px a blur of 1 px is large. Of the published set, 4,000
+# images of each kind to train on and 1,000 to test on were at hand.
 
 # %%
 real_images.data_table(measured)

@@ -86,8 +86,10 @@ def claims(measured: pd.DataFrame) -> list[Claim]:
         on = f"{row['data']}, {row['manipulation']}"
         numbers = (row["value"], row["low"], row["high"], int(row["groups"]))
         if row["less"]:
-            statement = f"Gain in AUC on {on}: {title_of(row)} over {row['less']}"
-            all_claims.append(Claim(statement, *numbers, unit="group", seeds=int(row["seeds"])))
+            other = row["less"].replace("rgb", "RGB")
+            statement = f"Gain in AUC on {on}: {title_of(row)} over {other}"
+            seeds = int(row["seeds"])
+            all_claims.append(Claim(statement, *numbers, unit="group", seeds=seeds, style="+.3f"))
         elif row["method"] == "contrast" and row["map"] == "learned":
             statement = f"AUC of the contrast of blur on {on}: {row['map']}, no training"
             all_claims.append(Claim(statement, *numbers, 0.5, unit="group", style=".2f"))

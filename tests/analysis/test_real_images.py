@@ -66,7 +66,7 @@ def test_differences_and_the_contrast_become_claims(measured):
     contrast, difference = real_images.claims(measured)
     assert contrast.compared_with == 0.5 and contrast.verdict == "not supported"
     assert difference.verdict == "not supported" and difference.seeds == 3
-    assert "tiny, fake" in difference.statement and "over rgb" in difference.statement
+    assert "tiny, fake" in difference.statement and "over RGB" in difference.statement
 
 
 def test_focal_stacks_are_shown_by_name():
