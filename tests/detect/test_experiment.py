@@ -287,6 +287,7 @@ def test_written_weights_evaluate_to_the_same(trained, written, records, reader,
     }
     about = load_detector(written[0] / "detector.safetensors")[1]
     of_training = ("data", "training_manipulation", "test", "training_images", "background")
+    origin |= {"pretrained": ""}
     origin |= {name: about[name] for name in of_training if name in about}
     assert origin.keys() >= {"test", "training_images", "background"}
     assert again.about["weights"] == origin and "plan" not in again.about
@@ -492,7 +493,7 @@ def command(project, monkeypatch):
     ]
 
     def call(*more):
-        options = ["--batch-size", "8", "--accelerator", "cpu", "--authors"]
+        options = ["--batch-size", "8", "--accelerator", "cpu", "--authors", "--pretrained", ""]
         return CliRunner().invoke(app, [*common, *options, *map(str, more)])
 
     return call

@@ -23,7 +23,9 @@ UNTRAINED = (
 
 
 def claims_of(folder: Path) -> list[Claim]:
+    """The claims about the data of the run."""
     paths = sorted((folder / "run" / headline.ROOT).glob("*.json"))
+    paths = [path for path in paths if path.stem not in headline.BY_HAND]
     return [Claim(**each) for path in paths for each in json.loads(path.read_text("utf-8"))]
 
 
@@ -75,6 +77,7 @@ def test_the_smoke_book_of_faceforensics(
     for claim in claims_of(tmp_path):
         plenty = replace(claim, groups=10_000, low=claim.value, high=claim.value)
         about_detectors = not claim.statement.startswith(UNTRAINED)
+        about_detectors &= "linear detector" not in claim.statement  # it has no epochs and no seed
         assert plenty.enough != about_detectors, claim.statement
     front = (book / "_build/html/intro.html").read_text(encoding="utf-8")
     assert "These pages show the run" in front and "FaceForensics++" in front
