@@ -27,6 +27,7 @@ def kept_of(inputs, seeds):
     ]
 
 
+@pytest.mark.slow
 def test_kept_features_give_the_logits_of_the_whole_detector():
     detector, inputs = Detector(SMALL, "rgb", seed=3).eval(), planes(3)
     kept = torch.from_numpy(kept_of(inputs, [3])[0]).float()

@@ -32,6 +32,7 @@ def packaged():
     return network.eval(), scaling
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("picture", "seen", "least"),
     [(data.coffee, "espresso", 0.85), (data.chelsea, "Egyptian cat", 0.7)],
@@ -83,6 +84,7 @@ def test_a_new_last_layer_begins_small(tmp_path):
     assert weight.shape[0] == 1 and weight.abs().max() <= weight.shape[1] ** -0.5
 
 
+@pytest.mark.slow
 def test_photographs_and_maps_are_scaled_by_hand(backbone_file):
     config = timm.create_model(TINY).default_cfg
     mean, std = (torch.tensor(config[name]).view(1, 3, 1, 1) for name in ("mean", "std"))
@@ -105,6 +107,7 @@ def test_photographs_and_maps_are_scaled_by_hand(backbone_file):
     assert all(torch.equal(branch.conv1[0].weight, learned) for branch in branches)
 
 
+@pytest.mark.slow
 def test_a_repeated_map_meets_the_first_layer_that_timm_makes_for_one_channel(backbone_file):
     # timm sums the kernels of the three channels.
     with torch.random.fork_rng(devices=[]):
@@ -118,6 +121,7 @@ def test_a_repeated_map_meets_the_first_layer_that_timm_makes_for_one_channel(ba
         torch.testing.assert_close(one(maps), three(maps.expand(-1, 3, -1, -1)))
 
 
+@pytest.mark.slow
 def test_a_weight_file_rebuilds_the_scaling_without_the_first_weights(tmp_path, backbone_file):
     model = Detector(TINY, "fusion", pretrained=str(backbone_file[1])).eval()
     path = save_detector(tmp_path / "ours.safetensors", model, {})
